@@ -1,0 +1,49 @@
+# make repro   set up if needed, then rebuild the experiment        make test   set up if needed, then run the tests
+# make ui      browse the MLflow runs on http://127.0.0.1:5000      make lint   ruff, import-linter, params.yaml in step
+PYTHON ?= python3
+PORT ?= 5000
+ARGS ?=
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+INSTALLED := .venv/.installed
+
+.PHONY: repro test lint ui setup lock clean-venv
+
+repro: $(INSTALLED)
+	dvc repro $(ARGS)
+
+test: $(INSTALLED)
+	python -m pytest $(ARGS)
+
+lint: $(INSTALLED)
+	ruff check .
+	ruff format --check .
+	lint-imports
+	python -m ppdl.config --check
+
+ui: $(INSTALLED)
+	mlflow ui --host 127.0.0.1 --port $(PORT) --workers 1 --backend-store-uri sqlite:///$(CURDIR)/mlflow.db
+
+setup: $(INSTALLED)
+
+# The stamp is newer than what it was made from, so a second call does nothing.
+$(INSTALLED): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else \
+	  f"ppdl needs Python 3.11 to 3.13, and {sys.executable} is {v[0]}.{v[1]}: make PYTHON=python3.12 ...")'
+	@if command -v uv >/dev/null 2>&1; then \
+	  set -ex; uv venv --quiet --allow-existing --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" .venv; \
+	  uv pip install --quiet --python .venv --compile-bytecode --require-hashes -r requirements.lock; \
+	  uv pip install --quiet --python .venv --no-deps -e .; \
+	else \
+	  set -ex; $(PYTHON) -m venv .venv; \
+	  .venv/bin/python -m pip install --quiet --require-hashes -r requirements.lock; \
+	  .venv/bin/python -m pip install --quiet --no-deps -e .; \
+	fi
+	@touch $(INSTALLED)
+
+# Pins anew; one file for Python 3.11 to 3.13, with every extra that the tests use.
+lock:
+	uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+	  --extra dicom --extra kaggle --extra sweep --extra dev -o requirements.lock
+
+clean-venv:
+	rm -rf .venv

@@ -1,0 +1,257 @@
+"""Configuration: conf/ composed by Hydra, params.yaml in step with it, and the frame that every stage runs in.
+
+Command line::
+
+    python -m ppdl.config --write     compose conf/ into params.yaml
+    python -m ppdl.config --check     exit 1 when params.yaml is out of step
+
+The only module that imports hydra.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import inspect
+import json
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from ppdl.errors import ConfigError, PpdlError
+
+PROJECT = Path(__file__).resolve().parents[1]
+CONF = PROJECT / "conf"
+PARAMS = PROJECT / "params.yaml"
+
+
+def checkout(project: Path = PROJECT) -> Path:
+    """Return the user's checkout, also from inside a copy that `dvc exp run --queue` or `--temp` works in.
+
+    What must outlive the copy (the MLflow store, state to resume from) belongs to the checkout.
+    """
+    parts = project.parts
+    for i in range(len(parts) - 2):
+        if parts[i : i + 3] == (".dvc", "tmp", "exps"):
+            return Path(*parts[:i])
+    return project
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Where a stage reads and writes.
+
+    Attributes:
+        inputs: root of what earlier stages wrote.
+        outputs: root of what this stage writes; the same as `inputs` under DVC, the job's own folder in a sweep.
+        overrides: Hydra overrides of a job that was started by hand.
+        sweep: folder of the sweep that the job belongs to.
+    """
+
+    inputs: Path
+    outputs: Path
+    overrides: tuple[str, ...] = ()
+    sweep: str | None = None
+
+    def on_its_own(self) -> Workspace:
+        """Return the workspace of a job that reads what it wrote itself."""
+        return dataclasses.replace(self, inputs=self.outputs)
+
+    @property
+    def state(self) -> Path:
+        """Folder for unfinished work, outside DVC's outs, which DVC deletes before it starts a stage."""
+        return checkout() / ".ppdl"
+
+
+def stage(run: Callable[[DictConfig, Workspace], None], *, config_name: str = "config") -> Callable[[], None]:
+    """Turn `run(cfg, workspace)` into a Hydra app whose user errors end in one clear message and exit code 1."""
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    @functools.wraps(run)
+    def job(cfg: DictConfig) -> None:
+        hydra_cfg = HydraConfig.get()
+        overrides, sweep = (), None
+        under_dvc = hydra_cfg.job.config_name == "pipeline"
+        if not under_dvc:
+            overrides = tuple(hydra_cfg.overrides.task)
+            if hydra_cfg.mode == RunMode.MULTIRUN:
+                sweep = hydra_cfg.sweep.dir
+        workspace = Workspace(
+            inputs=PROJECT, outputs=Path(hydra_cfg.runtime.output_dir).resolve(), overrides=overrides, sweep=sweep
+        )
+        logging.captureWarnings(True)
+        try:
+            run(cfg, workspace)
+        except PpdlError as error:
+            # In a multirun the other jobs go on to be run by the launcher only if this one does not end the process,
+            # but a sweep over a broken value should stop at once and say why.
+            print(f"\n{type(error).__name__}: {error}", file=sys.stderr)
+            raise SystemExit(1) from None
+
+    return hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)
+
+
+def build(node: DictConfig | Mapping[str, Any], where: str) -> Any:
+    """Construct the component that a config node names with `_target_`.
+
+    Args:
+        node: `_target_` and the arguments of its constructor.
+        where: the node's place in the configuration, for messages.
+
+    Raises:
+        ConfigError: unknown target, unknown or missing argument (the nearest valid name is given), or an argument that
+            breaks the component's own rule.
+    """
+    from hydra.utils import get_object
+
+    arguments = dict(plain(node))
+    target = arguments.pop("_target_", None)
+    if not isinstance(target, str):
+        raise ConfigError(f"{where} needs `_target_: package.module.Class`, got {target!r}")
+    try:
+        cls = get_object(target)
+    except Exception as error:
+        raise ConfigError(f"{where}._target_ = {target!r} cannot be imported: {error}") from None
+    return construct(cls, arguments, where)
+
+
+def construct(cls: type, node: DictConfig | Mapping[str, Any], where: str) -> Any:
+    """Construct `cls` from a config node without `_target_`; as `build` otherwise."""
+    arguments = dict(plain(node))
+    parameters = inspect.signature(cls).parameters
+    check_keys(arguments, list(parameters), where)
+    missing = [n for n, p in parameters.items() if p.default is p.empty and n not in arguments]
+    if missing:
+        raise ConfigError(f"{where} lacks {', '.join(missing)}, which {cls.__name__} needs")
+    try:
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()})
+    except PpdlError as error:
+        raise type(error)(f"{where}: {error}") from None
+
+
+def check_keys(found: Mapping[str, Any], valid: list[str], where: str) -> None:
+    """Refuse keys that are not valid, each with the nearest valid one."""
+    for key in found:
+        if key not in valid:
+            near = difflib.get_close_matches(key, valid, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}?" if near else f"valid keys: {', '.join(valid) or 'none'}"
+            raise ConfigError(f"{where} has an unknown key {key!r}: {hint}")
+
+
+def branch(cfg: DictConfig) -> tuple[str, DictConfig]:
+    """Return the name and the node of the protection that `branch=NAME` chose."""
+    name, names = cfg.branch, list(cfg.protections)
+    if name not in names:
+        raise ConfigError(f"branch must name one of protections ({', '.join(names)}), got {name!r}: add branch=NAME")
+    node = cfg.protections[name]
+    check_keys(node, ["train_on", "views", "scheme"], f"protections.{name}")
+    return name, node
+
+
+def plain(node: Any) -> Any:
+    """Return a config node as plain dicts, lists and scalars."""
+    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+
+
+def check_built_for(built_for: Mapping[str, Any], wanted: Mapping[str, Any], *, what: str) -> None:
+    """Refuse an input that was built for other values than the configuration asks for.
+
+    A sweep by hand (`python -m stages.train_plain -m ...`) reads what `dvc repro` built; a value that lies upstream of
+    training would silently be ignored.
+
+    Raises:
+        ConfigError: names each value that differs and the command that rebuilds the input.
+    """
+    found, asked = _flat(built_for), _flat(wanted)
+    different = [key for key in sorted(asked.keys() | found.keys()) if found.get(key) != asked.get(key)]
+    if not different:
+        return
+    rows = "\n".join(f"  {k}: built for {found.get(k)!r}, the configuration says {asked.get(k)!r}" for k in different)
+    sets = " ".join(f"-S '{k}={_override(asked.get(k))}'" for k in different)
+    raise ConfigError(
+        f"{what} was built for other values:\n{rows}\n"
+        f"These lie upstream of this stage, so rebuild with: dvc exp run {sets}"
+    )
+
+
+def write_built_for(folder: Path, values: Mapping[str, Any]) -> None:
+    """Record in `folder` the values that it was built for, for `check_built_for`."""
+    (folder / "built_for.json").write_text(json.dumps({k: plain(v) for k, v in values.items()}, indent=1) + "\n")
+
+
+def read_built_for(folder: Path) -> dict[str, Any]:
+    """Read what `write_built_for` recorded.
+
+    Raises:
+        ConfigError: the folder has no record, so it is missing or unfinished.
+    """
+    path = folder / "built_for.json"
+    if not path.is_file():
+        raise ConfigError(f"{path} is missing: build {folder.name} with `dvc repro`")
+    return json.loads(path.read_text())
+
+
+def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    tree = plain(tree)
+    if not isinstance(tree, Mapping):
+        return {prefix: list(tree) if isinstance(tree, tuple) else tree}
+    rows: dict[str, Any] = {}
+    for key, value in tree.items():
+        rows |= _flat(value, f"{prefix}.{key}" if prefix else str(key))
+    return rows
+
+
+def _override(value: Any) -> str:
+    return "null" if value is None else str(value).replace("'", "").replace(" ", "")
+
+
+def compose_params(path: Path, overrides: list[str] | None = None) -> None:
+    """Compose conf/ into `path` with DVC's own function, so that the bytes equal those of `dvc exp run`."""
+    from dvc.utils.hydra import compose_and_dump
+
+    compose_and_dump(
+        str(path),
+        config_dir=str(CONF),
+        config_module=None,
+        config_name="config",
+        plugins_path=str(PROJECT),
+        overrides=overrides or [],
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Write or check params.yaml."""
+    import argparse
+
+    parser = argparse.ArgumentParser(prog="python -m ppdl.config", description="Keep params.yaml in step with conf/.")
+    action = parser.add_mutually_exclusive_group(required=True)
+    action.add_argument("--write", action="store_true", help="compose conf/ into params.yaml")
+    action.add_argument("--check", action="store_true", help="exit 1 when params.yaml is out of step with conf/")
+    args = parser.parse_args(argv)
+    with tempfile.TemporaryDirectory() as folder:
+        fresh = Path(folder) / "params.yaml"
+        compose_params(fresh)
+        if args.write:
+            os.makedirs(PARAMS.parent, exist_ok=True)
+            PARAMS.write_bytes(fresh.read_bytes())
+            print(f"wrote {PARAMS}")
+            return 0
+        if not PARAMS.exists() or PARAMS.read_bytes() != fresh.read_bytes():
+            print("params.yaml is out of step with conf/: run `python -m ppdl.config --write`", file=sys.stderr)
+            return 1
+    print("params.yaml is in step with conf/")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

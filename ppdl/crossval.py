@@ -1,0 +1,143 @@
+"""Cross-validate plain and every protection on the same folds: train side by side, pool the test predictions.
+
+Results are kept fold by fold, so that an interrupted run continues with the trainings that are missing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import joblib
+import numpy as np
+from omegaconf import DictConfig, OmegaConf
+from tqdm import tqdm
+
+from ppdl.config import Workspace, check_built_for, construct, read_built_for, write_built_for
+from ppdl.datasets.prepared import Prepared
+from ppdl.datasets.splitting import SPLITS, Split, assign_splits
+from ppdl.errors import ConfigError, PpdlError
+from ppdl.evaluation.baselines import border_baseline
+from ppdl.evaluation.predictions import Predictions, pool
+from ppdl.runs import Run, open_source, prepared_data, runs_of, train
+
+_NOT_RESULTS = ("branch", "crossval", "tracking", "executor")
+
+
+def claim_folder(cfg: DictConfig, folder: Path) -> None:
+    """Start a folder for this configuration, or make sure that it was started for the same.
+
+    Raises:
+        ConfigError: the folder holds results of another configuration.
+    """
+    values = {key: node for key, node in cfg.items() if key not in _NOT_RESULTS}
+    if not (folder / "built_for.json").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_built_for(folder, values)
+        return
+    try:
+        check_built_for(read_built_for(folder), values, what=str(folder))
+    except ConfigError as error:
+        start = str(error).split("\nThese lie")[0]
+        raise ConfigError(f"{start}\nChoose another crossval.name, or delete that folder.") from None
+
+
+def build_once(folder: Path, last_file: str, build: Callable[[], None]) -> None:
+    """Build a folder unless it is whole, which its `last_file` shows; what an interrupted run left of it is removed first."""
+    if not (folder / last_file).exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        build()
+
+
+def fold_rows(prepared: Prepared, split: Split) -> dict[str, np.ndarray]:
+    """Return the row numbers of train, validation and test for one fold."""
+    index = prepared.index
+    _, names = assign_splits(index["label"].to_numpy(), index["group"].to_numpy(), split, class_names=prepared.class_names)
+    return {name: np.flatnonzero(names == name) for name in SPLITS}
+
+
+def chosen_runs(cfg: DictConfig) -> list[Run]:
+    """Return the runs to cross-validate: all of the configuration, or those that crossval.runs names."""
+    runs = runs_of(cfg)
+    if cfg.crossval.runs is None:
+        return runs
+    unknown = set(cfg.crossval.runs) - {run.name for run in runs}
+    if unknown:
+        raise ConfigError(f"crossval.runs must be among {', '.join(run.name for run in runs)}, got {', '.join(sorted(unknown))}")
+    return [run for run in runs if run.name in cfg.crossval.runs]
+
+
+def train_folds(cfg: DictConfig, workspace: Workspace) -> None:
+    """Train every run on every fold, `crossval.num_jobs` at a time, and keep the predictions of each test fold.
+
+    Each training has its own process with `crossval.num_threads` threads: a network of this size cannot keep two cores busy, two
+    networks can.
+    """
+    OmegaConf.update(cfg, "training.num_threads", cfg.crossval.num_threads)
+    work = [(run, k) for run in chosen_runs(cfg) for k in range(cfg.split.num_folds)]
+    todo = [(run, k) for run, k in work if not predictions_path(workspace, run, k).exists()]
+    if len(todo) < len(work):
+        print(f"{len(work) - len(todo)} of {len(work)} trainings are done already")
+    jobs = (joblib.delayed(_train_fold)(OmegaConf.to_container(cfg), workspace, run, k) for run, k in todo)
+    done = joblib.Parallel(n_jobs=cfg.crossval.num_jobs, return_as="generator_unordered")(jobs)
+    for result in tqdm(done, total=len(todo), desc="trainings", unit="fold", disable=not todo):
+        if isinstance(result, PpdlError):
+            raise result
+        tqdm.write(result)
+
+
+def predictions_path(workspace: Workspace, run: Run, fold: int) -> Path:
+    """Return where the test predictions of one fold are kept."""
+    return workspace.outputs / f"fold-{fold}" / f"{run.name}.npz"
+
+
+def _train_fold(tree: dict, workspace: Workspace, run: Run, k: int) -> str | PpdlError:
+    from ppdl.training.predict import predict_logits
+
+    cfg = OmegaConf.create(tree)
+    try:
+        prepared = prepared_data(cfg, workspace)
+        rows = fold_rows(prepared, dataclasses.replace(construct(Split, cfg.split, "split"), fold=k))
+        there = dataclasses.replace(workspace, outputs=workspace.outputs / f"fold-{k}", sweep=str(workspace.outputs))
+        here = dataclasses.replace(run, name=f"{run.name}-fold{k}")
+        result = train(cfg, there, here, prepared, rows, stage="stages.crossval", progress=False, keep_model=False)
+        best = result.history.set_index("epoch").loc[result.best_epoch]
+        line = f"{here.name}: validation accuracy {best['val_accuracy']:.4f} at epoch {result.best_epoch}, {result.seconds:.0f} s"
+        if cfg.crossval.test:
+            view = open_source(cfg, workspace, run, prepared, rows["train"]).view
+            logits = predict_logits(result.model, view, rows["test"], cfg.training.batch_size)
+            predictions_of(prepared, rows["test"], logits).save(predictions_path(workspace, run, k))
+        return line
+    except PpdlError as error:
+        return error
+
+
+def predictions_of(prepared: Prepared, rows: np.ndarray, logits: np.ndarray) -> Predictions:
+    """Put logits beside what is known of the images of `rows`."""
+    index = prepared.index.iloc[rows]
+    return Predictions(
+        labels=index["label"].to_numpy(),
+        logits=logits,
+        groups=index["group"].to_numpy(),
+        image_ids=index["path"].to_numpy(),
+        class_names=prepared.class_names,
+    )
+
+
+def pooled(cfg: DictConfig, workspace: Workspace) -> dict[str, Predictions]:
+    """Pool the test predictions of all folds, one entry a run and "border" for the border-only baseline."""
+    prepared = prepared_data(cfg, workspace)
+    folds = range(cfg.split.num_folds)
+    split = construct(Split, cfg.split, "split")
+    images = list(prepared.index["path"])
+    found = {
+        run.name: pool([Predictions.load(predictions_path(workspace, run, k)) for k in folds], image_ids=images) for run in chosen_runs(cfg)
+    }
+    border = []
+    for k in folds:
+        rows = fold_rows(prepared, dataclasses.replace(split, fold=k))
+        logits = border_baseline(prepared.images, prepared.index["label"].to_numpy(), rows["train"], rows["test"])
+        border.append(predictions_of(prepared, rows["test"], logits))
+    return found | {"border": pool(border, image_ids=images)}

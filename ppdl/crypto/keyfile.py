@@ -1,0 +1,127 @@
+"""Read and write key files safely: who may read them, complete or not at all, private ones never over another. jwk.py has the text."""
+
+import json
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+from ppdl.crypto.jwk import (
+    LARGEST_FILE_BYTES,
+    parse_members,
+    parse_private,
+    parse_public,
+    private_members,
+    public_members,
+)
+from ppdl.crypto.keys import PrivateKey, PublicKey
+from ppdl.errors import KeyStoreError
+
+PASSPHRASE_VARIABLE = "PPDL_PRIVATE_KEY_PASSPHRASE"
+
+
+def load_public(path: Path) -> PublicKey:
+    """Load a public key file.
+
+    Raises: KeyStoreError when it is missing, damaged, or its fingerprint is not the one that it states.
+    """
+    return parse_public(read_members(path, private=False), path)
+
+
+def save_public(path: Path, key: PublicKey) -> None:
+    """Save a public key file, replacing an older one at once or not at all."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _write_temporary(path.parent, public_members(key), mode=0o644)
+    temporary.replace(path)  # a link into a cache is replaced, never written through
+    _sync_directory(path.parent)
+
+
+def load_private(path: Path, passphrase: str | None = None) -> PrivateKey:
+    """Load a private key file; without a passphrase PPDL_PRIVATE_KEY_PASSPHRASE is used, when the file needs one.
+
+    Raises: KeyStoreError when it is missing, readable by others, damaged, or the passphrase is wrong. The error holds
+        no private part.
+    """
+    members = read_members(path, private=True)
+    return parse_private(members, path, passphrase if passphrase is not None else os.environ.get(PASSPHRASE_VARIABLE))
+
+
+def save_private(private_dir: Path, key: PrivateKey, *, passphrase: str | None = None, project: Path | None = None) -> Path:
+    """Save a private key as private_dir/FINGERPRINT.json, 0600, complete or not at all, never over another file.
+
+    Args:
+        project: the checkout that the key was made for, so that ensure_keypair can find it again.
+    Raises: KeyStoreError when the file exists, or others may enter private_dir.
+    """
+    private_dir = Path(private_dir)
+    private_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if private_dir.stat().st_mode & 0o077:
+        raise KeyStoreError(f"{private_dir}: the folder of private keys must be closed to others: chmod 700 {private_dir}")
+    path = private_path(private_dir, key.public.fingerprint)
+    members = private_members(key, passphrase=passphrase, project=None if project is None else str(project_root(project)))
+    temporary = _write_temporary(private_dir, members, mode=0o600)
+    try:
+        os.link(temporary, path)  # unlike a rename, this fails when the file exists
+    except FileExistsError:
+        raise KeyStoreError(f"{path}: a private key file is never overwritten; move it away first") from None
+    except OSError as error:
+        raise KeyStoreError(f"{path}: private keys need a file system with hard links ({error.strerror})") from None
+    finally:
+        temporary.unlink()
+    _sync_directory(private_dir)
+    return path
+
+
+def private_path(private_dir: Path, fingerprint: str) -> Path:
+    """Return where the private key of a fingerprint lies."""
+    return Path(private_dir) / f"{fingerprint}.json"
+
+
+def project_root(project: Path) -> Path:
+    """Return the checkout that owns the keys: for a copy below .dvc/tmp (dvc exp run --queue, --temp), the checkout above it."""
+    parts = Path(project).resolve().parts
+    for i in range(len(parts) - 1):
+        if parts[i : i + 2] == (".dvc", "tmp"):
+            return Path(*parts[:i])
+    return Path(*parts)
+
+
+def read_members(path: Path, *, private: bool) -> dict:
+    """Read the JSON members of a key file.
+
+    Raises: KeyStoreError when it cannot be read, is no JSON object, or is private and others may read it.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)  # of the open file: it cannot be exchanged in between
+            if private and mode & 0o077:
+                raise KeyStoreError(f"{path}: others may read this private key (mode {mode:04o}): chmod 600 {path}")
+            text = file.read(LARGEST_FILE_BYTES + 1)
+    except OSError as error:
+        raise KeyStoreError(f"{path}: cannot read this key file ({error.strerror})") from None
+    return parse_members(text, path)
+
+
+def _write_temporary(directory: Path, members: dict, *, mode: int) -> Path:
+    """Write members to a new file in directory, synced to disk."""
+    handle, name = tempfile.mkstemp(prefix=".new-", suffix=".tmp", dir=directory)  # O_EXCL, 0600
+    try:
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            os.fchmod(handle, mode)
+            json.dump(members, file, indent=2)
+            file.write("\n")
+            file.flush()
+            os.fsync(handle)
+    except BaseException:
+        Path(name).unlink()  # it may hold private parts
+        raise
+    return Path(name)
+
+
+def _sync_directory(directory: Path) -> None:
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

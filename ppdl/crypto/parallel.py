@@ -1,0 +1,91 @@
+"""Run tasks in worker processes, within a memory budget. Conf: conf/executor/NAME.yaml."""
+
+import logging
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import joblib
+from joblib.externals.loky import get_reusable_executor
+
+from ppdl.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Executor:
+    """Run shards in processes of this machine, through joblib.
+
+    Args:
+        num_workers: processes; None: one for each core that this process may use. 1 runs in this process.
+        shard_mib: largest shard in MiB: the most work that an interrupt loses for each worker.
+        min_shards: at least so many shards (where there are images enough), so that small sets keep all workers busy too.
+        table_mib: memory in MiB for the obfuscator tables of all workers together. Larger tables mean fewer multiplications.
+
+    Raises:
+        ConfigError: a value out of range.
+    """
+
+    num_workers: int | None
+    shard_mib: float
+    min_shards: int
+    table_mib: float
+
+    def __post_init__(self) -> None:
+        if self.num_workers is not None and (type(self.num_workers) is not int or self.num_workers < 1):
+            raise ConfigError(f"executor.num_workers must be null (all cores) or an integer >= 1, got {self.num_workers!r}")
+        if not self.shard_mib > 0:
+            raise ConfigError(f"executor.shard_mib must be > 0, got {self.shard_mib!r}")
+        if type(self.min_shards) is not int or self.min_shards < 1:
+            raise ConfigError(f"executor.min_shards must be an integer >= 1, got {self.min_shards!r}")
+        if not self.table_mib > 0:
+            raise ConfigError(f"executor.table_mib must be > 0, got {self.table_mib!r}")
+
+    @property
+    def workers(self) -> int:
+        """Count the processes that will run."""
+        return self.num_workers or joblib.cpu_count()
+
+    @property
+    def table_bytes(self) -> int:
+        """Memory for the tables of one worker."""
+        return int(self.table_mib * 2**20) // self.workers
+
+    def map_unordered(self, function: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[Any]:
+        """Yield function(task) for each task, as results come; at most two tasks a worker are prepared ahead.
+
+        Tasks and results are pickled, so neither may hold a private key. Workers leave Ctrl-C to this process, which stops them.
+        """
+        if self.workers == 1:
+            yield from map(function, tasks)
+            return
+        parallel = joblib.Parallel(
+            n_jobs=self.workers,
+            backend="loky",
+            return_as="generator_unordered",
+            batch_size=1,
+            pre_dispatch="2 * n_jobs",
+            max_nbytes=None,  # joblib would write large tasks, that is plain images, to files
+            initializer=_ignore_interrupts,
+        )
+        results = parallel(joblib.delayed(function)(task) for task in tasks)
+        with _stopped_workers():
+            yield from results
+
+
+def _ignore_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@contextmanager
+def _stopped_workers() -> Iterator[None]:
+    """Stop the worker processes in the end: idle, they would keep their tables; after an error, they would finish a useless shard."""
+    try:
+        yield
+    except BaseException:
+        get_reusable_executor().shutdown(wait=True, kill_workers=True)
+        raise
+    get_reusable_executor().shutdown(wait=True)

@@ -1,0 +1,98 @@
+"""Raise one base to many exponents, with tables of its powers: fixed-base windows.
+
+A table with windows of w bits holds 2^w powers for each window of the exponent, and an exponentiation is one multiplication a window. So
+memory buys speed, up to where building the table costs more than it saves: choose_window_bits weighs both.
+
+Source: E. Brickell, D. Gordon, K. McCurley, D. Wilson, "Fast exponentiation with precomputation", EUROCRYPT 1992.
+"""
+
+import secrets
+from collections.abc import Sequence
+
+import numpy as np
+from gmpy2 import mpz
+
+from ppdl.errors import CryptoError
+
+LARGEST_WINDOW_BITS = 16  # digits are uint16
+_MPZ_OVERHEAD_BYTES = 64  # object, list entry and allocator, per table entry
+
+
+class PowerTable:
+    """Raise one base to many exponents of a fixed length: base^a = product of T_i[a_i], a_i the i-th window of a.
+
+    T_i holds base^(j * 2^(i * window_bits)) for every j below 2^window_bits. The last window is truncated when
+    window_bits does not divide exponent_bits.
+    Cost: one multiplication per entry to build; num_windows - 1 multiplications an exponent.
+    """
+
+    def __init__(self, base: int, modulus: int, exponent_bits: int, window_bits: int):
+        self.modulus, self.exponent_bits, self.window_bits = mpz(modulus), exponent_bits, window_bits
+        self.widths = window_widths(exponent_bits, window_bits)
+        self.rows: list[list[mpz]] = []
+        step = mpz(base)
+        for width in self.widths:
+            self.rows.append(_powers(step, 1 << width, self.modulus))
+            step = self.rows[-1][-1] * step % self.modulus
+
+    def random_digits(self, num_exponents: int) -> np.ndarray:
+        """Draw uniform exponents of exponent_bits bits, as (num_windows, num_exponents) uint16 digits."""
+        raw = secrets.token_bytes(2 * len(self.widths) * num_exponents)
+        masks = np.array([(1 << width) - 1 for width in self.widths], np.uint16)
+        return np.frombuffer(raw, np.uint16).reshape(len(self.widths), num_exponents) & masks[:, None]
+
+    def digits(self, exponents: Sequence[int]) -> np.ndarray:
+        """Cut exponents below 2^exponent_bits into (num_windows, num_exponents) uint16 digits."""
+        if any(not 0 <= exponent < 1 << self.exponent_bits for exponent in exponents):
+            raise CryptoError(f"an exponent must lie in [0, 2^{self.exponent_bits})")
+        mask = (1 << self.window_bits) - 1
+        starts = range(0, self.exponent_bits, self.window_bits)
+        digits = [[int(exponent >> start) & mask for exponent in exponents] for start in starts]
+        return np.array(digits, np.uint16).reshape(len(starts), len(exponents))
+
+    def powers(self, digits: np.ndarray) -> list[mpz]:
+        """Multiply up the table entries of digits, window after window: each window's table stays in the cache for the whole batch."""
+        modulus = self.modulus
+        windows = ([row[digit] for digit in window] for row, window in zip(self.rows, digits.tolist(), strict=True))
+        result = next(windows)
+        for factors in windows:
+            result = [a * b % modulus for a, b in zip(result, factors, strict=True)]
+        return result
+
+
+def window_widths(exponent_bits: int, window_bits: int) -> list[int]:
+    """Return the width in bits of each window, lowest first; the last one takes what is left."""
+    return [min(window_bits, exponent_bits - start) for start in range(0, exponent_bits, window_bits)]
+
+
+def choose_window_bits(exponent_bits: int, entry_bytes: int, table_bytes: int, num_ciphertexts: int | None = None) -> int:
+    """Choose the window that needs the fewest multiplications within table_bytes, table building included.
+
+    Args:
+        entry_bytes: bytes of a number mod n^2 (the owner's two halves take as much together).
+        num_ciphertexts: None means very many, so that building does not count.
+
+    Raises: CryptoError when not even 1-bit windows fit.
+    """
+    best = None
+    for window_bits in range(1, LARGEST_WINDOW_BITS + 1):
+        widths = window_widths(exponent_bits, window_bits)
+        num_entries = sum(1 << width for width in widths)
+        if num_entries * (entry_bytes + _MPZ_OVERHEAD_BYTES) > table_bytes:
+            continue
+        cost = len(widths) if num_ciphertexts is None else num_entries + num_ciphertexts * len(widths)
+        if best is None or cost < best[0]:
+            best = cost, window_bits
+    if best is None:
+        raise CryptoError(
+            f"table_bytes={table_bytes} is too small for any table: {exponent_bits}-bit exponents need at least "
+            f"{2 * exponent_bits * (entry_bytes + _MPZ_OVERHEAD_BYTES)} bytes"
+        )
+    return best[1]
+
+
+def _powers(base: mpz, num_powers: int, modulus: mpz) -> list[mpz]:
+    row = [mpz(1)]
+    for _ in range(num_powers - 1):
+        row.append(row[-1] * base % modulus)
+    return row

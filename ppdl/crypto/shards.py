@@ -1,0 +1,190 @@
+"""Write shard files whole or not at all, hash them, and read rows of many shards as one array.
+
+A shard is a `.npy` file (version 1.0, uint8, C order) whose 128-byte header follows from its shape (docs/format.md, section 4). The
+reader compares those bytes instead of parsing them, so a hostile file meets no parser.
+"""
+
+import hashlib
+import math
+import os
+import stat
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from ppdl.crypto.header import RESTORE, Shard
+from ppdl.errors import ArtifactError
+
+_BLOCK_BYTES = 2**22
+
+
+def npy_header(shape: tuple[int, ...]) -> bytes:
+    """Give the 128 bytes that begin the `.npy` file of a uint8 array, as numpy writes them."""
+    text = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}"
+    return b"\x93NUMPY\x01\x00" + (118).to_bytes(2, "little") + text.encode().ljust(117) + b"\n"
+
+
+class ShardWriter:
+    """Write one shard block by block; the file gets its name only when it is complete and on disk.
+
+    Use as a context manager, `write` blocks of rows, then read `.shard`. After an exception no file is left.
+    """
+
+    def __init__(self, path: Path, shape: tuple[int, ...], first_image: int, num_images: int) -> None:
+        self._path, self._shape, self._images = Path(path), shape, (first_image, num_images)
+        self._temporary = self._path.with_suffix(".tmp")
+        self._hash = hashlib.sha256()
+        self._bytes = 0
+        self.shard: Shard | None = None
+
+    def __enter__(self) -> "ShardWriter":
+        self._file = self._temporary.open("wb")
+        self._append(npy_header(self._shape))
+        return self
+
+    def _append(self, data: bytes | memoryview) -> None:
+        self._file.write(data)
+        self._hash.update(data)
+        self._bytes += len(data)
+
+    def write(self, block: np.ndarray) -> None:
+        """Append rows. Cost: one SHA-256 and one write of the block."""
+        self._append(memoryview(np.ascontiguousarray(block, np.uint8)).cast("B"))
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if error is None:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        self._file.close()
+        if error is not None:
+            self._temporary.unlink(missing_ok=True)
+            return
+        first_image, num_images = self._images
+        sha256 = self._hash.hexdigest()
+        self.shard = Shard(self._path.name, self._shape, "|u1", self._bytes, sha256, first_image, num_images)
+        os.replace(self._temporary, self._path)
+
+
+def write_shard(path: Path, array: np.ndarray, first_image: int, num_images: int) -> Shard:
+    """Write a whole array as one shard."""
+    with ShardWriter(path, array.shape, first_image, num_images) as writer:
+        writer.write(array)
+    return writer.shard
+
+
+def hash_file(path: Path) -> str:
+    """Compute the SHA-256 of a file in constant memory."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_size(path: Path, shard: Shard) -> None:
+    """Raise ArtifactError unless the file is there, is a regular file, and has the shard's size. Cost: one stat."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        raise ArtifactError(f"{path}: the header lists this shard, but the file is missing; {RESTORE}") from None
+    if not stat.S_ISREG(status.st_mode):
+        raise ArtifactError(f"{path}: a shard must be a regular file, found another kind; {RESTORE}")
+    if status.st_size != shard.bytes:
+        fault = "truncated" if status.st_size < shard.bytes else "too long"
+        raise ArtifactError(f"{path}: {fault}: the header says {shard.bytes} bytes, found {status.st_size}; {RESTORE}")
+
+
+def read_shard(path: Path, shard: Shard, siblings: Sequence[Shard]) -> np.memmap:
+    """Verify a shard and memory-map it, read-only.
+
+    Raises:
+        ArtifactError: the file is missing, of another size, damaged, the file of one of `siblings`, or not the array it should be.
+
+    Cost: reads the file once.
+    """
+    check_size(path, shard)
+    found = hash_file(path)
+    if found != shard.sha256:
+        for other in siblings:
+            if other.sha256 == found:
+                raise ArtifactError(f"{path}: holds the bytes of {other.file}: shards were swapped or renamed; {RESTORE}")
+        raise ArtifactError(f"{path}: damaged: SHA-256 must be {shard.sha256}, found {found}; {RESTORE}")
+    begin = npy_header(shard.shape)
+    with path.open("rb") as file:
+        if file.read(len(begin)) != begin:
+            raise ArtifactError(f"{path}: must begin as the .npy file of a uint8 array {shard.shape} in C order; {RESTORE}")
+    return np.memmap(path, np.uint8, "r", offset=len(begin), shape=shard.shape)
+
+
+class ShardedRows:
+    """Read rows of consecutive shards as if they were one array; each shard is opened (and so verified) at first access.
+
+    Args:
+        starts: (num_shards + 1,), first row of each shard, then the number of rows.
+        row_shape: shape of a row.
+        open_shard: gives the array of shard i.
+
+    Index with an integer, a slice, or an array of integers or booleans for the first axis; further indices apply to the result.
+    """
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, starts: Sequence[int], row_shape: tuple[int, ...], open_shard: Callable[[int], np.ndarray]) -> None:
+        self._starts = np.asarray(starts, np.int64)
+        self._open = open_shard
+        self.shape = (int(self._starts[-1]), *row_shape)
+        self.ndim = len(self.shape)
+        self.size = math.prod(self.shape)
+        self.nbytes = self.size
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
+        array = self[:]
+        return np.array(array, dtype, copy=bool(copy)) if copy or dtype not in (None, self.dtype) else np.asarray(array)
+
+    def __getitem__(self, key: object) -> np.ndarray:
+        first, rest = (key[0], key[1:]) if isinstance(key, tuple) else (key, ())
+        rows = self._rows(first)
+        return rows[(slice(None),) * (rows.ndim == self.ndim) + rest] if rest else rows
+
+    def _rows(self, key: object) -> np.ndarray:
+        if isinstance(key, int | np.integer):
+            index = range(len(self))[key]
+            shard = int(np.searchsorted(self._starts, index, "right")) - 1
+            return self._open(shard)[index - self._starts[shard]]
+        if isinstance(key, slice) and key.step in (None, 1):
+            begin, end, _ = key.indices(len(self))
+            return self._run(begin, max(begin, end))
+        wanted = self._indices(key)
+        out = np.empty((len(wanted), *self.shape[1:]), np.uint8)
+        shards = np.searchsorted(self._starts, wanted, "right") - 1
+        for shard in np.unique(shards):
+            places = np.flatnonzero(shards == shard)
+            out[places] = self._open(int(shard))[wanted[places] - self._starts[shard]]
+        return out
+
+    def _indices(self, key: object) -> np.ndarray:
+        """Turn a stepped slice, a mask or integers into row numbers in [0, len)."""
+        if isinstance(key, slice):
+            return np.arange(*key.indices(len(self)))
+        wanted = np.asarray(key)
+        if wanted.dtype == bool and wanted.shape == (len(self),):
+            return np.flatnonzero(wanted)
+        if wanted.ndim != 1 or wanted.size and wanted.dtype.kind not in "iu":
+            raise IndexError(f"rows are picked by integers (n,) or a mask ({len(self)},), got {wanted.dtype} {wanted.shape}")
+        wanted = wanted.astype(np.int64)
+        if wanted.size and not -len(self) <= wanted.min() <= wanted.max() < len(self):
+            raise IndexError(f"rows must be in [{-len(self)}, {len(self)}), got {wanted.min()} to {wanted.max()}")
+        return np.where(wanted < 0, wanted + len(self), wanted)
+
+    def _run(self, begin: int, end: int) -> np.ndarray:
+        """Give rows [begin, end): a view where one shard holds them all, else a copy."""
+        first = int(np.searchsorted(self._starts, begin, "right")) - 1
+        last = int(np.searchsorted(self._starts, end, "left")) - 1
+        if begin == end:
+            return np.empty((0, *self.shape[1:]), np.uint8)
+        parts = [
+            self._open(i)[max(begin - self._starts[i], 0) : end - self._starts[i]] for i in range(first, last + 1)
+        ]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)

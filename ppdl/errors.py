@@ -1,0 +1,33 @@
+"""Errors that are a user's to fix.
+
+Every message says which file or parameter is wrong, the rule, what was found and what to do. Stages and the command line print it
+without a traceback; anything else that escapes is a bug and keeps its traceback.
+"""
+
+
+class PpdlError(Exception):
+    """Base of all errors with a message for the user."""
+
+
+class ConfigError(PpdlError):
+    """A parameter breaks its rule, or does not fit the files that it is used with."""
+
+
+class DataError(PpdlError):
+    """An image, an index or a data folder cannot be used."""
+
+
+class KeyStoreError(PpdlError):
+    """A key file is missing, unreadable, unsafe or of another pair. Messages never quote private parts."""
+
+
+class ArtifactError(PpdlError):
+    """A ciphertext artifact is damaged, incomplete, of another version or of another key."""
+
+
+class CryptoError(PpdlError):
+    """A number does not fit the cryptosystem: a plaintext out of range, a slot that may overflow, an invalid ciphertext."""
+
+
+class TrackingError(PpdlError):
+    """The MLflow store cannot be used, or a run is missing from it."""

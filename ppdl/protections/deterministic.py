@@ -1,0 +1,77 @@
+"""The paper's scheme: Paillier ciphertexts under one obfuscator, so that equal pixels give equal ciphertexts.
+
+Boulila et al. 2022 (arXiv 2203.07728) train on such ciphertexts. They are real ones, which phe decrypts, yet not confidential: with the
+public key one division reads every pixel difference, c_i / c_j = 1 + (m_i - m_j) n (mod n^2), and without it the symbols can be ordered
+by what stands side by side (ppdl.protections.seriation).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from ppdl.crypto import header
+from ppdl.crypto.artifact import open_artifact
+from ppdl.crypto.codebook import write_codebook_artifact
+from ppdl.errors import ArtifactError, ConfigError
+from ppdl.protections.base import Protection, View
+from ppdl.protections.seriation import spectral_table
+
+if TYPE_CHECKING:
+    from ppdl.crypto.keys import PublicKey
+
+_EMBEDDING_SEED = 0  # where an untrained embedding starts is no secret and no result
+
+
+@dataclass(frozen=True)
+class Deterministic(Protection):
+    """Encrypt pixel by pixel under one random obfuscator that is then forgotten.
+
+    Views, all of ciphertexts alone:
+        spectral: a learned vector a symbol that starts from the seriation of the symbols.
+        bytes: the three leading ciphertext bytes as channels, fixed.
+        embedding: a learned vector a symbol that starts from random.
+    """
+
+    name: ClassVar[str] = "deterministic"
+    views: ClassVar[tuple[str, ...]] = ("spectral", "bytes", "embedding")
+    confidential: ClassVar[bool] = False
+    reason: ClassVar[str] = (
+        "one obfuscator for all pixels: equal pixels have equal ciphertexts, and with the public key any two ciphertexts give the exact "
+        "difference of their pixels"
+    )
+
+    def encrypt(
+        self, images: np.ndarray, out_dir: Path, *, input_px: int, public_key: PublicKey, partial_dir: Path, executor: Any
+    ) -> None:
+        """Write a codebook artifact. Cost: 256 encryptions, then one table look-up a pixel."""
+        write_codebook_artifact(
+            out_dir,
+            images=images,
+            public_key=public_key,
+            protection=header.Protection(self.name, self.params(input_px)),
+            reason=self.reason,
+            partial_dir=partial_dir,
+        )
+
+    def view(self, artifact_dir: Path, view_name: str, train_rows: np.ndarray) -> View:
+        """Read the artifact as symbols with a table; see `Protection.view`."""
+        artifact = open_artifact(artifact_dir)
+        found = artifact.header.protection.name
+        if found != self.name:
+            raise ArtifactError(f"{artifact_dir} must hold protection {self.name!r}, found {found!r}: encrypt this branch again")
+        symbols, codebook = artifact.indices, artifact.codebook
+        if view_name == "spectral":
+            return self._view(view_name, symbols, spectral_table(symbols, train_rows, len(codebook)), trainable=True)
+        if view_name == "bytes":
+            return self._view(view_name, symbols, codebook[:, :3].astype(np.float32) / 127.5 - 1, trainable=False)
+        if view_name == "embedding":
+            table = np.random.default_rng(_EMBEDDING_SEED).uniform(-1, 1, (len(codebook), 3)).astype(np.float32)
+            return self._view(view_name, symbols, table, trainable=True)
+        raise ConfigError(f"views of {self.name} are {', '.join(self.views)}, got {view_name!r}")
+
+    def _view(self, name: str, symbols: np.ndarray, table: np.ndarray, *, trainable: bool) -> View:
+        return View(name=name, array=symbols, table=table, trainable=trainable, scale=1.0, offset=0.0)

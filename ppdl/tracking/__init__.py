@@ -1,0 +1,46 @@
+"""MLflow runs: one for each training, found again by evaluation, rebuilt in a clone that has models but no runs.
+
+Only this package imports mlflow, and only when a store is opened: importing it costs nothing.
+
+A train stage::
+
+    spec = RunSpec(name="deterministic", stage="stages.train_encrypted", config=plain(cfg), ...)
+    with start_training_run(spec, store_root=checkout(), project=PROJECT, experiment=cfg.tracking.experiment) as run:
+        result = fit(..., callbacks=[...run.log_epoch...])
+        run.log_history(result.history)
+        run.log_summary({"best_epoch": result.best_epoch, "seconds": result.seconds})
+        run.log_model(models / "model.keras", result.model, num_symbols=256, step=result.best_epoch, class_names=names)
+        run.write_record(models / "run.json")
+
+Evaluation::
+
+    log_test_results(open_store(checkout(), cfg.tracking.experiment), models / "run.json", metrics, figures=figures)
+
+A clone after `dvc pull`::
+
+    restore_runs(Path("models"), open_store(checkout(), cfg.tracking.experiment))
+
+Names of metrics: see `ppdl.tracking.names`. What is never logged: see `ppdl.tracking.redact`.
+"""
+
+from ppdl.tracking.record import DatasetRecord, ModelRecord, RunRecord, read_record
+from ppdl.tracking.results import RunState, ensure_run, log_test_results, restore_runs
+from ppdl.tracking.run import TrainingRun, start_training_run
+from ppdl.tracking.spec import RunSpec
+from ppdl.tracking.store import Store, open_store
+
+__all__ = [
+    "DatasetRecord",
+    "ModelRecord",
+    "RunRecord",
+    "RunSpec",
+    "RunState",
+    "Store",
+    "TrainingRun",
+    "ensure_run",
+    "log_test_results",
+    "open_store",
+    "read_record",
+    "restore_runs",
+    "start_training_run",
+]

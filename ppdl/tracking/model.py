@@ -1,0 +1,165 @@
+"""A Keras model file as an MLflow model: signature, input example, requirements, and a loader that finds our layers.
+
+`mlflow.keras.log_model` is not used as it is (MLflow 3.17): with an input example it fails on a missing folder
+(mlflow issue 16183), it infers requirements by loading the model in a second process, and it runs the example through
+a freshly loaded model. Together that is some 30 s for nothing that the tests here do not prove once and for all.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ppdl.errors import TrackingError
+from ppdl.tracking.record import ModelRecord, RunRecord
+from ppdl.tracking.store import Store
+
+if TYPE_CHECKING:
+    import keras
+
+MODEL_NAME = "model"
+MODEL_FILE = "model.keras"
+
+
+def model_record(
+    model: keras.Model, *, num_symbols: int, step: int, metadata: Mapping[str, Any] | None = None
+) -> ModelRecord:
+    """Describe a Keras model of one input and one output. See `ModelRecord` for the arguments."""
+    (taken,), (given,) = model.inputs, model.outputs
+    return ModelRecord(
+        tuple(taken.shape[1:]), taken.dtype, tuple(given.shape[1:]), given.dtype, num_symbols, step, metadata or {}
+    )
+
+
+def input_example(record: ModelRecord) -> np.ndarray:
+    """Build a valid input that is no patient's image: each row runs through the symbols from 0 to num_symbols - 1.
+
+    Returns:
+        (1, *input_shape) array of the model's input type.
+    """
+    _, width, *channels = record.input_shape
+    ramp = np.arange(width) * (record.num_symbols - 1) // max(width - 1, 1)
+    image = np.broadcast_to(ramp.reshape(1, 1, width, *(1 for _ in channels)), (1, *record.input_shape))
+    return np.ascontiguousarray(image).astype(record.input_dtype)
+
+
+def log_model_file(store: Store, run_id: str, path: Path, record: ModelRecord) -> str:
+    """Log a .keras file as the model of a run, byte for byte, and return its model id (`models:/<id>`).
+
+    Args:
+        path: file that `keras.Model.save` wrote.
+
+    Raises:
+        TrackingError: `path` is no .keras file.
+
+    Cost: reads and writes the file once; 0.2 s besides.
+    """
+    from mlflow.entities import LoggedModelOutput
+
+    modules = _our_modules(path)
+    logged = store.client.create_logged_model(store.experiment_id, name=MODEL_NAME, source_run_id=run_id)
+    with tempfile.TemporaryDirectory() as folder:
+        _write_model(folder, path, record, modules, logged, run_id)
+        store.client.log_model_artifacts(logged.model_id, folder)
+    store.client.finalize_logged_model(logged.model_id, "READY")
+    store.client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, record.step)])
+    return logged.model_id
+
+
+def model_path_beside(run_json: Path, record: RunRecord) -> Path | None:
+    """Return the model file of a record, None when the run logged none or the file has not been pulled."""
+    path = run_json.parent / MODEL_FILE
+    return path if record.model is not None and path.is_file() else None
+
+
+class _SavedModel:
+    """A file in the place of a model, so that MLflow stores the very bytes that DVC stores."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def save(self, path: str) -> None:
+        shutil.copyfile(self.path, path)
+
+
+def _write_model(folder: str, path: Path, record: ModelRecord, modules: list[str], logged: Any, run_id: str) -> None:
+    import mlflow.keras
+    from mlflow.models import Model
+
+    # A packaging tool's absence is not the user's to mend: environments made by uv have no pip.
+    logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)
+    mlflow_model = Model(
+        artifact_path=logged.artifact_location, run_id=run_id, model_id=logged.model_id, model_uuid=logged.model_id
+    )
+    mlflow.keras.save_model(
+        _SavedModel(path),
+        folder,
+        mlflow_model=mlflow_model,
+        signature=_signature(record),
+        input_example=input_example(record),
+        pip_requirements=_requirements(modules),
+        metadata={**record.metadata, "modules": modules},
+    )
+    if modules:
+        # Keras imports nothing outside its own packages, so a process that has not imported our layers cannot load
+        # them: ours does so first, then calls MLflow's.
+        mlflow_model.flavors["python_function"]["loader_module"] = "ppdl.tracking.loader"
+        mlflow_model.save(str(Path(folder) / "MLmodel"))
+
+
+def _signature(record: ModelRecord) -> Any:
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    def schema(dtype: str, shape: tuple[int, ...]) -> Schema:
+        return Schema([TensorSpec(np.dtype(dtype), (-1, *shape))])
+
+    return ModelSignature(
+        schema(record.input_dtype, record.input_shape), schema(record.output_dtype, record.output_shape)
+    )
+
+
+def _requirements(modules: list[str]) -> list[str]:
+    backend = sys.modules["keras"].backend.backend()  # mlflow.keras has imported it; we import keras in training only
+    packages = ["keras", backend, "numpy"]
+    return [_pinned(package) for package in packages + (["ppdl"] if modules else [])]
+
+
+def _pinned(package: str) -> str:
+    try:
+        return f"{package}=={version(package)}"
+    except PackageNotFoundError:
+        return package
+
+
+def _our_modules(path: Path) -> list[str]:
+    """Return the modules of ppdl whose classes a .keras file names, in its layers or in how it was compiled."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            config = json.loads(archive.read("config.json"))
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise TrackingError(
+            f"{path} is not a file that `keras.Model.save` wrote ({error}), so it was not logged"
+        ) from None
+    return sorted({module for module in _modules(config) if module.split(".")[0] == "ppdl"})
+
+
+def _modules(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        if isinstance(node.get("module"), str):
+            yield node["module"]
+        for value in node.values():
+            yield from _modules(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _modules(value)

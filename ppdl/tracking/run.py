@@ -1,0 +1,184 @@
+"""One training run: started before the first epoch, ended with the status that it deserves.
+
+Before training, a store that cannot be used stops the stage. Once training runs, hours must not be lost to a store that
+has gone: what cannot be logged is warned about, metrics are sent again with the next epoch, and run.json keeps them for
+`ppdl restore-runs`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ppdl.tracking.model import log_model_file, model_record
+from ppdl.tracking.names import epoch_metrics, section_metrics
+from ppdl.tracking.provenance import PROCESS
+from ppdl.tracking.record import EpochRecord, ModelRecord, RunRecord
+from ppdl.tracking.redact import MAX_TAG, guard, redact, shorten
+from ppdl.tracking.signals import Killed, signals_raise
+from ppdl.tracking.spec import NOTE, RunSpec
+from ppdl.tracking.store import Point, Store, now_ms, open_store, store_failures
+from ppdl.tracking.write import create_run, end_run, log_description, mark_dead_runs, points_of
+
+if TYPE_CHECKING:
+    import keras
+    import matplotlib.figure
+    import pandas as pd
+
+logger = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def start_training_run(spec: RunSpec, *, store_root: Path, project: Path, experiment: str) -> Iterator[TrainingRun]:
+    """Run the body inside a new MLflow run.
+
+    The run ends as FINISHED, as FAILED when the body raises, and as KILLED on Ctrl-C, SIGTERM or SIGHUP. Runs of this
+    machine whose process has gone (kill -9, power cut) are marked KILLED first.
+
+    Args:
+        store_root: folder of the default store, see `open_store`.
+        project: folder of git's and DVC's files; a copy below .dvc/tmp/exps when DVC queues.
+
+    Raises:
+        TrackingError: the store cannot be used, or the spec holds what must not be logged.
+
+    Cost: 1.7 s, most of it the import of mlflow; 1.5 s more for the first run of a new store.
+    """
+    config, tags = redact(spec.config), spec.tags(project)
+    store = open_store(store_root, experiment)
+    with signals_raise():
+        with store.explained("start a run in"):
+            mark_dead_runs(store)
+            run_id = create_run(store, spec.name, tags, start_ms=now_ms())
+        run = TrainingRun(store, run_id, spec, config, tags)
+        try:
+            with store.explained("describe a run in"):
+                log_description(store, run_id, config, spec.dataset)
+            yield run
+        except BaseException as error:
+            run._end("KILLED" if isinstance(error, Killed | KeyboardInterrupt) else "FAILED", error)
+            raise
+        run._end("FINISHED")
+
+
+class TrainingRun:
+    """Handle of a run that is under way; made by `start_training_run`."""
+
+    def __init__(self, store: Store, run_id: str, spec: RunSpec, config: dict[str, Any], tags: dict[str, str]) -> None:
+        self.store = store
+        self.run_id = run_id
+        self.spec = spec
+        self._config = config
+        self._tags = tags
+        self._start_ms = now_ms()
+        self._history: dict[int, EpochRecord] = {}
+        self._metrics: dict[str, float] = {}
+        self._model: ModelRecord | None = None
+        self._pending: list[Point] = []
+
+    def log_epoch(self, epoch: int, metrics: Mapping[str, Any]) -> None:
+        """Log one epoch's metrics under Keras' names (`loss`, `val_loss`); see `names` for what they become."""
+        record = EpochRecord(epoch, now_ms(), epoch_metrics(metrics))
+        self._history[epoch] = record
+        self._send(points_of([record]))
+
+    def log_history(self, history: pd.DataFrame) -> None:
+        """Log the epochs that `log_epoch` has not seen: those trained before the run was killed and resumed.
+
+        Args:
+            history: one row an epoch, with a column `epoch`.
+        """
+        rows = [row for row in history.to_dict("records") if int(row["epoch"]) not in self._history]
+        records = [EpochRecord(int(row["epoch"]), now_ms(), epoch_metrics(row)) for row in rows]
+        self._history |= {record.epoch: record for record in records}
+        self._send(points_of(records))
+
+    def log_summary(self, metrics: Mapping[str, Any]) -> None:
+        """Log what a training has once, such as `best_epoch` and `seconds`, under `fit/`."""
+        numbers = section_metrics("fit", metrics)
+        self._metrics |= numbers
+        self._send([Point(name, value, now_ms(), 0) for name, value in numbers.items()])
+
+    def log_figure(self, name: str, figure: matplotlib.figure.Figure) -> None:
+        """Log a figure as figures/NAME.png."""
+        with self._best_effort(f"figure {name}"):
+            self.store.client.log_figure(self.run_id, figure, f"figures/{name}.png")
+
+    def log_model(
+        self, path: Path, model: keras.Model, *, num_symbols: int, step: int, class_names: tuple[str, ...]
+    ) -> None:
+        """Log the file of a trained model.
+
+        Args:
+            path: what `model.save` wrote; stored byte for byte.
+            num_symbols: the model's inputs are integers in [0, num_symbols).
+            step: epoch whose weights the file holds.
+            class_names: of the logits, in their order.
+
+        Raises:
+            TrackingError: `path` is no Keras file.
+        """
+        spec = self.spec
+        metadata = {
+            "class_names": list(class_names),
+            "protection": spec.protection,
+            "view": spec.view,
+            "key_fingerprint": spec.key_fingerprint,
+        }
+        self._model = model_record(model, num_symbols=num_symbols, step=step, metadata=metadata)
+        with self._best_effort("model"):
+            model_id = log_model_file(self.store, self.run_id, path, self._model)
+            best = [p for p in points_of(self._history.values()) if p.step == step]
+            self.store.log_points(self.run_id, best, model_id)  # shown on the model's own page
+
+    def describe(self, markdown: str) -> None:
+        """Replace the description on top of the run's page."""
+        self._tags[NOTE] = shorten(guard(markdown, "description"), MAX_TAG)
+        with self._best_effort("description"):
+            self.store.client.set_tag(self.run_id, NOTE, self._tags[NOTE])
+
+    def write_record(self, path: Path) -> None:
+        """Write run.json, from which `restore_runs` rebuilds this run. Call it last."""
+        record = RunRecord(
+            run_id=self.run_id,
+            experiment=self.store.experiment,
+            name=self.spec.name,
+            start_ms=self._start_ms,
+            end_ms=now_ms(),
+            config=self._config,
+            tags={name: value for name, value in self._tags.items() if name != PROCESS},
+            dataset=self.spec.dataset,
+            model=self._model,
+            history=tuple(self._history[epoch] for epoch in sorted(self._history)),
+            metrics=self._metrics,
+        )
+        record.write(path)
+
+    def _send(self, points: list[Point]) -> None:
+        self._pending += points
+        with self._best_effort(f"{len(self._pending)} values of metrics (they are sent again later)"):
+            if not self.store.is_reachable():
+                raise ConnectionError("the server does not answer")
+            self.store.log_points(self.run_id, self._pending)
+            self._pending = []
+
+    def _end(self, status: str, error: BaseException | None = None) -> None:
+        if self._pending:
+            self._send([])
+        with self._best_effort(f"status {status}"):
+            end_run(self.store, self.run_id, status, error=error)
+
+    @contextlib.contextmanager
+    def _best_effort(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except store_failures() as error:
+            logger.warning(
+                "MLflow run %s: %s not logged (%s). `ppdl restore-runs` completes the run from its run.json.",
+                self.run_id,
+                what,
+                " ".join(str(error).split())[:200],
+            )

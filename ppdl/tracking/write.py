@@ -1,0 +1,70 @@
+"""Writing a run into a store, piece by piece: used by a run that is under way and by one that is rebuilt.
+
+Each function may be called again with the same values and changes nothing then.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import yaml
+
+from ppdl.errors import TrackingError
+from ppdl.tracking.provenance import PROCESS, process_is_alive
+from ppdl.tracking.record import DatasetRecord, EpochRecord
+from ppdl.tracking.redact import MAX_TAG, flatten, guard, shorten
+from ppdl.tracking.store import Point, Store
+
+
+def create_run(store: Store, name: str, tags: Mapping[str, str], *, start_ms: int) -> str:
+    """Create a run with its tags in one transaction and return its id."""
+    run = store.client.create_run(store.experiment_id, start_time=start_ms, tags=dict(tags), run_name=name)
+    return run.info.run_id
+
+
+def log_description(store: Store, run_id: str, config: Mapping[str, Any], dataset: DatasetRecord) -> None:
+    """Log a redacted config as parameters and as config.yaml, and the dataset."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    store.log_params(run_id, flatten(config))
+    data = Dataset(
+        name=dataset.name,
+        digest=dataset.sha256[:32],  # MLflow takes at most 36 characters
+        source_type="local",
+        source=json.dumps({"uri": dataset.path}),
+        profile=json.dumps({f"num_{split}": num for split, num in dataset.num_images.items()}),
+    )
+    store.client.log_inputs(run_id, datasets=[DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
+    store.client.log_text(run_id, yaml.safe_dump(dict(config), sort_keys=False), "config.yaml")
+
+
+def points_of(history: Iterable[EpochRecord]) -> list[Point]:
+    """Return the metrics of some epochs, one point for each."""
+    return [Point(name, value, e.timestamp_ms, e.epoch) for e in history for name, value in e.metrics.items()]
+
+
+def end_run(
+    store: Store, run_id: str, status: str, *, error: BaseException | None = None, end_ms: int | None = None
+) -> None:
+    """Set a run's final status: FINISHED, FAILED or KILLED, with what went wrong in the tag `failure`."""
+    if error is not None:
+        store.client.set_tag(run_id, "failure", _failure_text(error))
+    store.client.set_terminated(run_id, status, end_time=end_ms)
+
+
+def mark_dead_runs(store: Store) -> None:
+    """Mark as KILLED the unfinished runs of this machine whose process has gone (kill -9, out of memory, power cut)."""
+    for run in store.client.search_runs([store.experiment_id], "attributes.status = 'RUNNING'"):
+        if process_is_alive(run.data.tags.get(PROCESS, "")) is False:
+            store.client.set_tag(run.info.run_id, "failure", "the process ended without a word")
+            store.client.set_terminated(run.info.run_id, "KILLED")
+
+
+def _failure_text(error: BaseException) -> str:
+    kind = type(error).__name__
+    try:
+        return shorten(guard(f"{kind}: {error}", "failure"), MAX_TAG)
+    except TrackingError:
+        return kind

@@ -1,0 +1,23 @@
+"""Key holder: make sure that there is a key pair; write only its public part, to keys/public.json."""
+
+from omegaconf import DictConfig
+
+from ppdl.config import Workspace, checkout, stage
+from ppdl.crypto.keystore import ensure_keypair
+
+
+def run(cfg: DictConfig, workspace: Workspace) -> None:
+    outcome = ensure_keypair(
+        workspace.outputs / "keys/public.json",
+        cfg.keys.private_dir,
+        key_bits=cfg.keys.key_bits,
+        allow_insecure_key=cfg.keys.allow_insecure_key,
+        project=checkout(),
+    )
+    print(outcome.message)
+
+
+main = stage(run)
+
+if __name__ == "__main__":
+    main()

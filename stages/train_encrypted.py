@@ -1,0 +1,17 @@
+"""Trainer: the same network on what one protection lets the trainer see, to models/NAME."""
+
+from omegaconf import DictConfig
+
+from ppdl.config import Workspace, branch, stage
+from ppdl.runs import train_branch
+
+
+def run(cfg: DictConfig, workspace: Workspace) -> None:
+    name, _ = branch(cfg)
+    train_branch(cfg, workspace, name, stage="stages.train_encrypted")
+
+
+main = stage(run)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,16 @@
+"""Trainer: the yardstick, MobileNetV2 on the plain images, to models/plain."""
+
+from omegaconf import DictConfig
+
+from ppdl.config import Workspace, stage
+from ppdl.runs import PLAIN, train_branch
+
+
+def run(cfg: DictConfig, workspace: Workspace) -> None:
+    train_branch(cfg, workspace, PLAIN, stage="stages.train_plain")
+
+
+main = stage(run)
+
+if __name__ == "__main__":
+    main()

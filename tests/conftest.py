@@ -1,0 +1,18 @@
+"""Shared fixtures: nothing in a test may touch the user's own key store or MLflow store."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("DO_NOT_TRACK", "true")
+
+
+@pytest.fixture(autouse=True)
+def own_key_store(tmp_path_factory, monkeypatch):
+    """Keep private keys of tests out of the user's folder."""
+    monkeypatch.setenv("PPDL_PRIVATE_KEY_DIR", str(tmp_path_factory.mktemp("private-keys")))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)

@@ -1,0 +1,108 @@
+"""Configuration is code: every file composes and builds, params.yaml is in step, mistakes are named."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from ppdl import config
+from ppdl.errors import ConfigError
+
+GROUPS = sorted(p for p in config.CONF.glob("*/*.yaml"))
+
+
+def composed(*overrides: str):
+    with initialize_config_dir(str(config.CONF), version_base="1.3"):
+        return compose("config", overrides=list(overrides))
+
+
+@dataclass(frozen=True)
+class Component:
+    learning_rate: float
+    epochs: int
+
+    def __post_init__(self):
+        if self.epochs < 1:
+            raise ConfigError(f"epochs must be >= 1, got {self.epochs}")
+
+
+TARGET = f"{__name__}.Component"
+
+
+@pytest.mark.parametrize("path", [p for p in GROUPS if p.parent.name != "protection"], ids=lambda p: f"{p.parent.name}/{p.stem}")
+def test_every_group_file_composes_and_opens_with_its_command(path: Path):
+    group, name = path.parent.name, path.stem
+    cfg = composed(f"+experiment={name}") if group == "experiment" else composed(f"{group}={name}")
+    assert cfg.seed == composed().seed
+    first = path.read_text().splitlines()
+    assert any(line.startswith("# ") and ("dvc " in line or "python -m" in line) for line in first[:3]), f"{path} names no command"
+
+
+@pytest.mark.parametrize("name", [p.stem for p in GROUPS if p.parent.name == "protection"])
+def test_every_protection_builds(name: str):
+    cfg = composed(f"+protection@protections.other={name}", "branch=other")
+    key, node = config.branch(cfg)
+    protection = config.build(node.scheme, "protections.other.scheme")
+    assert key == "other"
+    assert set(node.views) <= set(protection.views)
+
+
+@pytest.mark.parametrize("group", ["dataset", "model", "training", "executor"])
+def test_the_default_components_build(group: str):
+    config.build(composed()[group], group)
+
+
+def test_params_yaml_is_in_step(capsys):
+    assert config.main(["--check"]) == 0
+
+
+def test_check_notices_a_stale_params_yaml(tmp_path, monkeypatch, capsys):
+    stale = tmp_path / "params.yaml"
+    stale.write_text(config.PARAMS.read_text().replace("seed:", "sead:", 1))
+    monkeypatch.setattr(config, "PARAMS", stale)
+    assert config.main(["--check"]) == 1
+    assert "--write" in capsys.readouterr().err
+    assert config.main(["--write"]) == 0
+    assert stale.read_bytes() == (config.PROJECT / "params.yaml").read_bytes()
+
+
+def test_an_unknown_key_is_named_with_the_nearest_valid_one():
+    with pytest.raises(ConfigError, match=r"training has an unknown key 'learing_rate': did you mean 'learning_rate'\?"):
+        config.build({"_target_": TARGET, "learing_rate": 1.0, "epochs": 1}, "training")
+
+
+def test_a_missing_argument_is_named():
+    with pytest.raises(ConfigError, match="training lacks epochs"):
+        config.build({"_target_": TARGET, "learning_rate": 1.0}, "training")
+
+
+def test_a_broken_rule_names_its_place_in_the_configuration():
+    with pytest.raises(ConfigError, match="training: epochs must be >= 1, got 0"):
+        config.build({"_target_": TARGET, "learning_rate": 1.0, "epochs": 0}, "training")
+
+
+def test_an_unknown_target_is_named():
+    with pytest.raises(ConfigError, match=r"model._target_ = 'ppdl.nowhere.Net' cannot be imported"):
+        config.build({"_target_": "ppdl.nowhere.Net"}, "model")
+
+
+@pytest.mark.parametrize("value", ["null", "paque"])
+def test_a_stage_needs_a_known_branch(value: str):
+    with pytest.raises(ConfigError, match="branch must name one of protections"):
+        config.branch(composed(f"branch={value}"))
+
+
+def test_an_input_built_for_other_values_names_the_command_that_rebuilds_it():
+    built_for = {"split": {"fold": 0, "seed": 1}, "classes": ["a", "b"]}
+    config.check_built_for(built_for, OmegaConf.create(built_for), what="data/prepared")
+    with pytest.raises(ConfigError, match=r"(?s)split.fold: built for 0, the configuration says 2.*dvc exp run -S 'split.fold=2'"):
+        config.check_built_for(built_for, {"split": {"fold": 2, "seed": 1}, "classes": ["a", "b"]}, what="data/prepared")
+
+
+def test_the_checkout_of_an_experiment_copy_is_the_users_own(tmp_path):
+    assert config.checkout(tmp_path / ".dvc" / "tmp" / "exps" / "tmp1234") == tmp_path
+    assert config.checkout(tmp_path) == tmp_path
