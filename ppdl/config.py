@@ -159,8 +159,10 @@ def branch(cfg: DictConfig) -> tuple[str, DictConfig]:
 
 
 def plain(node: Any) -> Any:
-    """Return a config node as plain dicts, lists and scalars."""
-    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+    """Return a config node, or a dict of them, as plain dicts, lists and scalars."""
+    if OmegaConf.is_config(node):
+        return OmegaConf.to_container(node, resolve=True)
+    return {key: plain(value) for key, value in node.items()} if isinstance(node, Mapping) else node
 
 
 def check_built_for(built_for: Mapping[str, Any], wanted: Mapping[str, Any], *, what: str) -> None:
@@ -186,7 +188,7 @@ def check_built_for(built_for: Mapping[str, Any], wanted: Mapping[str, Any], *, 
 
 def write_built_for(folder: Path, values: Mapping[str, Any]) -> None:
     """Record in `folder` the values that it was built for, for `check_built_for`."""
-    (folder / "built_for.json").write_text(json.dumps({k: plain(v) for k, v in values.items()}, indent=1) + "\n")
+    (folder / "built_for.json").write_text(json.dumps(plain(values), indent=1) + "\n")
 
 
 def read_built_for(folder: Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from omegaconf import DictConfig
@@ -18,6 +18,10 @@ from ppdl.datasets.reduced import Reduced
 from ppdl.errors import ConfigError
 from ppdl.protections.base import View, plain_view
 from ppdl.tracking.record import DatasetRecord
+
+if TYPE_CHECKING:
+    from ppdl.tracking import TrainingRun
+    from ppdl.training.fit import FitResult
 
 PLAIN = "plain"
 
@@ -115,17 +119,27 @@ def train_branch(cfg: DictConfig, workspace: Workspace, branch: str, *, stage: s
         train(cfg, workspace, run, prepared, rows, stage=stage)
 
 
-def train(cfg: DictConfig, workspace: Workspace, run: Run, prepared: Prepared, rows: dict[str, np.ndarray], *, stage: str) -> None:
-    """Train one run, write its model folder, track it.
+def train(
+    cfg: DictConfig,
+    workspace: Workspace,
+    run: Run,
+    prepared: Prepared,
+    rows: dict[str, np.ndarray],
+    *,
+    stage: str,
+    progress: bool = True,
+    keep_model: bool = True,
+) -> FitResult:
+    """Train one run, track it, write its model folder.
 
     Args:
         rows: row numbers of `train`, `validation` and `test`; of the last only the number is used.
         stage: module that trains, for the run's tags.
+        keep_model: False for one fold of many: the model is neither written nor logged.
     """
-    from ppdl.evaluation.plots import plot_history
+    from ppdl.evaluation.history import plot_history
     from ppdl.tracking import RunSpec, start_training_run
     from ppdl.training.fit import fit
-    from ppdl.training.predict import save_model
 
     model, training = build(cfg.model, "model"), build(cfg.training, "training")
     source = open_source(cfg, workspace, run, prepared, rows["train"])
@@ -143,8 +157,6 @@ def train(cfg: DictConfig, workspace: Workspace, run: Run, prepared: Prepared, r
         sweep=workspace.sweep,
         overrides=workspace.overrides,
     )
-    folder = workspace.outputs / run.folder
-    folder.mkdir(parents=True, exist_ok=True)
     with start_training_run(spec, store_root=checkout(), project=PROJECT, experiment=cfg.tracking.experiment) as tracked:
         result = fit(
             source.view,
@@ -157,20 +169,30 @@ def train(cfg: DictConfig, workspace: Workspace, run: Run, prepared: Prepared, r
             seed=cfg.seed,
             state_dir=state_dir(workspace, run),
             on_epoch=tracked.log_epoch,
+            progress=progress,
         )
         tracked.log_history(result.history)
         tracked.log_summary(result.summary | source.facts)
-        tracked.log_figure("history", plot_history(result.history, title=run.name))
-        save_model(result.model, folder / "model.keras")
-        result.history.to_csv(folder / "history.csv", index=False)
-        tracked.log_model(
-            folder / "model.keras",
-            result.model,
-            num_symbols=256 if source.view.table is None else len(source.view.table),
-            step=result.best_epoch,
-            class_names=prepared.class_names,
-        )
-        tracked.write_record(folder / "run.json")
+        tracked.log_figure("history", plot_history(result.history, title=run.name, best_epoch=result.best_epoch))
+        if keep_model:
+            _keep(workspace.outputs / run.folder, result, source, prepared, tracked)
+    return result
+
+
+def _keep(folder: Path, result: FitResult, source: Source, prepared: Prepared, tracked: TrainingRun) -> None:
+    from ppdl.training.predict import save_model
+
+    folder.mkdir(parents=True, exist_ok=True)
+    save_model(result.model, folder / "model.keras")
+    result.history.to_csv(folder / "history.csv", index=False)
+    tracked.log_model(
+        folder / "model.keras",
+        result.model,
+        num_symbols=256 if source.view.table is None else len(source.view.table),
+        step=result.best_epoch,
+        class_names=prepared.class_names,
+    )
+    tracked.write_record(folder / "run.json")
 
 
 def dataset_name(cfg: DictConfig) -> str:

@@ -9,9 +9,9 @@ from ppdl.crypto.keystore import ensure_keypair
 def run(cfg: DictConfig, workspace: Workspace) -> None:
     outcome = ensure_keypair(
         workspace.outputs / "keys/public.json",
-        cfg.keys.private_dir,
-        key_bits=cfg.keys.key_bits,
-        allow_insecure_key=cfg.keys.allow_insecure_key,
+        cfg.keygen.private_dir,
+        key_bits=cfg.keygen.key_bits,
+        allow_insecure_key=cfg.keygen.allow_insecure_key,
         project=checkout(),
     )
     print(outcome.message)

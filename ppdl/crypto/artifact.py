@@ -11,13 +11,17 @@ ciphertexts are malleable: whoever can write the artifact can change the images.
 
 from collections.abc import Callable
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
-from ppdl.crypto.header import HEADER_FILE, KINDS, RESTORE, Header, read_header
+from ppdl.crypto.fields import RESTORE
+from ppdl.crypto.header import KINDS, Header
+from ppdl.crypto.header_file import HEADER_FILE, read_header
 from ppdl.crypto.keys import PublicKey
-from ppdl.crypto.shards import ShardedRows, check_size, read_shard
+from ppdl.crypto.rows import ShardedRows
+from ppdl.crypto.shards import check_size, read_shard
 from ppdl.errors import ArtifactError
 
 
@@ -60,8 +64,8 @@ class Artifact:
         self._expect(False, "codebook")
         codebook = self.shard("codebook.npy")
         rows = [row.tobytes() for row in codebook]
-        if any(a >= b for a, b in zip(rows, rows[1:], strict=False)):
-            raise ArtifactError(f"{self.path / 'codebook.npy'}: rows must ascend strictly, so that their order tells nothing; encrypt again")
+        if any(a >= b for a, b in pairwise(rows)):
+            raise ArtifactError(f"{self.path / 'codebook.npy'}: rows must ascend, so that their order tells nothing; encrypt again")
         return codebook
 
     @cached_property
@@ -78,6 +82,24 @@ class Artifact:
         self._expect(True, "packed ciphertexts")
         starts = np.cumsum([0] + [shard.shape[0] for shard in self.header.data_shards]).tolist()
         return self._rows(starts, (self.header.ciphertext_bytes,))
+
+    @cached_property
+    def ciphertexts_by_image(self) -> ShardedRows:
+        """The ciphertexts of each image, (num_images, ciphertexts of an image, ciphertext_bytes) uint8.
+
+        Raises:
+            ArtifactError: images share ciphertexts (packing.images_per_group is not 1).
+        """
+        self._expect(True, "packed ciphertexts")
+        packing, shards = self.header.packing, self.header.data_shards
+        if packing.images_per_group != 1:
+            raise ArtifactError(
+                f"{self.path}: images must have ciphertexts of their own (packing.images_per_group 1), "
+                f"found groups of {packing.images_per_group}; encrypt again with images_per_group=1"
+            )
+        shape = (packing.rows(1), self.header.ciphertext_bytes)
+        starts = [shard.first_image for shard in shards] + [self.header.source.num_images]
+        return ShardedRows(starts, shape, lambda index: self.shard(shards[index].file).reshape(-1, *shape))
 
     def verify(self, public_key: PublicKey | None = None, on_bytes: Callable[[int], None] = lambda count: None) -> None:
         """Check every byte of the artifact.

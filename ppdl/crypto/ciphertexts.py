@@ -1,17 +1,19 @@
 """Write kinds `dense` and `slots`: images as packed Paillier ciphertexts, each with an obfuscator of its own, in parallel and resumably."""
 
 import hashlib
-from collections.abc import Container, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from gmpy2 import mpz
 from tqdm import tqdm
 
 from ppdl.crypto.canary import encrypt_canary
 from ppdl.crypto.codebook import check_images
-from ppdl.crypto.header import Header, Key, Protection, Shard, shard_name
+from ppdl.crypto.fields import Key, Protection, Shard
+from ppdl.crypto.header import Header, shard_name
 from ppdl.crypto.keys import PublicKey
 from ppdl.crypto.layout import to_planes
 from ppdl.crypto.obfuscators import Obfuscators, base_of, build_obfuscators
@@ -26,12 +28,9 @@ _HASH_BLOCK_BYTES = 2**24
 
 
 @dataclass(frozen=True)
-class EncryptionTask:
-    """Hold what a worker needs to write one shard: the images and public values. Never a private key: tasks are pickled."""
+class Encryption:
+    """Hold what every shard of an artifact is encrypted with: public values only, for workers get it pickled."""
 
-    path: Path
-    first_image: int
-    images: np.ndarray
     kind: str
     plan: Plan
     public_key: PublicKey
@@ -39,12 +38,27 @@ class EncryptionTask:
     table_bytes: int
     num_ciphertexts: int
 
-    def plaintexts(self) -> list:
-        """Pack the images into plaintexts, one for each ciphertext of the shard."""
-        slots = self.plan.packing.to_slots(to_planes(self.images, self.plan.stride)).reshape(-1)
+    def plaintexts(self, images: np.ndarray) -> list[mpz]:
+        """Pack images (num_images, height, width) that begin a group, one plaintext for each ciphertext."""
+        slots = self.plan.packing.to_slots(to_planes(images, self.plan.stride)).reshape(-1)
         if self.kind == "dense":
             return DensePacking(self.plan.key_bits).pack(slots)
         return SlotPacking(self.plan.key_bits, self.plan.packing.slot_bits).pack(slots, self.public_key)
+
+    def encrypt(self, images: np.ndarray) -> np.ndarray:
+        """Encrypt images that begin a group: (number of ciphertexts, ciphertext_bytes) uint8."""
+        source = _obfuscators(self.public_key, self.obfuscator, self.table_bytes, self.num_ciphertexts)
+        return encrypt_batch(self.public_key, self.plaintexts(images), source)
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """Hold what a worker needs to write one shard."""
+
+    encryption: Encryption
+    path: Path
+    first_image: int
+    images: np.ndarray
 
 
 @lru_cache(maxsize=1)
@@ -53,11 +67,23 @@ def _obfuscators(public_key: PublicKey, kind: str, table_bytes: int, num_ciphert
     return build_obfuscators(public_key, kind, table_bytes=table_bytes, num_ciphertexts=num_ciphertexts)
 
 
-def encrypt_shard(task: EncryptionTask) -> Shard:
+def drop_tables() -> None:
+    """Free the tables of this process; workers are gone, but with one worker the work was done here."""
+    _obfuscators.cache_clear()
+
+
+def encrypt_shard(task: ShardTask) -> Shard:
     """Encrypt and write one shard (in a worker)."""
-    obfuscators = _obfuscators(task.public_key, task.obfuscator, task.table_bytes, task.num_ciphertexts)
-    rows = encrypt_batch(task.public_key, task.plaintexts(), obfuscators)
-    return write_shard(task.path, rows, task.first_image, len(task.images))
+    return write_shard(task.path, task.encryption.encrypt(task.images), task.first_image, len(task.images))
+
+
+def hash_images(images: np.ndarray) -> bytes:
+    """Compute the SHA-256 of all pixels in C order, in constant memory."""
+    digest = hashlib.sha256()
+    step = max(_HASH_BLOCK_BYTES // (images.shape[1] * images.shape[2]), 1)
+    for first in range(0, len(images), step):
+        digest.update(np.ascontiguousarray(images[first : first + step]))
+    return digest.digest()
 
 
 def write_ciphertext_artifact(
@@ -116,12 +142,21 @@ def write_ciphertext_artifact(
         executor=executor,
     )
     digest = hash_images(images)
+    contents = {"kind": kind, "key": asdict(key), "protection": asdict(protection), "images": digest.hex(), "packing": asdict(plan)}
     with Partial(partial_dir, out_dir) as partial:
-        finished = partial.begin(
-            {"kind": kind, "key": asdict(key), "protection": asdict(protection), "images sha256": digest.hex(), "packing": asdict(plan)}
-        )
-        tasks = _tasks(partial.artifact, kind, plan, images, public_key, obfuscator, executor, finished)
-        shards = _encrypt(partial, finished, tasks, executor, tqdm(total=images.size, desc=protection.name, disable=not progress))
+        finished = partial.begin(contents)
+        missing = [i for i in range(plan.num_shards) if shard_name(kind, i) not in finished]
+        per_worker = -(-len(missing) // executor.workers) * plan.packing.rows(plan.images_per_shard)
+        encryption = Encryption(kind, plan, public_key, obfuscator, executor.table_bytes, per_worker)
+        results = executor.map_unordered(encrypt_shard, _tasks(encryption, partial.work, images, missing))
+        pixels = source.height * source.width
+        done = pixels * sum(shard.num_images for shard in finished.values())
+        bar = tqdm(total=images.size, initial=done, desc=protection.name, unit="px", unit_scale=True, disable=not progress)
+        try:
+            with bar:
+                shards = partial.collect(finished, results, lambda num_images: bar.update(num_images * pixels))
+        finally:
+            drop_tables()
         header = Header.of_shards(
             shards,
             kind=kind,
@@ -135,3 +170,12 @@ def write_ciphertext_artifact(
         )
         partial.finish(header)
     return header
+
+
+def _tasks(encryption: Encryption, folder: Path, images: np.ndarray, shards: Sequence[int]) -> Iterator[ShardTask]:
+    """Read the images of each missing shard when a worker is about to need them."""
+    size = encryption.plan.images_per_shard
+    for index in shards:
+        first = index * size
+        block = np.array(images[first : first + size])  # a copy, since a memory map would be pickled whole
+        yield ShardTask(encryption, folder / shard_name(encryption.kind, index), first, block)

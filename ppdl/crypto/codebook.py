@@ -1,4 +1,4 @@
-"""Write kind `codebook`: the same pixel value becomes the same Paillier ciphertext everywhere. Not confidential; docs/format.md says why."""
+"""Write kind `codebook`: the same pixel value becomes the same Paillier ciphertext everywhere. Not confidential (docs/format.md)."""
 
 import hashlib
 import secrets
@@ -8,7 +8,8 @@ import numpy as np
 from tqdm import tqdm
 
 from ppdl.crypto.canary import encrypt_canary
-from ppdl.crypto.header import NUM_SYMBOLS, Header, Key, Protection, Source, shard_name
+from ppdl.crypto.fields import Key, Protection, Source
+from ppdl.crypto.header import NUM_SYMBOLS, Header, shard_name
 from ppdl.crypto.keys import PublicKey
 from ppdl.crypto.obfuscators import build_obfuscators
 from ppdl.crypto.paillier import encrypt_batch_deterministic

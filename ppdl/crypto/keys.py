@@ -195,13 +195,13 @@ def check_key_bits(key_bits: int, *, allow_insecure_key: bool) -> None:
         return
     if not allow_insecure_key:
         raise ConfigError(
-            f"keys.key_bits must be one of {', '.join(map(str, SECURE_KEY_BITS))}, got {key_bits!r}; "
-            "for tests only, keys.allow_insecure_key=true admits others"
+            f"keygen.key_bits must be one of {', '.join(map(str, SECURE_KEY_BITS))}, got {key_bits!r}; "
+            "for tests only, keygen.allow_insecure_key=true admits others"
         )
     if not isinstance(key_bits, int) or key_bits % 16 or not SMALLEST_KEY_BITS <= key_bits <= max(SECURE_KEY_BITS):
         raise ConfigError(
-            f"keys.key_bits must be a multiple of 16 between {SMALLEST_KEY_BITS} and {max(SECURE_KEY_BITS)} even with "
-            f"keys.allow_insecure_key=true, got {key_bits!r}"
+            f"keygen.key_bits must be a multiple of 16 between {SMALLEST_KEY_BITS} and {max(SECURE_KEY_BITS)} even with "
+            f"keygen.allow_insecure_key=true, got {key_bits!r}"
         )
 
 

@@ -80,7 +80,7 @@ def check_private_dir(private_dir: Path, project: Path) -> None:
         if private_dir.is_relative_to(tree):
             raise KeyStoreError(
                 f"{private_dir}: private keys must not lie inside the project or its git work tree {tree}; set "
-                f"{PRIVATE_DIR_VARIABLE} or keys.private_dir to a folder outside of it"
+                f"{PRIVATE_DIR_VARIABLE} or keygen.private_dir to a folder outside of it"
             )
 
 
@@ -118,7 +118,7 @@ def ensure_keypair(
             outcome.case,
             outcome.public_key,
             outcome.private_path,
-            f"{public_path} had {public.key_bits} bits, keys.key_bits is {key_bits}: {outcome.message} "
+            f"{public_path} had {public.key_bits} bits, keygen.key_bits is {key_bits}: {outcome.message} "
             f"The old key {public.fingerprint} stays in {old}; what was encrypted with it must be encrypted again.",
         )
     if (found := _newest(private_dir, project, key_bits)) is not None:
@@ -142,7 +142,7 @@ def require_private(public: Path | PublicKey, private_dir: Path | None = None, p
         raise KeyStoreError(
             f"this needs the private key with fingerprint {public.fingerprint}, and there is no {path}. Ask its holder, who made the pair "
             f"(`ppdl keygen`, stage keygen), to run this step, or to hand you the file {path.name}; put it there with chmod 600, or set "
-            f"{PRIVATE_DIR_VARIABLE} or keys.private_dir to its folder"
+            f"{PRIVATE_DIR_VARIABLE} or keygen.private_dir to its folder"
         )
     key = load_private(path, passphrase)
     if key.public != public:

@@ -1,7 +1,9 @@
 """Evaluate a public integer matrix on packed ciphertexts: out_j = product over i of in_i^(w_ji) mod n^2 holds sum over i of w_ji m_i.
 
-Each group of num_inputs ciphertexts gives num_outputs ciphertexts; one exponentiation acts on every slot of a packing at once. The matrix
-is compiled once (linear_plan.py); the plan then runs over many groups side by side.
+The input is num_inputs planes of packed ciphertexts, the output num_outputs planes; one exponentiation acts on every slot of a packing at
+once. For a stem of non-overlapping patches (kernel = stride), packed by phase, plane dy * stride + dx holds the pixels at one place inside
+all patches (layout.py), so that a filter is a weighted sum of planes. The matrix is compiled once (linear_plan.py); the plan then runs over
+many ciphertexts side by side.
 
 Nothing is random: whoever has the inputs and the matrix can check the outputs bit by bit. So the matrix must be public; where it is not,
 re-randomise the outputs (paillier.rerandomise). Slots overflow silently: packing.check_linear_bound must accept the matrix first.
@@ -17,32 +19,31 @@ from ppdl.crypto.linear_plan import LinearPlan, Step, plan_linear
 from ppdl.crypto.numbers import check_range, from_array, invert_batch, to_array
 from ppdl.errors import CryptoError
 
-__all__ = ["LinearPlan", "apply_linear", "plan_linear"]
+__all__ = ["LinearPlan", "apply_linear", "dct_filters", "plan_linear"]
 
 _GROUPS_AT_A_TIME = 64  # amortises the one inversion (8 multiplications' worth) and bounds the memory
 
 
-def apply_linear(public_key: PublicKey, ciphertexts: np.ndarray, plan: LinearPlan) -> np.ndarray:
-    """Evaluate a plan on groups of ciphertexts.
+def apply_linear(public_key: PublicKey, planes: np.ndarray, plan: LinearPlan) -> np.ndarray:
+    """Evaluate a plan on ciphertexts: output j is the sum of the input planes, weighted by row j of the matrix, slot by slot.
 
     Args:
-        ciphertexts: uint8 (num_groups * num_inputs, ciphertext_bytes), the inputs of a group side by side.
-    Returns: uint8 (num_groups * num_outputs, ciphertext_bytes), the outputs of a group side by side.
-    Raises: CryptoError when the rows are not whole groups, or not in (0, n^2).
+        planes: uint8 (num_inputs, num_groups, ciphertext_bytes): group g is planes[:, g], one ciphertext of each input plane.
+    Returns: uint8 (num_outputs, num_groups, ciphertext_bytes), in the same slots.
+    Raises: CryptoError when there are not num_inputs planes, or a ciphertext is not in (0, n^2).
     Cost: plan.num_multiplications a group, 5 us each at 2048 bits; holds the GIL, so run groups in several processes.
     """
-    size = plan.num_inputs
-    if len(ciphertexts) % size:
-        raise CryptoError(f"ciphertexts must come in groups of {size}, the inputs of the linear map, got {len(ciphertexts)}")
-    num_groups, modulus = len(ciphertexts) // size, mpz(public_key.n_squared)
-    result = np.empty((num_groups * plan.num_outputs, public_key.ciphertext_bytes), np.uint8)
-    for start in range(0, num_groups, _GROUPS_AT_A_TIME):
-        stop = min(start + _GROUPS_AT_A_TIME, num_groups)
-        numbers = from_array(public_key, ciphertexts[start * size : stop * size])
-        check_range(public_key, numbers)
-        outputs = _run(plan, [numbers[i::size] for i in range(size)], modulus)
-        rows = [output[g] for g in range(stop - start) for output in outputs]
-        result[start * plan.num_outputs : stop * plan.num_outputs] = to_array(public_key, rows)
+    size = public_key.ciphertext_bytes
+    if planes.ndim != 3 or planes.shape[0] != plan.num_inputs or planes.shape[2] != size:
+        raise CryptoError(f"planes must be ({plan.num_inputs}, num_groups, {size}) for this linear map and key, got {planes.shape}")
+    result = np.empty((plan.num_outputs, planes.shape[1], size), np.uint8)
+    for start in range(0, planes.shape[1], _GROUPS_AT_A_TIME):
+        inputs = [from_array(public_key, plane) for plane in planes[:, start : start + _GROUPS_AT_A_TIME]]
+        for i, numbers in enumerate(inputs):
+            check_range(public_key, numbers, f"input plane {i}, groups from {start}: ")
+        outputs = _run(plan, inputs, mpz(public_key.n_squared))
+        for output, numbers in zip(result, outputs, strict=True):
+            output[start : start + len(numbers)] = to_array(public_key, numbers)
     return result
 
 
@@ -61,3 +62,26 @@ def _run(plan: LinearPlan, inputs: Sequence[list[mpz]], modulus: mpz) -> list[li
 def _multiply(steps: Sequence[Step], registers: dict[int, list[mpz]], modulus: mpz) -> None:
     for register, left, right in steps:
         registers[register] = [a * b % modulus for a, b in zip(registers[left], registers[right], strict=True)]
+
+
+def dct_filters(stride: int, num_filters: int, weight_bits: int) -> np.ndarray:
+    """Build the num_filters lowest two-dimensional DCT-II components of a patch as small integers.
+
+    Components are ordered by frequency (u + v, then u): mean, horizontal, vertical, then the rest. Each is scaled so
+    that its largest weight is 2^(weight_bits - 1) - 1, rounded, and divided by its greatest common divisor (the mean
+    becomes all ones).
+
+    Returns: int64 (num_filters, stride^2), input dy * stride + dx.
+    Raises: CryptoError when a patch has fewer components, or weight_bits is too small to show one.
+    Source: N. Ahmed, T. Natarajan, K. Rao, "Discrete Cosine Transform", IEEE Transactions on Computers C-23, 1974.
+    """
+    if not 1 <= num_filters <= stride * stride:
+        raise CryptoError(f"num_filters must be 1 to stride^2 = {stride * stride}, got {num_filters}")
+    if not 2 <= weight_bits <= 16:
+        raise CryptoError(f"weight_bits must be 2 to 16, got {weight_bits}")
+    waves = np.cos(np.pi * np.outer(np.arange(stride), 2 * np.arange(stride) + 1) / (2 * stride))  # (frequency, place)
+    order = sorted(np.ndindex(stride, stride), key=lambda uv: (sum(uv), uv[0]))[:num_filters]
+    filters = np.stack([np.outer(waves[u], waves[v]).ravel() for u, v in order])
+    scaled = filters / np.abs(filters).max(axis=1, keepdims=True) * (2 ** (weight_bits - 1) - 1)
+    weights = np.rint(scaled).astype(np.int64)
+    return weights // np.gcd.reduce(weights, axis=1)[:, None]

@@ -48,12 +48,12 @@ def check_plaintexts(public_key: PublicKey, plaintexts: Iterable[int], *, signed
     return numbers
 
 
-def check_range(public_key: PublicKey, ciphertexts: Sequence[mpz]) -> None:
-    """Refuse numbers that are not in (0, n^2). Raises: CryptoError with the row."""
+def check_range(public_key: PublicKey, ciphertexts: Sequence[mpz], place: str = "") -> None:
+    """Refuse numbers that are not in (0, n^2). Raises: CryptoError with the row, after place."""
     n_squared = public_key.n_squared
     if len(ciphertexts) and not (min(ciphertexts) > 0 and max(ciphertexts) < n_squared):
         row = next(i for i, c in enumerate(ciphertexts) if not 0 < c < n_squared)
-        raise CryptoError(f"ciphertext {row} is not in (0, n^2) of the {public_key.key_bits}-bit key: damaged, or of another key")
+        raise CryptoError(f"{place}ciphertext {row} is not in (0, n^2) of the {public_key.key_bits}-bit key: damaged, or of another key")
 
 
 def check_ciphertexts(public_key: PublicKey, ciphertexts: Sequence[mpz]) -> None:

@@ -114,8 +114,9 @@ def decrypt_int(private_key: PrivateKey, ciphertext: int) -> int:
 
 def add(public_key: PublicKey, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Return ciphertexts of the sums mod n of what a and b hold, row by row: one multiplication mod n^2 each."""
-    n_squared = mpz(public_key.n_squared)
-    return to_array(public_key, [x * y % n_squared for x, y in _paired(public_key, a, from_array(public_key, b))])
+    n_squared, others = mpz(public_key.n_squared), from_array(public_key, b)
+    check_ciphertexts(public_key, others)
+    return to_array(public_key, [x * y % n_squared for x, y in _paired(public_key, a, others)])
 
 
 def add_plaintext(public_key: PublicKey, ciphertexts: np.ndarray, plaintexts: Sequence[int]) -> np.ndarray:

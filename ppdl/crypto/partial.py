@@ -2,6 +2,7 @@
 
     PARTIAL/plan.json       what is being written; a run whose plan differs starts over
     PARTIAL/records.jsonl   one finished shard a line, as in the header
+    PARTIAL/work-TOKEN/     where workers of one run write; what the workers of a killed run still write harms nobody
     PARTIAL/artifact/       the shards, and at last header.json; renamed to the final folder
     PARTIAL/lock            one writer at a time
 
@@ -11,16 +12,18 @@ The folder stays on the machine that holds the images: unlike the artifact, the 
 import errno
 import json
 import logging
-import os
+import secrets
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 
 from filelock import FileLock, Timeout
 
-from ppdl.crypto.header import HEADER_FILE, Header, Shard
+from ppdl.crypto.fields import Shard
+from ppdl.crypto.header import Header
+from ppdl.crypto.header_file import HEADER_FILE, write_text
 from ppdl.crypto.shards import check_size, hash_file
 from ppdl.errors import ArtifactError
 
@@ -42,15 +45,17 @@ class Partial:
         self.folder, self.out_dir = Path(folder), Path(out_dir)
         self.artifact = self.folder / "artifact"
         self._plan, self._records = self.folder / "plan.json", self.folder / "records.jsonl"
+        self.work = self.folder / f"work-{secrets.token_hex(8)}"
         self._lock = FileLock(self.folder / "lock")
 
     def __enter__(self) -> "Partial":
-        if self.out_dir.is_dir() and any(self.out_dir.iterdir()) or self.out_dir.exists() and not self.out_dir.is_dir():
+        if (self.out_dir.is_dir() and any(self.out_dir.iterdir())) or (self.out_dir.exists() and not self.out_dir.is_dir()):
             raise ArtifactError(f"{self.out_dir}: an artifact is written to a new or empty folder, found one in use; remove it first")
         if self.folder.exists() and not self.folder.is_dir():
             raise ArtifactError(f"{self.folder}: must be a folder for the unfinished artifact, found a file; choose another")
-        known = {self._plan.name, self._records.name, self.artifact.name, "lock"}
-        if self.folder.is_dir() and (other := sorted({path.name for path in self.folder.iterdir()} - known)):
+        known = {"plan.json", "plan.tmp", "records.jsonl", "records.tmp", "artifact", "lock"}
+        names = sorted(path.name for path in self.folder.iterdir()) if self.folder.is_dir() else []
+        if other := [name for name in names if name not in known and not name.startswith("work-")]:
             raise ArtifactError(f"{self.folder}: must hold an unfinished artifact only, found {other[0]!r}; choose another folder")
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -73,12 +78,14 @@ class Partial:
         """
         finished = {}
         if self._plan.is_file():
-            differing = self._differing(plan)
-            if differing:
+            if differing := self._differing(plan):
                 logger.warning("%s: starts over, since the run before had another %s", self.folder, ", ".join(differing))
             else:
                 finished = self._finished()
                 logger.info("%s: goes on after %d finished shards", self.folder, len(finished))
+        for work in self.folder.glob("work-*"):
+            shutil.rmtree(work)
+        self.work.mkdir()
         self.artifact.mkdir(exist_ok=True)
         for path in self.artifact.iterdir():
             if path.name not in finished:
@@ -109,24 +116,39 @@ class Partial:
                 finished[shard.file] = shard
         return finished
 
-    def record(self, shard: Shard) -> None:
-        """Note a finished shard, so that a later run does not encrypt it again."""
-        with self._records.open("a") as file:
-            file.write(_line(shard))
+    def collect(self, finished: dict[str, Shard], results: Iterable[Shard], on_images: Callable[[int], None]) -> tuple[Shard, ...]:
+        """Note each shard when it comes, so that a later run does not encrypt it again.
+
+        Args:
+            finished: what `begin` gave.
+            results: the other shards, in any order, each written to `work`.
+            on_images: told the number of images of each shard that comes.
+
+        Returns:
+            All shards in the order of their images.
+        """
+        shards = list(finished.values())
+        for shard in results:
+            (self.work / shard.file).replace(self.artifact / shard.file)
+            with self._records.open("a") as file:
+                file.write(_line(shard))
+            shards.append(shard)
+            on_images(shard.num_images)
+        return tuple(sorted(shards, key=lambda shard: shard.first_image))
 
     def finish(self, header: Header) -> None:
         """Write the header and move the artifact to its final folder. Cost: a rename, or one copy to another file system."""
-        self._write(self.artifact / HEADER_FILE, header.to_json())
+        self._write(self.artifact / HEADER_FILE, write_text(header))
         self.out_dir.parent.mkdir(parents=True, exist_ok=True)
         try:
-            os.replace(self.artifact, self.out_dir)
+            self.artifact.replace(self.out_dir)
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
             copy = self.out_dir.with_name(self.out_dir.name + ".copying")
             shutil.rmtree(copy, ignore_errors=True)
             shutil.copytree(self.artifact, copy)
-            os.replace(copy, self.out_dir)
+            copy.replace(self.out_dir)
         self.discard()
 
     def discard(self) -> None:
@@ -137,13 +159,8 @@ class Partial:
     def _write(path: Path, text: str) -> None:
         temporary = path.with_suffix(".tmp")
         temporary.write_text(text)
-        os.replace(temporary, path)
+        temporary.replace(path)
 
 
 def _line(shard: Shard) -> str:
     return json.dumps(asdict(shard)) + "\n"
-
-
-def in_order(shards: Iterable[Shard]) -> tuple[Shard, ...]:
-    """Sort data shards by the images that they hold."""
-    return tuple(sorted(shards, key=lambda shard: shard.first_image))

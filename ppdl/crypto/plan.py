@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from ppdl.crypto.header import Source, ciphertext_bytes, slots_of
+from ppdl.crypto.fields import NPY_HEADER_BYTES, Source
+from ppdl.crypto.header import ciphertext_bytes, slots_of
 from ppdl.crypto.layout import Packing
 from ppdl.crypto.parallel import Executor
 from ppdl.errors import ConfigError
@@ -18,10 +19,10 @@ class Plan:
     packing: Packing
     images_per_shard: int
 
-    def shard_images(self) -> list[int]:
-        """Count the images of each shard."""
-        full, rest = divmod(self.source.num_images, self.images_per_shard)
-        return [self.images_per_shard] * full + [rest] * (rest > 0)
+    @property
+    def num_shards(self) -> int:
+        """Shards, the last of which may hold fewer images."""
+        return -(-self.source.num_images // self.images_per_shard)
 
     @property
     def num_ciphertexts(self) -> int:
@@ -31,8 +32,8 @@ class Plan:
 
     @property
     def total_bytes(self) -> int:
-        """Bytes of all ciphertexts, without the 128 bytes that begin each shard."""
-        return self.num_ciphertexts * ciphertext_bytes(self.key_bits)
+        """Bytes of all shards."""
+        return self.num_ciphertexts * ciphertext_bytes(self.key_bits) + self.num_shards * NPY_HEADER_BYTES
 
 
 def plan_packing(
@@ -43,6 +44,8 @@ def plan_packing(
     Raises:
         ConfigError: values that do not fit together.
     """
+    if kind not in ("dense", "slots"):
+        raise ConfigError(f"kind must be dense or slots, got {kind!r}")
     if kind == "dense" and (stride, slot_bits) != (1, 8):
         raise ConfigError(f"kind dense must have stride 1 and slot_bits 8, got {stride} and {slot_bits}")
     if kind == "slots" and not 9 <= slot_bits <= 32:

@@ -53,7 +53,7 @@ class PowerTable:
     def powers(self, digits: np.ndarray) -> list[mpz]:
         """Multiply up the table entries of digits, window after window: each window's table stays in the cache for the whole batch."""
         modulus = self.modulus
-        windows = ([row[digit] for digit in window] for row, window in zip(self.rows, digits.tolist(), strict=True))
+        windows = ([row[digit] for digit in window.tolist()] for row, window in zip(self.rows, digits, strict=True))
         result = next(windows)
         for factors in windows:
             result = [a * b % modulus for a, b in zip(result, factors, strict=True)]
@@ -66,29 +66,33 @@ def window_widths(exponent_bits: int, window_bits: int) -> list[int]:
 
 
 def choose_window_bits(exponent_bits: int, entry_bytes: int, table_bytes: int, num_ciphertexts: int | None = None) -> int:
-    """Choose the window that needs the fewest multiplications within table_bytes, table building included.
+    """Choose the window that needs the fewest multiplications within table_bytes.
+
+    When building that table would take longer than drawing num_ciphertexts from it, choose the window that makes both together the
+    shortest. Beyond that point memory does not depend on the number of ciphertexts.
 
     Args:
         entry_bytes: bytes of a number mod n^2 (the owner's two halves take as much together).
-        num_ciphertexts: None means very many, so that building does not count.
+        num_ciphertexts: None means very many.
 
     Raises: CryptoError when not even 1-bit windows fit.
     """
-    best = None
+    fitting = {}  # window_bits: (entries to build, multiplications a ciphertext)
     for window_bits in range(1, LARGEST_WINDOW_BITS + 1):
         widths = window_widths(exponent_bits, window_bits)
         num_entries = sum(1 << width for width in widths)
-        if num_entries * (entry_bytes + _MPZ_OVERHEAD_BYTES) > table_bytes:
-            continue
-        cost = len(widths) if num_ciphertexts is None else num_entries + num_ciphertexts * len(widths)
-        if best is None or cost < best[0]:
-            best = cost, window_bits
-    if best is None:
+        if num_entries * (entry_bytes + _MPZ_OVERHEAD_BYTES) <= table_bytes:
+            fitting[window_bits] = num_entries, len(widths)
+    if not fitting:
         raise CryptoError(
             f"table_bytes={table_bytes} is too small for any table: {exponent_bits}-bit exponents need at least "
             f"{2 * exponent_bits * (entry_bytes + _MPZ_OVERHEAD_BYTES)} bytes"
         )
-    return best[1]
+    fastest = min(fitting, key=lambda bits: fitting[bits][1])
+    num_entries, num_windows = fitting[fastest]
+    if num_ciphertexts is None or num_entries <= num_ciphertexts * num_windows:
+        return fastest
+    return min(fitting, key=lambda bits: fitting[bits][0] + num_ciphertexts * fitting[bits][1])
 
 
 def _powers(base: mpz, num_powers: int, modulus: mpz) -> list[mpz]:

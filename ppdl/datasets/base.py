@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ppdl.datasets.atomic import replacing
 from ppdl.errors import ConfigError
 
 INDEX_NAME = "index.csv"
@@ -65,7 +66,7 @@ def write_index(out_dir: Path, rows: Iterable[tuple[str, str, str]]) -> Path:
         rows: (path relative to `out_dir` with forward slashes, class name, patient or '' if unknown).
     """
     path = out_dir / INDEX_NAME
-    with path.open("w", encoding="utf-8", newline="") as file:
+    with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")  # the same bytes on every platform, since DVC hashes them
         writer.writerow(INDEX_COLUMNS)
         writer.writerows(rows)

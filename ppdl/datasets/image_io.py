@@ -122,9 +122,8 @@ def _read_picture(path: Path) -> np.ndarray:
     try:
         with Image.open(path, formats=FORMATS) as image:
             check_size(image.width, image.height, getattr(image, "n_frames", 1))
-            rawmode = _rawmode(image)
-            image.load()
-            return _to_gray(ImageOps.exif_transpose(image), rawmode)
+            rawmode, white_is_zero = _rawmode(image), getattr(image, "tag_v2", {}).get(_TIFF_PHOTOMETRIC) == 0
+            return _to_gray(ImageOps.exif_transpose(image), rawmode, white_is_zero)  # of the file, only mode and info outlive the turn
     except (BadImageError, MemoryError):
         raise
     except Image.UnidentifiedImageError as error:
@@ -141,14 +140,14 @@ def _rawmode(image: Image.Image) -> str:
     return arguments if isinstance(arguments, str) else str(arguments[0]) if arguments else ""
 
 
-def _to_gray(image: Image.Image, rawmode: str) -> np.ndarray:
-    """Turn a loaded picture into gray: (height, width) uint8."""
+def _to_gray(image: Image.Image, rawmode: str, white_is_zero: bool) -> np.ndarray:
+    """Turn an upright picture into gray: (height, width) uint8."""
     if image.mode.startswith("I;16"):
         bits = 12 if rawmode == "I;12" else 16  # a 12-bit TIFF says so, and Pillow does not scale it up
         values = np.asarray(image).astype(np.uint16)
         if image.info.get("transparency") is not None:
             values = np.where(values == image.info["transparency"], 0, values)
-        if getattr(image, "tag_v2", {}).get(_TIFF_PHOTOMETRIC) == 0:  # minimum is white: Pillow inverts 8 bits, not 16
+        if white_is_zero:  # Pillow inverts 8 bits itself, but not 16
             values = 2**bits - 1 - values
         return to_8_bit(values, bits)
     if image.mode in ("I", "F"):

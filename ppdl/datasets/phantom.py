@@ -122,8 +122,8 @@ def render(seed: int, class_name: str, patient: int, image: int, size_px: int) -
 def _expose(attenuation: np.ndarray, body: Draw, pose: Draw) -> np.ndarray:
     """Turn attenuation into gray: side marker, blur, quantum noise, and the film's S-shaped response."""
     size_px = attenuation.shape[0]
-    middle = body.between(0.52, 0.74) + pose.between(-0.03, 0.03)
-    contrast, white, black = body.between(0.17, 0.25), body.between(205.0, 255.0), body.between(0.0, 30.0)
+    middle = body.between(0.54, 0.70) + pose.between(-0.03, 0.03)
+    contrast, white, black = body.between(0.18, 0.24), body.between(205.0, 255.0), body.between(0.0, 30.0)
     attenuation += 0.03 * smooth_noise(body, 4, size_px)
     _mark_side(attenuation, body)
     film = ndimage.gaussian_filter(attenuation, body.between(0.5, 0.9) * size_px / 299.0).astype(np.float64)

@@ -114,7 +114,7 @@ def _rise(t: np.ndarray) -> np.ndarray:
 
 def place(patient: Draw, image: Draw, size_px: int) -> Chest:
     """Pose a patient in front of the film and lay out lungs, heart and diaphragm."""
-    turn, scale = math.radians(image.between(-3.0, 3.0)), patient.between(0.94, 1.06) * image.between(0.98, 1.02)
+    turn, scale = math.radians(image.between(-3.0, 3.0)), patient.between(0.88, 1.06) * image.between(0.98, 1.02)
     shift = image.between(-0.05, 0.05), image.between(-0.05, 0.05)
     axis = ((np.arange(size_px) + 0.5) * (2.0 / size_px) - 1.0).astype(np.float32)
     x, y = axis[None, :] - shift[0], axis[:, None] - shift[1]
@@ -174,10 +174,10 @@ def soft_tissue(chest: Chest, patient: Draw) -> np.ndarray:
     if patient.chance(0.75):
         bubble = ellipse(u, v, (patient.between(0.24, 0.36), chest.base + 0.20), (patient.between(0.07, 0.16), patient.between(0.05, 0.08)), -12.0)
         tissue -= patient.between(0.15, 0.35) * ramp(1.0 - bubble, 0.18)
-    if patient.chance(0.45):
-        centre = patient.between(0.34, 0.42), chest.base - patient.between(0.16, 0.02)
-        breast = np.maximum(1.0 - ellipse(a, v, centre, (0.27, patient.between(0.19, 0.27))), 0.0)
-        tissue += patient.between(0.10, 0.20) * np.sqrt(breast) * ramp(v - centre[1] + 0.08, 0.16)
+    if patient.chance(0.4):
+        centre = patient.between(0.38, 0.46), chest.base - patient.between(0.12, 0.24)
+        breast = np.maximum(1.0 - ellipse(a, v, centre, (0.26, patient.between(0.18, 0.24))), 0.0)
+        tissue += patient.between(0.08, 0.16) * np.sqrt(breast) * ramp(v - centre[1] + 0.05, 0.15)
     return tissue
 
 
@@ -206,7 +206,7 @@ def bones(chest: Chest, patient: Draw) -> np.ndarray:
     radius = patient.between(0.19, 0.25) * spacing
     back, _ = _ribs(chest, patient.between(0.22, 0.30), spacing, radius)
     front, along = _ribs(chest, -patient.between(0.26, 0.36), spacing, 1.15 * radius)
-    cage = 0.150 * back * ramp(a - 0.05, 0.04) + 0.090 * front * ramp(0.82 - along, 0.10)
+    cage = 0.115 * back * ramp(a - 0.05, 0.04) + 0.060 * front * ramp(0.82 - along, 0.10)
     cage *= ramp(chest.base + 0.35 - v, 0.2)
 
     vertebra = v / 0.118 + patient.between(0.0, 1.0)
@@ -219,7 +219,7 @@ def bones(chest: Chest, patient: Draw) -> np.ndarray:
     x = (a - 0.07) / 0.62
     curve = chest.apex + start - lift * x * (1.8 - 0.8 * x) + 0.05 * bump((x - 0.25) / 0.3)
     off = np.abs(v - curve) / (0.030 + 0.016 * bump(x / 0.25))
-    clavicle = ramp(1.0 - off, 0.30) * (0.6 + 0.6 * np.minimum(off, 1.0) ** 2) * ramp(a - 0.06, 0.012) * ramp(0.78 - a, 0.03)
+    clavicle = ramp(1.0 - off, 0.30) * (0.6 + 0.6 * np.minimum(off, 1.0) ** 2) * ramp(a - 0.06, 0.012) * ramp(0.78 - a, 0.03) * (1.0 - 0.5 * np.clip(x, 0.0, 1.0))
 
     border = a - (0.56 + 0.14 * (v + 0.6)) - patient.between(-0.02, 0.08)
     reach = ramp(v + 0.66, 0.10) * ramp(0.08 - v - 0.6 * np.maximum(a - 0.66, 0.0), 0.12)

@@ -41,7 +41,7 @@ def _grow(draw: Draw, u: np.ndarray, v: np.ndarray, angle: np.ndarray, length: n
 def vessels(chest: Chest, patient: Draw) -> np.ndarray:
     """Return the hila and the vessels that branch from them, thinner as they go."""
     points: list[list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = [[], [], []]
-    strength, hila = patient.between(0.5, 1.0), np.zeros_like(chest.u)
+    strength, hila = patient.between(0.4, 0.8), np.zeros_like(chest.u)
     for side in (-1.0, 1.0):
         root_u, root_v = patient.between(0.13, 0.17), chest.apex + patient.between(0.55, 0.60) + 0.04 * (side < 0)
         hila += patient.between(0.06, 0.14) * bump(ellipse(side * chest.u, chest.v, (root_u + 0.03, root_v + 0.06), (0.10, 0.20), 20.0))
@@ -80,14 +80,14 @@ def nothing(chest: Chest, patient: Draw, image: Draw) -> np.ndarray:
 
 def ground_glass(chest: Chest, patient: Draw, image: Draw) -> np.ndarray:
     """Return bilateral hazy patches along the pleura, mostly low: COVID-19 pneumonia."""
-    severity = patient.between(0.10, 0.26) * image.between(0.9, 1.1)
+    severity = patient.between(0.18, 0.40) * image.between(0.9, 1.1)
     clear = np.ones_like(chest.u)
     for side in (-1.0, 1.0):
         for _ in range(2 + patient.chance(0.6)):
             level = 0.95 - 0.75 * patient.between(0.0, 1.0) ** 1.3
             centre_v = chest.apex + level * (chest.base - chest.apex)
             centre_u = side * (chest.half_width * (0.72 + 0.28 * min(1.0, 1.6 * level)) - patient.between(0.08, 0.14))
-            axes = patient.between(0.10, 0.17), patient.between(0.14, 0.26)
+            axes = patient.between(0.12, 0.20), patient.between(0.17, 0.30)
             clear *= 1.0 - _haze(chest, image, (centre_u, centre_v), axes, side * patient.between(-25.0, 10.0), 0.22)
     texture = 1.0 + 0.22 * smooth_noise(image, 40, chest.size_px)
     return severity * (1.0 - clear) * texture * chest.lungs
@@ -95,27 +95,28 @@ def ground_glass(chest: Chest, patient: Draw, image: Draw) -> np.ndarray:
 
 def consolidation(chest: Chest, patient: Draw, image: Draw) -> np.ndarray:
     """Return one dense patch in one lung, of a lobe's part: focal opacity."""
-    severity = patient.between(0.14, 0.40) * image.between(0.9, 1.1)
+    severity = patient.between(0.36, 0.60) * image.between(0.9, 1.1)
     side = 1.0 if patient.chance(0.5) else -1.0
-    level = patient.between(0.22, 0.92)
-    centre = side * patient.between(0.24, 0.46), chest.apex + level * (chest.base - chest.apex)
-    axes = patient.between(0.12, 0.20), patient.between(0.10, 0.18)
-    patch = _haze(chest, image, centre, axes, patient.between(-40.0, 40.0), 0.16)
+    level = patient.between(0.25, 0.88)
+    centre = side * patient.between(0.28, 0.48), chest.apex + level * (chest.base - chest.apex)
+    axes = patient.between(0.18, 0.27), patient.between(0.16, 0.25)
+    patch = _haze(chest, image, centre, axes, patient.between(-40.0, 40.0), 0.24)
     if patient.chance(0.4):  # bounded by a fissure: sharp below or above
         edge = chest.v - centre[1] - 0.15 * side * (chest.u - centre[0]) - 0.05
         patch *= ramp(-edge if patient.chance(0.6) else edge + 0.1, 0.02)
-    bronchogram = 1.0 - 0.35 * bump(smooth_noise(image, 14, chest.size_px) / 0.35)
+    bronchogram = 1.0 - 0.30 * bump(smooth_noise(image, 14, chest.size_px) / 0.30)
     return severity * patch * bronchogram * (1.0 + 0.12 * smooth_noise(image, 30, chest.size_px)) * chest.lungs
 
 
 def interstitial(chest: Chest, patient: Draw, image: Draw) -> np.ndarray:
     """Return a net of fine lines and faint nodules through both lungs: viral pneumonia."""
-    severity = patient.between(0.06, 0.17) * image.between(0.9, 1.1)
-    gaps = np.clip(0.55 + 0.5 * smooth_noise(image, 26, chest.size_px), 0.0, 1.0)
-    mesh = gaps * bump(smooth_noise(image, 46, chest.size_px) / 0.65) + 0.7 * bump(smooth_noise(image, 64, chest.size_px) / 0.55)
-    nodules = np.maximum(smooth_noise(image, 44, chest.size_px) - 0.6, 0.0)
-    spread = np.clip(0.75 + 0.30 * smooth_noise(image, 6, chest.size_px), 0.25, 1.25)
-    return severity * spread * (mesh + 0.6 * nodules + 0.15) * chest.lungs
+    severity = patient.between(0.16, 0.30) * image.between(0.9, 1.1)
+    gaps = np.clip(0.5 + 0.5 * smooth_noise(image, 22, chest.size_px), 0.0, 1.0)
+    net = gaps * bump(smooth_noise(image, 38, chest.size_px) / 0.5) + (1.0 - gaps) * bump(smooth_noise(image, 58, chest.size_px) / 0.5)
+    nodules = np.maximum(smooth_noise(image, 44, chest.size_px) - 0.8, 0.0)
+    spread = np.clip(0.8 + 0.25 * smooth_noise(image, 6, chest.size_px), 0.3, 1.3)
+    cuffs = vessels(chest, patient)  # thickened bronchi run with the vessels
+    return severity * spread * (0.75 * net + 0.6 * nodules + 0.45) * chest.lungs + 2.5 * severity * cuffs
 
 
 Finding = Callable[[Chest, Draw, Draw], np.ndarray]

@@ -1,7 +1,6 @@
 """Turn raw images into prepared ones: quality gate, duplicates, groups, splits, report (the stage `split`)."""
 
 import json
-import logging
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -19,7 +18,6 @@ from ppdl.errors import ConfigError, DataError
 __all__ = ["Prepared", "Split", "assign_splits", "load_prepared", "prepare"]
 
 MIN_CLASS_IMAGES = 3  # one each for train, validation and test
-_log = logging.getLogger(__name__)
 
 
 def prepare(

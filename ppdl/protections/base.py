@@ -16,7 +16,7 @@ import numpy as np
 from ppdl.errors import ConfigError
 
 if TYPE_CHECKING:
-    from ppdl.crypto.keystore import PublicKey
+    from ppdl.crypto.keys import PublicKey
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,8 +25,8 @@ class View:
 
     Args:
         name: "pixels", "spectral", "bytes", ...
-        array: Integers, usually memory-mapped, (num_images, height, width) or (num_images, height, width, channels) with 1 or 3
-            channels. Row i belongs to row i of the prepared images.
+        array: Integers that int32 can hold, (num_images, height, width) or (num_images, height, width, 1 or 3). Row i belongs to
+            row i of the prepared images. Usually memory-mapped; anything with `shape`, `dtype` and rows by number will do.
         table: What each symbol looks like, (num_symbols, 1 or 3) float32 in [-1, 1]; `array` then holds symbols in
             [0, num_symbols), without a channel axis. None: `array` holds values, which become value * scale + offset.
         trainable: The table is where learning starts, not where it stays.
@@ -34,8 +34,8 @@ class View:
         offset: Ignored with a table.
 
     Raises:
-        ConfigError: A part breaks one of these rules. That symbols stay below num_symbols is checked batch by batch in
-            training, for checking it here would read the whole array.
+        ConfigError: A part breaks one of these rules. That symbols stay below num_symbols is checked where they are read,
+            for checking it here would read the whole array.
     """
 
     name: str
@@ -56,8 +56,8 @@ class View:
 
     def _check_array(self) -> None:
         shape, dtype = self.array.shape, self.array.dtype
-        if dtype.kind not in "iu" or dtype.itemsize > 4:
-            raise ConfigError(f"view {self.name!r}: array must hold integers of at most 32 bits, got {dtype}")
+        if dtype.kind not in "iu" or not np.can_cast(dtype, np.int32):
+            raise ConfigError(f"view {self.name!r}: array must hold integers that int32 can hold, got {dtype}")
         if len(shape) not in (3, 4) or (len(shape) == 4 and shape[3] not in (1, 3)):
             rule = "array must be (num_images, height, width) or (num_images, height, width, 1 or 3)"
             raise ConfigError(f"view {self.name!r}: {rule}, got {shape}")
@@ -72,7 +72,7 @@ class View:
             raise ConfigError(f"view {self.name!r}: {rule}, got scale {self.scale}, offset {self.offset}")
 
     def _check_table(self, table: np.ndarray) -> None:
-        if self.array.ndim != 3:
+        if len(self.array.shape) != 3:
             rule = "an array of symbols must be (num_images, height, width)"
             raise ConfigError(f"view {self.name!r}: {rule}, got {self.array.shape}")
         if table.ndim != 2 or table.shape[0] < 1 or table.shape[1] not in (1, 3) or table.dtype != np.float32:

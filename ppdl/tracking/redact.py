@@ -110,5 +110,5 @@ def valid_name(name: str) -> str:
 
 
 def without_private(overrides: tuple[str, ...]) -> list[str]:
-    """Drop the Hydra overrides (`keys.private_dir=/media/key`) whose name says that they are private."""
+    """Drop the Hydra overrides (`keygen.private_dir=/media/key`) whose name says that they are private."""
     return [guard(o, "overrides") for o in overrides if not is_private(o.split("=", 1)[0])]

@@ -21,7 +21,7 @@ class RunSpec:
     Attributes:
         name: NAME of the protection, or NAME-VIEW when the view is not the protection's default.
         stage: module that trains, such as "stages.train_plain".
-        config: the composed configuration as plain values. Nodes named private (`keys.private_dir`) are not logged.
+        config: the composed configuration as plain values. Nodes named private (`keygen.private_dir`) are not logged.
         confidential: what the protection says of itself, never what one would like it to be.
         key_fingerprint: of the public key; None without encryption.
         inputs: what the stage reads, as dvc.yaml writes it, for DVC's hashes.

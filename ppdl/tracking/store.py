@@ -121,8 +121,9 @@ def open_store(store_root: Path, experiment: str) -> Store:
         with _lock(local_dir):
             from mlflow import MlflowClient
 
-            for name in ("alembic", "mlflow.store.db.utils"):  # a cold start would print 60 lines of migrations
-                logging.getLogger(name).setLevel(logging.WARNING)
+            # A cold start would print 60 lines of migrations, and a failure its traceback before our message.
+            logging.getLogger("alembic").setLevel(logging.WARNING)
+            logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
             client = MlflowClient(uri)
             experiment_id = _experiment_id(client, uri, experiment, local_dir)
     return Store(uri, experiment, experiment_id, local_dir, client)
@@ -202,11 +203,17 @@ def _explained(doing: str, uri: str) -> Iterator[None]:
         yield
     except TrackingError:
         raise
-    except store_failures() as error:
-        text = _without_password(" ".join(str(error).split()))[:300]
+    except (*store_failures(), ImportError) as error:  # a database of a server needs its driver
+        text = _without_password(_reason(error))
         raise TrackingError(
             f"cannot {doing} the MLflow store {_without_password(uri)}: {text}\n{_advice(uri, text)}"
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    below = re.search(r"\(\w+\.\w+\) (.+?) \[SQL", text)  # SQLAlchemy wraps what the database said
+    return below.group(1) if below else text[:300]
 
 
 def _advice(uri: str, text: str) -> str:
@@ -220,6 +227,10 @@ def _advice(uri: str, text: str) -> str:
         )
     if "not a database" in lower or "malformed" in lower:
         return "The database is damaged: move it away, run again, then rebuild its runs with `ppdl restore-runs`."
-    if "locked" in lower or "lock" in lower.split(LOCK_NAME)[-1]:
+    if "is locked" in lower or "could not be acquired" in lower:
         return "Another process holds it: end that process, or wait."
-    return f"Make it and its folder writable by this user, or set {ENV} to another store."
+    if "no module named" in lower:
+        return "Install that package, the database's driver, into this environment."
+    if uri.startswith("sqlite:"):
+        return f"Make it and its folder writable by this user, or set {ENV} to another store."
+    return f"Correct {ENV}, or unset it to log to mlflow.db in the checkout."

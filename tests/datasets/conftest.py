@@ -13,7 +13,7 @@ from PIL import Image
 def draw(seed: int, size: tuple[int, int] = (40, 48)) -> np.ndarray:
     """Return a smooth picture, (height, width) uint8: pictures of different seeds look nothing alike."""
     rng = np.random.default_rng(seed)
-    coarse = Image.fromarray(rng.integers(0, 256, (6, 6), dtype=np.uint8))
+    coarse = Image.fromarray(rng.integers(0, 256, (16, 16), dtype=np.uint8))
     smooth = np.asarray(coarse.resize(size[::-1], Image.Resampling.BICUBIC)).astype(int)
     return np.clip(smooth + rng.integers(-3, 4, size), 0, 255).astype(np.uint8)
 

@@ -114,8 +114,8 @@ def test_one_class_is_refused():
         ({"num_folds": 5}, r"split.fold must be an integer from 0 to 4 \(split.num_folds - 1\), got None"),
         ({"num_folds": 5, "fold": 5}, r"split.fold must be an integer from 0 to 4 \(split.num_folds - 1\), got 5"),
         ({"fold": 2}, "split.fold is 2 but split.num_folds is null: set both, or neither"),
-        ({"near_duplicate_bits": -1}, "split.near_duplicate_bits must be an integer from 0 to 255, got -1"),
-        ({"near_duplicate_bits": 256}, "split.near_duplicate_bits must be an integer from 0 to 255, got 256"),
+        ({"near_duplicate_bits": -1}, "split.near_duplicate_bits must be an integer from 0 to 64, got -1"),
+        ({"near_duplicate_bits": 65}, "split.near_duplicate_bits must be an integer from 0 to 64, got 65"),
         ({"seed": None}, "split.seed must be an integer from 0 to 4294967295, got None"),
     ],
 )

@@ -10,7 +10,7 @@ CONFIG = {
     "seed": 7,
     "model": {"alpha": 0.35, "weights": None, "fine_tune_depth": None},
     "training": {"epochs": 2, "augmentation": {"flip": True}},
-    "keys": {"key_bits": 3072, "private_dir": "/media/usb/hospital-keys"},
+    "keygen": {"key_bits": 3072, "private_dir": "/media/usb/hospital-keys"},
     "dataset": {"classes": ["COVID", "Normal"]},
 }
 
@@ -48,7 +48,9 @@ def make_spec():
             "view": "spectral",
             "confidential": False,
             "key_fingerprint": "ab" * 32,
-            "dataset": DatasetRecord("phantom", "cd" * 32, "data/prepared", {"train": 70, "validation": 10, "test": 20}),
+            "dataset": DatasetRecord(
+                "phantom", "cd" * 32, "data/prepared", {"train": 70, "validation": 10, "test": 20}
+            ),
             "inputs": ("data/prepared",),
             "description": "**Not confidential**: equal pixels give equal ciphertexts.",
         }

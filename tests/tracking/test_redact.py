@@ -46,12 +46,16 @@ def test_fingerprints_paths_and_prose_pass(text):
 
 
 def test_private_names_are_dropped_at_any_depth():
-    config = {"keys": {"key_bits": 2048, "private_dir": "/k"}, "kaggle": {"api_key": "x", "TOKEN": "y"}, "passphrase": 1}
+    config = {
+        "keys": {"key_bits": 2048, "private_dir": "/k"},
+        "kaggle": {"api_key": "x", "TOKEN": "y"},
+        "passphrase": 1,
+    }
     assert redact(config) == {"keys": {"key_bits": 2048}, "kaggle": {}}
 
 
 def test_private_overrides_are_dropped():
-    overrides = ("training.epochs=3", "keys.private_dir=/media/usb", "+kaggle.token=abc")
+    overrides = ("training.epochs=3", "keygen.private_dir=/media/usb", "+kaggle.token=abc")
     assert without_private(overrides) == ["training.epochs=3"]
 
 

@@ -14,6 +14,7 @@ from ppdl.tracking import open_store
 PROJECT = Path(__file__).resolve().parents[2]
 COLD_START = """
 import sys
+import time
 from pathlib import Path
 from ppdl.tracking import open_store
 from ppdl.tracking.write import create_run
@@ -21,7 +22,7 @@ root, gate = map(Path, sys.argv[1:])
 import mlflow  # so that the processes reach the gate together
 print("ready", flush=True)
 while not gate.exists():
-    pass
+    time.sleep(0.01)
 store = open_store(root, "ppdl")
 print(store.experiment_id, create_run(store, "plain", {}, start_ms=0))
 """
@@ -32,13 +33,14 @@ def test_processes_that_start_at_once_share_a_cold_store(tmp_path, monkeypatch):
     gate, root = tmp_path / "gate", tmp_path / "cold"
     command = [sys.executable, "-c", COLD_START, str(root), str(gate)]
     processes = [
-        subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(4)
+        subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(3)
     ]
     for process in processes:
         assert process.stdout.readline() == "ready\n"
     gate.touch()
-    results = [process.communicate(timeout=60) for process in processes]
-    assert [p.returncode for p in processes] == [0] * 4, "\n".join(err for _, err in results)
+    results = [process.communicate(timeout=120) for process in processes]
+    assert [p.returncode for p in processes] == [0] * 3, "\n".join(err for _, err in results)
     experiments, runs = zip(*(out.split() for out, _ in results), strict=True)
     assert len(set(experiments)) == 1
     store = open_store(root, "ppdl")
@@ -96,6 +98,40 @@ def test_unreachable_server_is_named_within_seconds(store_root, monkeypatch):
     assert "cannot open the MLflow store http://someone:***@127.0.0.1:9" in message
     assert "hunter2" not in message
     assert "unset it to log to mlflow.db" in message
+
+
+@pytest.mark.parametrize(
+    ("uri", "advice"),
+    [
+        ("mysql+nodriver://u:hunter2@127.0.0.1:9/x", "Correct MLFLOW_TRACKING_URI"),
+        ("nonsense://x", "Correct MLFLOW_TRACKING_URI, or unset it"),
+    ],
+)
+def test_a_uri_that_names_no_store_is_named(store_root, monkeypatch, uri, advice):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with pytest.raises(TrackingError) as caught:
+        open_store(store_root, "ppdl")
+    assert advice in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (ImportError("No module named 'psycopg'"), "No module named 'psycopg'\nInstall that package"),
+        (OSError("cannot connect to postgresql://u:hunter2@h/x"), "cannot connect to postgresql://u:***@h/x\nCorrect"),
+    ],
+)
+def test_failures_of_a_database_server_hide_its_password(store_root, monkeypatch, error, expected):
+    def fail(uri):
+        raise error
+
+    monkeypatch.setattr("mlflow.MlflowClient", fail)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://u:hunter2@h/x")
+    with pytest.raises(TrackingError) as caught:
+        open_store(store_root, "ppdl")
+    assert expected in str(caught.value)
+    assert "hunter2" not in str(caught.value)
 
 
 def test_a_file_store_of_old_is_refused(store_root, tmp_path, monkeypatch):

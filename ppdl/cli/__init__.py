@@ -1,0 +1,51 @@
+"""The `ppdl` command. Each command is a module of this package, imported when it is used; heavy imports are inside its function.
+
+A new command is one module with one click command, and one row of COMMANDS.
+"""
+
+from importlib import import_module
+
+import click
+
+from ppdl.errors import PpdlError
+
+COMMANDS = {
+    "keygen": "ppdl.cli.keygen:keygen",
+    "inspect": "ppdl.cli.inspect:inspect",
+    "verify": "ppdl.cli.verify:verify",
+    "decrypt": "ppdl.cli.decrypt:decrypt",
+    "estimate": "ppdl.cli.estimate:estimate",
+}
+
+
+class LazyGroup(click.Group):
+    """Import a command when it is named, and show a user's mistake as one line instead of a traceback."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, function = COMMANDS[cmd_name].split(":")
+        return getattr(import_module(module), function)
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except PpdlError as error:
+            raise click.ClickException(str(error)) from None
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="ppdl")
+def main() -> None:
+    """Keys and ciphertext artifacts of Paillier-encrypted medical images.
+
+    \b
+    ppdl keygen                                a key pair; the private part stays outside the project
+    ppdl inspect data/encrypted/deterministic  what an artifact holds, and what it reveals
+    ppdl verify data/encrypted/deterministic   every byte against its SHA-256
+    ppdl decrypt ARTIFACT --private-key KEY --out DIR
+    ppdl estimate --images 21165 --px 96       time and bytes before you encrypt
+    """

@@ -1,0 +1,84 @@
+"""`ppdl estimate`."""
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from ppdl.crypto.estimate import Job, Step
+
+
+@click.command(short_help="Predict time, bytes and core-hours on this machine.")
+@click.option("--images", type=click.IntRange(min=1), required=True, help="Number of images.")
+@click.option("--px", type=click.IntRange(min=1), required=True, help="Side of the square images, in px.")
+@click.option("--bits", type=int, default=3072, show_default=True, help="Length of the key.")
+@click.option("--protection", "kind", type=click.Choice(["dense", "slots"]), default="dense", show_default=True, help="Packing of pixels.")
+@click.option("--stride", type=click.IntRange(min=1), default=2, show_default=True, help="Side of a patch, in px; slots only.")
+@click.option("--slot-bits", type=click.IntRange(9, 32), default=12, show_default=True, help="Width of a slot; slots only.")
+@click.option("--obfuscator", type=click.Choice(["djn", "standard"]), default="djn", show_default=True)
+@click.option("--workers", type=click.IntRange(min=1), show_default="all cores", help="Processes.")
+@click.option("--shard-mib", type=float, default=8, show_default=True, help="As executor.shard_mib.")
+@click.option("--min-shards", type=click.IntRange(min=1), default=16, show_default=True, help="As executor.min_shards.")
+@click.option("--table-mib", type=float, default=512, show_default=True, help="As executor.table_mib.")
+@click.option("--allow-insecure-key", is_flag=True, help="Admit other key lengths, for tests only.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def estimate(
+    images: int,
+    px: int,
+    bits: int,
+    kind: str,
+    stride: int,
+    slot_bits: int,
+    obfuscator: str,
+    workers: int | None,
+    shard_mib: float,
+    min_shards: int,
+    table_mib: float,
+    allow_insecure_key: bool,
+    as_json: bool,
+) -> None:
+    """Predict time, bytes and core-hours of encrypting and decrypting images on this machine.
+
+    Measures for some seconds what a run would do, with a key pair of that length that is thrown away. Run it on an idle machine.
+
+    \b
+    ppdl estimate --images 21165 --px 96
+    ppdl estimate --images 21165 --px 192 --protection slots --stride 2 --slot-bits 12 --bits 2048
+    """
+    from ppdl.crypto.estimate import estimate as measure
+    from ppdl.crypto.estimate import plan_job
+    from ppdl.crypto.keys import generate_keypair
+    from ppdl.crypto.parallel import Executor
+
+    key = generate_keypair(bits, allow_insecure_key=allow_insecure_key)
+    packing = {"stride": stride, "slot_bits": slot_bits} if kind == "slots" else {"stride": 1, "slot_bits": 8}
+    executor = Executor(workers, shard_mib, min_shards, table_mib)
+    job = plan_job(images, px, key, kind=kind, obfuscator=obfuscator, executor=executor, **packing)
+    steps = list(measure(job))
+    if as_json:
+        plan = {"num_ciphertexts": job.plan.num_ciphertexts, "num_shards": job.plan.num_shards, "workers": executor.workers}
+        click.echo(json.dumps({**plan, "steps": [asdict(step) for step in steps]}, indent=2))
+    else:
+        _print_table(job, steps, f"{images} images of {px} x {px} px, {bits} bits, {kind}")
+
+
+def _print_table(job: "Job", steps: "list[Step]", title: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, caption=f"{job.plan.num_ciphertexts} ciphertexts of {job.plan.packing.slots} slots")
+    for name in ("step", "time", "core-hours", "bytes written", "measured"):
+        table.add_column(name, justify="left" if name in ("step", "measured") else "right")
+    for step in steps:
+        table.add_row(step.name, duration(step.wall_s), f"{step.core_s / 3600:.3f}", f"{step.bytes:,}", step.detail)
+    Console().print(table)
+
+
+def duration(seconds: float) -> str:
+    """Write a duration in the unit a person would use, with two digits or more."""
+    for limit, size, unit in ((120, 1, "s"), (7200, 60, "min"), (48 * 3600, 3600, "h")):
+        if seconds < limit:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds / 86400:.1f} days"

@@ -1,0 +1,109 @@
+"""The honest use: real IND-CPA ciphertexts that a compute side filters, and a low-dimensional view that the key holder reveals.
+
+Three parties, three stages. Sources encrypt with the public key (`Homomorphic.encrypt`). The compute side evaluates public integer
+filters on the ciphertexts (ppdl.protections.stem). The key holder checks that this is what was computed, decrypts the outputs alone and
+adds noise (ppdl.protections.reveal). The trainer sees what the key holder wrote (`Homomorphic.view`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from ppdl.crypto import fields
+from ppdl.crypto.ciphertexts import write_ciphertext_artifact
+from ppdl.crypto.linear import dct_filters
+from ppdl.crypto.packing import smallest_slot_bits
+from ppdl.errors import ArtifactError, ConfigError
+from ppdl.protections.base import Protection, View
+from ppdl.protections.filters import LARGEST_PIXEL, STRIDES, check_weight_bits
+from ppdl.protections.lazy import MappedRows
+from ppdl.protections.opaque import ASSUMPTIONS, check_obfuscator
+from ppdl.protections.revealed import read_revealed
+
+if TYPE_CHECKING:
+    from ppdl.crypto.keys import PublicKey
+
+
+@dataclass(frozen=True)
+class Homomorphic(Protection):
+    """Encrypt pixels into signed slots, packed by their place inside stride * stride patches.
+
+    Views:
+        filtered: what the key holder revealed, one value a patch and filter. Two filters become three channels by showing the first
+            one again, for a network has one or three.
+
+    Args:
+        stride: side in px of a patch, 2, 4 or 8. Images are encrypted at input_px * stride, so that a filter gives input_px.
+        weight_bits: slots have room for three DCT-II filters with weights of so many bits, and for any filters whose absolute
+            weights have no larger sum; the fewest bits that do.
+        obfuscator: `djn` or `standard`.
+
+    Raises:
+        ConfigError: a value breaks its rule.
+    """
+
+    stride: int
+    weight_bits: int
+    obfuscator: str
+
+    name: ClassVar[str] = "homomorphic"
+    views: ClassVar[tuple[str, ...]] = ("filtered",)
+    confidential: ClassVar[bool] = True
+    reason: ClassVar[str] = (
+        "each ciphertext has an obfuscator of its own: nothing about the pixels shows to who has no private key, if " + ASSUMPTIONS["djn"]
+    )
+
+    def __post_init__(self) -> None:
+        if self.stride not in STRIDES:
+            raise ConfigError(f"stride must be one of {', '.join(map(str, STRIDES))}, got {self.stride!r}")
+        check_weight_bits(self.weight_bits)
+        check_obfuscator(self.obfuscator)
+
+    @property
+    def slot_bits(self) -> int:
+        """Width of a slot: the least that no sum of the filters can overflow."""
+        return smallest_slot_bits(dct_filters(self.stride, 3, self.weight_bits), LARGEST_PIXEL)
+
+    def image_px(self, input_px: int) -> int:
+        """Return the side of the encrypted images: a patch for each pixel of the network's input."""
+        return input_px * self.stride
+
+    def encrypt(
+        self, images: np.ndarray, out_dir: Path, *, input_px: int, public_key: PublicKey, partial_dir: Path, executor: Any
+    ) -> None:
+        """Write an artifact of slots. Cost: one encryption for each (key_bits - 8) // slot_bits pixels: 278 at stride 2 and 3072 bits."""
+        assumption = ASSUMPTIONS[self.obfuscator]
+        write_ciphertext_artifact(
+            out_dir,
+            kind="slots",
+            images=images,
+            public_key=public_key,
+            obfuscator=self.obfuscator,
+            protection=fields.Protection(self.name, self.params(input_px)),
+            confidential=self.confidential,
+            reason=f"each ciphertext has an obfuscator of its own: nothing about the pixels shows to who has no private key, if {assumption}",
+            stride=self.stride,
+            slot_bits=self.slot_bits,
+            partial_dir=partial_dir,
+            executor=executor,
+        )
+
+    def view(self, artifact_dir: Path, view_name: str, train_rows: np.ndarray) -> View:
+        """Read what the key holder revealed (`data/revealed/NAME`) as network input; see `Protection.view`.
+
+        The array is (num_images, input_px, input_px, 1 or 3) int16, scaled to [-1, 1].
+        """
+        if view_name not in self.views:
+            raise ConfigError(f"views of {self.name} are {', '.join(self.views)}, got {view_name!r}")
+        revealed = read_revealed(artifact_dir)
+        header, array = revealed.header, revealed.array
+        if header.protection != self.name:
+            raise ArtifactError(f"{artifact_dir} must hold protection {self.name!r}, found {header.protection!r}: reveal this branch again")
+        if array.shape[3] == 2:
+            shape = (*array.shape[1:3], 3)
+            array = MappedRows(array, lambda block: block[..., [0, 1, 0]], shape, array.dtype)
+        return View(name=view_name, array=array, table=None, trainable=False, scale=header.scale, offset=header.offset)

@@ -1,0 +1,108 @@
+"""The negative control: every ciphertext has an obfuscator of its own, so that a network has nothing to learn from.
+
+A network that does better than chance on these has found a leak in the encryption, in the artifact or in the experiment.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from ppdl.crypto import fields
+from ppdl.crypto.artifact import open_artifact
+from ppdl.crypto.ciphertexts import write_ciphertext_artifact
+from ppdl.crypto.obfuscators import KINDS
+from ppdl.errors import ArtifactError, ConfigError
+from ppdl.protections.base import Protection, View
+from ppdl.protections.lazy import MappedRows
+
+if TYPE_CHECKING:
+    from ppdl.crypto.keys import PublicKey
+
+ASSUMPTIONS = {
+    "djn": "decisional composite residuosity with half-length exponents is hard (Damgard, Jurik and Nielsen 2010)",
+    "standard": "decisional composite residuosity is hard (Paillier 1999)",
+}
+
+
+def check_obfuscator(obfuscator: str) -> None:
+    """Raise ConfigError unless `obfuscator` names a way to draw obfuscators."""
+    if obfuscator not in KINDS:
+        raise ConfigError(f"obfuscator must be one of {', '.join(KINDS)}, got {obfuscator!r}")
+
+
+@dataclass(frozen=True)
+class Opaque(Protection):
+    """Encrypt whole pixels densely packed, each ciphertext under a fresh obfuscator, each image in ciphertexts of its own.
+
+    The view `bytes` shows a network the raw ciphertexts of an image, see `bytes_side`.
+
+    Args:
+        obfuscator: `djn` or `standard`.
+    """
+
+    obfuscator: str
+
+    name: ClassVar[str] = "opaque"
+    views: ClassVar[tuple[str, ...]] = ("bytes",)
+    confidential: ClassVar[bool] = True
+    learnable: ClassVar[bool] = False
+    reason: ClassVar[str] = "each ciphertext has an obfuscator of its own: nothing about the pixels shows, if " + ASSUMPTIONS["djn"]
+
+    def __post_init__(self) -> None:
+        check_obfuscator(self.obfuscator)
+
+    def encrypt(
+        self, images: np.ndarray, out_dir: Path, *, input_px: int, public_key: PublicKey, partial_dir: Path, executor: Any
+    ) -> None:
+        """Write a dense artifact. Cost: one encryption for each 383 pixels of an image (3072 bits; 255 at 2048)."""
+        write_ciphertext_artifact(
+            out_dir,
+            kind="dense",
+            images=images,
+            public_key=public_key,
+            obfuscator=self.obfuscator,
+            protection=fields.Protection(self.name, self.params(input_px)),
+            confidential=self.confidential,
+            reason=f"each ciphertext has an obfuscator of its own: nothing about the pixels shows, if {ASSUMPTIONS[self.obfuscator]}",
+            images_per_group=1,
+            partial_dir=partial_dir,
+            executor=executor,
+        )
+
+    def view(self, artifact_dir: Path, view_name: str, train_rows: np.ndarray) -> View:
+        """Read the raw ciphertext bytes of each image as a gray image; see `Protection.view`.
+
+        The array is (num_images, side, side) uint8 with side = `bytes_side`; bytes are scaled from 0..255 to [-1, 1].
+        """
+        if view_name not in self.views:
+            raise ConfigError(f"views of {self.name} are {', '.join(self.views)}, got {view_name!r}")
+        artifact = open_artifact(artifact_dir)
+        found = artifact.header.protection.name
+        if found != self.name:
+            raise ArtifactError(f"{artifact_dir} must hold protection {self.name!r}, found {found!r}: encrypt this branch again")
+        rows = artifact.ciphertexts_by_image  # (num_images, ciphertexts of an image, ciphertext_bytes)
+        side = bytes_side(rows.shape[1] * rows.shape[2])
+        array = MappedRows(rows, lambda block: _as_squares(block, side), (side, side), np.uint8)
+        return View(name=view_name, array=array, table=None, trainable=False, scale=1 / 127.5, offset=-1.0)
+
+
+def bytes_side(num_bytes: int) -> int:
+    """Return the side in px of the smallest square that holds `num_bytes`, one a pixel.
+
+    An image of 64 px is 11 ciphertexts of 768 bytes at 3072 bits: 8,448 bytes, 92 x 92 px with 16 zeros at the end. Rows of the
+    square are consecutive bytes, and the padding is the same for every image, so it tells nothing.
+    """
+    return math.isqrt(num_bytes - 1) + 1
+
+
+def _as_squares(ciphertexts: np.ndarray, side: int) -> np.ndarray:
+    """Lay out (k, rows, ciphertext_bytes) uint8 as (k, side, side), zeros at the end."""
+    squares = np.zeros((len(ciphertexts), side * side), np.uint8)
+    content = ciphertexts.reshape(len(ciphertexts), -1)
+    squares[:, : content.shape[1]] = content
+    return squares.reshape(-1, side, side)

@@ -1,0 +1,128 @@
+"""Compute outputs of filters again and compare bytes, so that the key holder decrypts nothing but what the approved filters gave.
+
+Outputs are a deterministic function of the source's ciphertexts. They are checked column by column: a column of outputs is one ciphertext of
+every filter, computed from one ciphertext of every place in the patches. The columns of a sample are drawn without replacement by the
+operating system's randomness, after the outputs are fixed, so that nobody can know which will be looked at.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from tqdm import tqdm
+
+from ppdl.crypto.artifact import Artifact, open_artifact
+from ppdl.crypto.linear import LinearPlan, plan_linear
+from ppdl.errors import ArtifactError, ConfigError
+from ppdl.protections.stem import columns, filter_planes
+
+if TYPE_CHECKING:
+    from ppdl.crypto.keys import PublicKey
+    from ppdl.crypto.parallel import Executor
+
+
+@dataclass(frozen=True)
+class Recheck:
+    """Say how many columns of outputs there are and how many were computed again, all equal."""
+
+    num_columns: int
+    num_checked: int
+
+    def detection(self, num_substituted: int) -> float:
+        """Return the probability that a check of this size finds at least one of `num_substituted` wrong columns.
+
+        One minus the hypergeometric probability of drawing none: 1 - C(N - m, k) / C(N, k).
+        """
+        missed = 1.0
+        for i in range(num_substituted):
+            missed *= max(self.num_columns - self.num_checked - i, 0) / (self.num_columns - i)
+        return 1 - missed
+
+    def __str__(self) -> str:
+        percent = -(-self.num_columns // 100)
+        return (
+            f"{self.num_checked} of {self.num_columns} columns of outputs computed again, all equal; a check of this size finds a single "
+            f"substituted column with probability {self.detection(1):.4f}, {percent} (1 %) with {self.detection(percent):.6f}"
+        )
+
+
+def check_fraction(fraction: float) -> None:
+    """Raise ConfigError unless `fraction` is a fraction of the outputs that can be checked."""
+    if not isinstance(fraction, int | float) or isinstance(fraction, bool) or not 0 < fraction <= 1:
+        raise ConfigError(f"check_fraction must be above 0 and at most 1 (all outputs), got {fraction!r}")
+
+
+def recheck(
+    source: Artifact,
+    sums: Artifact,
+    weights: np.ndarray,
+    *,
+    public_key: PublicKey,
+    fraction: float,
+    executor: Executor,
+    progress: bool = True,
+) -> Recheck:
+    """Compute a random sample of `sums` again from `source`.
+
+    Args:
+        source, sums: artifacts whose shards hold the same images.
+        weights: the approved filters, (num_filters, stride * stride).
+        fraction: of the columns; 1 checks all.
+
+    Raises:
+        ArtifactError: an output is not what the filters give. Nothing has been decrypted then.
+
+    Cost: that of the stem, times `fraction`, and reading both artifacts once.
+    """
+    counts = [shard.shape[0] // source.header.packing.planes for shard in source.header.data_shards]
+    check = Recheck(sum(counts), min(int(np.ceil(fraction * sum(counts))), sum(counts)))
+    chosen = np.sort(secrets.SystemRandom().sample(range(check.num_columns), check.num_checked))
+    tasks = _tasks(source, sums, chosen, counts, plan_linear(weights), public_key)
+    with tqdm(total=check.num_checked, desc="recheck", unit="column", disable=not progress) as bar:
+        for file, column, count in executor.map_unordered(first_difference, tasks):
+            if column is not None:
+                raise ArtifactError(
+                    f"{sums.path / file}: column {column} is not what the approved filters give on {source.path}: the outputs were "
+                    "substituted or damaged. Nothing was decrypted; take them from another compute side, or run the stem again"
+                )
+            bar.update(count)
+    return check
+
+
+@dataclass(frozen=True)
+class RecheckTask:
+    """Hold what a worker needs to check columns of one shard: paths and public values."""
+
+    source_dir: Path
+    sums_dir: Path
+    source_file: str
+    sums_file: str
+    columns: np.ndarray
+    plan: LinearPlan
+    public_key: PublicKey
+
+
+def _tasks(
+    source: Artifact, sums: Artifact, chosen: np.ndarray, counts: list[int], plan: LinearPlan, public_key: PublicKey
+) -> Iterator[RecheckTask]:
+    begin = 0
+    for inputs, outputs, count in zip(source.header.data_shards, sums.header.data_shards, counts, strict=True):
+        here = chosen[np.searchsorted(chosen, begin) : np.searchsorted(chosen, begin + count)] - begin
+        if len(here):
+            yield RecheckTask(source.path, sums.path, inputs.file, outputs.file, here, plan, public_key)
+        begin += count
+
+
+def first_difference(task: RecheckTask) -> tuple[str, int | None, int]:
+    """Return the file, its first wrong column if any, and how many were checked (in a worker)."""
+    source, sums = open_artifact(task.source_dir), open_artifact(task.sums_dir)
+    inputs = columns(source.shard(task.source_file), source.header.packing.planes)[:, task.columns]
+    found = columns(sums.shard(task.sums_file), sums.header.packing.planes)[:, task.columns]
+    expected = filter_planes(source.path / task.source_file, inputs, task.plan, task.public_key)
+    wrong = np.flatnonzero((expected != found).any(axis=(0, 2)))
+    return task.sums_file, int(task.columns[wrong[0]]) if len(wrong) else None, len(task.columns)

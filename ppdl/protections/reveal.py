@@ -1,0 +1,178 @@
+"""The key holder: check what the compute side computed, decrypt it, and write what the trainer may see.
+
+`Reveal.write` must not become a decryption oracle, so it decrypts nothing before all of this holds:
+
+1. The filters are on the key holder's own list. The artifact only says which of them it claims; the weights come from the list.
+2. The outputs claim to be computed from the source's artifact that lies here: its header's digest, key, canary, sizes and packing.
+3. Fingerprint and canary fit the private key.
+4. A random sample of the outputs (all of them by default), computed again from the source's ciphertexts, has the same bytes.
+
+After decryption, outputs that pixels cannot give are refused as well: the source's plaintexts were no pixels. Clipping and noise come
+before anything is written.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tqdm import tqdm
+
+from ppdl.crypto.artifact import Artifact, open_artifact
+from ppdl.crypto.canary import open_canary
+from ppdl.crypto.decrypt import decrypt_planes
+from ppdl.crypto.packing import check_linear_bound
+from ppdl.errors import ArtifactError, ConfigError, CryptoError
+from ppdl.protections.blocks import Blocks
+from ppdl.protections.filters import (
+    LARGEST_PIXEL,
+    approved_filters,
+    filters_sha256,
+    load_approved,
+    output_range,
+    parse_approved,
+    parse_spec,
+)
+from ppdl.protections.noise import NoiseSecret, load_noise_secret
+from ppdl.protections.recheck import Recheck, check_fraction, recheck
+from ppdl.protections.release import SCALE, Release, check_release
+from ppdl.protections.revealed import RevealedHeader
+from ppdl.protections.stem import SUMS_KIND, header_sha256, stride_of
+
+if TYPE_CHECKING:
+    from ppdl.crypto.fields import Shard
+    from ppdl.crypto.keys import PrivateKey
+    from ppdl.crypto.parallel import Executor
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Reveal:
+    """Reveal the outputs of approved filters.
+
+    Args:
+        approved: what the key holder approves, a list of `filters`, `channels`, `weight_bits` each. A file `approved.json`
+            beside the private keys takes its place, so that a change of the project cannot change it.
+        check_fraction: fraction of the outputs that is computed again, (0, 1].
+        clip, clip_detail, noise: see `Release`.
+
+    Raises:
+        ConfigError: a value breaks its rule.
+    """
+
+    approved: Sequence[Mapping[str, Any]]
+    check_fraction: float
+    clip: float
+    clip_detail: float
+    noise: float
+
+    def __post_init__(self) -> None:
+        if not parse_approved(self.approved):
+            raise ConfigError("approved must list the filters whose outputs may be decrypted, got none")
+        check_fraction(self.check_fraction)
+        check_release(self.clip, self.clip_detail, self.noise)
+
+    def write(
+        self,
+        source_dir: Path,
+        sums_dir: Path,
+        out_dir: Path,
+        *,
+        private_key: PrivateKey,
+        private_dir: Path,
+        project: Path,
+        partial_dir: Path,
+        executor: Executor,
+        progress: bool = True,
+    ) -> RevealedHeader:
+        """Check, decrypt, clip, add noise, write; an interrupted run goes on where it stopped, after checking again.
+
+        Args:
+            source_dir: the artifact of the sources, from them and not from the compute side.
+            sums_dir: what the compute side made of it.
+            out_dir: a new or empty folder, for the trainer.
+            private_dir: folder of the private keys; the owner's list and noise secret lie there.
+            project: the checkout, which must not hold `private_dir`.
+            partial_dir: where unfinished work lies.
+            executor: its workers check in processes, without the private key, and decrypt in threads of this process.
+
+        Raises:
+            ArtifactError: outputs that are not what the approved filters gave on the source's artifact, another key, damage.
+            ConfigError: filters that may not be approved, or values that do not fit.
+            KeyStoreError: the owner's list or secret cannot be used.
+
+        Cost: decrypting one ciphertext for each filter and (key_bits - 8) // slot_bits patches, 2.6 ms at 2048 bits and 8 ms at
+            3072 on one core; checking all outputs adds some 1 % at stride 2, some 7 % at stride 8.
+        """
+        source, sums = open_artifact(source_dir), open_artifact(sums_dir)
+        weights = self._approved_weights(sums, stride_of(source), private_dir)
+        check_origin(source, sums, weights, private_key)
+        check = recheck(
+            source,
+            sums,
+            weights,
+            public_key=private_key.public,
+            fraction=self.check_fraction,
+            executor=executor,
+            progress=progress,
+        )
+        logger.info("%s: %s", sums.path, check)
+        release = Release(weights, self.clip, self.clip_detail, self.noise)
+        secret = load_noise_secret(private_dir, project=project) if self.noise else None
+        header = self._header(source, sums, release, check, secret)
+        with Blocks(partial_dir, out_dir, header) as blocks:
+            for block in self._decrypted(sums, private_key, release, blocks, executor.workers, progress):
+                blocks.add(*block)
+            return blocks.finish()
+
+    def _approved_weights(self, sums: Artifact, stride: int, private_dir: Path) -> np.ndarray:
+        """Return the weights of the filters that `sums` claims, from the key holder's own list."""
+        own = load_approved(private_dir)
+        approved = approved_filters(parse_approved(self.approved) if own is None else own, stride)
+        params = sums.header.protection.params
+        claimed = parse_spec(params.get("stem"), sums.path)
+        digest = params.get("filters_sha256")
+        if digest not in approved:
+            raise ArtifactError(
+                f"{sums.path}: computed with the filters {claimed.spec()}, which the key holder has not approved at stride {stride}. "
+                "Nothing was decrypted. Run the stem with approved filters; only the key holder adds to reveal.approved"
+            )
+        if filters_sha256(claimed.matrix(stride)) != digest:
+            raise ArtifactError(f"{sums.path}: the header names filters that are not those of its digest: it was edited; run the stem again")
+        return approved[digest]
+
+    def _header(self, source: Artifact, sums: Artifact, release: Release, check: Recheck, secret: NoiseSecret | None) -> RevealedHeader:
+        """Say what will be revealed; the digest of the view comes when it is written."""
+        params = source.header.protection.params | {"stem": sums.header.protection.params["stem"], "reveal": self._params()}
+        images, packing = source.header.source, sums.header.packing
+        return RevealedHeader(
+            protection=source.header.protection.name,
+            params=params,
+            key_fingerprint=source.header.key.fingerprint,
+            key_bits=source.header.key.key_bits,
+            source_sha256=header_sha256(source),
+            sums_sha256=header_sha256(sums),
+            num_ciphertexts=source.header.num_ciphertexts,
+            source_bytes=source.header.total_bytes,
+            sums_bytes=sums.header.total_bytes,
+            source_pixels=images.num_images * images.height * images.width,
+            filters=release.weights.tolist(),
+            centre=release.centre.tolist(),
+            limit=release.limit.tolist(),
+            sigma=release.sigma.tolist(),
+            noise_secret=secret.identifier if secret else None,
+            num_columns=check.num_columns,
+            num_checked=check.num_checked,
+            shape=[images.num_images, packing.plane_height, packing.plane_width, packing.planes],
+            scale=SCALE,
+            offset=0.0,
+            view_sha256="",
+        )
+
+    def _params(self) -> dict[str, Any]:
+        return asdict(self) | {"approved": [filters.spec() for filters in parse_approved(self.approved)]}

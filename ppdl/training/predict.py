@@ -1,0 +1,72 @@
+"""Models to files and back, and the logits that they give."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ppdl.errors import ConfigError, DataError
+from ppdl.protections.base import View
+
+if TYPE_CHECKING:
+    import keras
+
+
+def predict_logits(model: keras.Model, view: View, rows: np.ndarray, batch_size: int) -> np.ndarray:
+    """Return the logits of `rows` of a view, (num_rows, num_classes) float32, in their order.
+
+    Memory does not grow with the number of images.
+
+    Raises:
+        ConfigError: The model was built for views of another shape.
+        DataError: The view holds symbols that its table, and so the model, does not have.
+    """
+    from ppdl.training.data import Batches, check_symbols
+    from ppdl.training.fused import fused
+
+    expected, found = tuple(model.input_shape[1:]), tuple(view.array.shape[1:])
+    if expected != found:
+        raise ConfigError(f"view {view.name!r} must have the shape {expected} that the model was trained on, got {found}")
+    if not len(rows):
+        return np.zeros((0, model.output_shape[-1]), np.float32)
+    check_symbols(view, rows)
+    batches = Batches(view, rows, batch_size=batch_size)
+    return np.asarray(fused(model).predict(batches, verbose=0), np.float32)
+
+
+def save_model(model: keras.Model, path: Path) -> None:
+    """Write a model to `path`, *.keras, whole or not at all."""
+    path = Path(path)
+    if path.suffix != ".keras":
+        raise ConfigError(f"a model's file must end in .keras, got {path.name!r}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.stem}.{os.getpid()}.keras")
+    try:
+        model.save(unfinished)
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def load_model(path: Path) -> keras.Model:
+    """Read a model that `save_model` wrote. Code in the file is refused, not run (Keras' safe mode).
+
+    Raises:
+        DataError: `path` is missing, no Keras model, or damaged.
+    """
+    import keras
+
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"model {path} is missing: train it with `dvc repro`, or fetch it with `dvc pull`")
+    if not zipfile.is_zipfile(path):
+        raise DataError(f"model {path} is not a .keras file: train it again")
+    try:
+        return keras.models.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:
+        first_line = str(error).strip().split("\n")[0][:200]
+        raise DataError(f"model {path} cannot be read ({first_line}): train it again") from error

@@ -1,0 +1,199 @@
+"""The pipeline for real: a fresh clone with git, DVC, Hydra and MLflow, small data and a small key.
+
+One clone is built once; the tests then use it as a user would, in the order in which they stand.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ppdl.crypto.keystore import load_private
+from tests.secrets_search import find_private_key
+
+PROJECT = Path(__file__).resolve().parents[1]
+SMALL = [
+    "+experiment=smoke",
+    "dataset.num_images=96",
+    "dataset.size_px=64",
+    "training.epochs=1",
+    "keygen.key_bits=512",
+    "keygen.allow_insecure_key=true",
+]
+pytestmark = pytest.mark.pipeline
+
+
+class Checkout:
+    """A checkout to run commands in, with an environment of its own."""
+
+    def __init__(self, path: Path, private_dir: Path) -> None:
+        self.path = path
+        self.env = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_TRACKING", "DVC_", "GIT_"))}
+        self.env |= {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PPDL_PRIVATE_KEY_DIR": str(private_dir),
+            "GIT_AUTHOR_NAME": "test",
+            "GIT_AUTHOR_EMAIL": "test@example.org",
+            "GIT_COMMITTER_NAME": "test",
+            "GIT_COMMITTER_EMAIL": "test@example.org",
+        }
+
+    def run(self, *command: str, fails: bool = False) -> str:
+        done = subprocess.run(command, cwd=self.path, env=self.env, capture_output=True, text=True, timeout=600)
+        output = done.stdout + done.stderr
+        assert (done.returncode != 0) is fails, f"{' '.join(command)} exited with {done.returncode}:\n{output[-6000:]}"
+        return output
+
+    def runs(self) -> list[dict]:
+        """Return name, status, tags and metrics of every MLflow run, oldest first."""
+        code = (
+            "import json, mlflow; from mlflow.tracking import MlflowClient\n"
+            "c = MlflowClient('sqlite:///mlflow.db')\n"
+            "r = c.search_runs([e.experiment_id for e in c.search_experiments()], order_by=['attributes.start_time'])\n"
+            "print('RUNS' + json.dumps([dict(id=x.info.run_id, name=x.info.run_name, status=x.info.status, tags=x.data.tags,"
+            " params=x.data.params, metrics=x.data.metrics) for x in r]))"
+        )
+        return json.loads(self.run(sys.executable, "-c", code).split("RUNS", 1)[1])
+
+
+def copy_of_the_project(path: Path) -> None:
+    """Copy what git tracks or would add, as a fresh clone has it, and commit it."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"], cwd=PROJECT, capture_output=True, check=True
+    )
+    for name in filter(None, listed.stdout.decode().split("\0")):
+        if (PROJECT / name).is_file():
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(PROJECT / name, path / name)
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory) -> Checkout:
+    path = tmp_path_factory.mktemp("clone")
+    copy_of_the_project(path)
+    checkout = Checkout(path, tmp_path_factory.mktemp("private"))
+    checkout.run("git", "init", "-q", "-b", "main")
+    checkout.run("git", "add", "-A")
+    checkout.run("git", "commit", "-qm", "start")
+    checkout.run("dvc", "exp", "run", "-n", "first", *[arg for value in SMALL for arg in ("-S", value)])
+    return checkout
+
+
+def test_a_fresh_clone_runs_and_a_second_repro_has_nothing_to_do(clone):
+    metrics = json.loads((clone.path / "reports/metrics.json").read_text())
+    assert {"plain", "deterministic", "baselines"} <= metrics.keys()
+    assert 0 <= metrics["plain"]["accuracy_low"] <= metrics["plain"]["accuracy"] <= metrics["plain"]["accuracy_high"] <= 1
+    assert set(metrics["baselines"]) >= {"chance", "border"}
+    assert "Data and pipelines are up to date" in clone.run("dvc", "repro")
+
+
+def test_nothing_that_dvc_versions_lands_in_git(clone):
+    untracked = clone.run("git", "status", "--porcelain", "--untracked-files=all")
+    paths = [line[3:] for line in untracked.splitlines()]
+    assert not [p for p in paths if p.endswith((".png", ".npy", ".keras", ".db")) or p.startswith(("data/", "models/", "keys/"))], paths
+
+
+def test_the_readme_draws_the_dag_that_dvc_has(clone):
+    drawn = re.search(r"```mermaid\n(.*?)```", (clone.path / "README.md").read_text(), re.DOTALL).group(1)
+    arrows = {tuple(part.strip().split("[")[0] for part in line.split("-->")) for line in drawn.splitlines() if "-->" in line}
+    dot = clone.run("dvc", "dag", "--dot")
+    real = {(a.split("@")[0], b.split("@")[0]) for a, b in re.findall(r'"([\w@]+)" -> "([\w@]+)"', dot)}
+    assert arrows == real
+
+
+def test_metrics_and_plots_show(clone):
+    assert "plain" in clone.run("dvc", "metrics", "show")
+    clone.run("dvc", "plots", "show")
+    page = (clone.path / "dvc_plots/index.html").read_text()
+    assert "vega" in page.lower()
+    shutil.rmtree(clone.path / "dvc_plots")
+
+
+def test_one_mlflow_run_a_training_with_test_results(clone):
+    runs = {run["name"]: run for run in clone.runs()}
+    assert set(runs) == {"plain", "deterministic"}
+    for name, run in runs.items():
+        assert run["status"] == "FINISHED"
+        assert any(key.startswith("test/accuracy") for key in run["metrics"]), run["metrics"].keys()
+        assert run["tags"]["protection"] == name
+        assert run["params"]["training.epochs"] == "1"
+        assert len(run["tags"]["git_commit"]) >= 40 if "git_commit" in run["tags"] else "mlflow.source.git.commit" in run["tags"]
+    assert runs["deterministic"]["tags"]["key_fingerprint"] == public_key(clone)["fingerprint"]
+    assert runs["deterministic"]["tags"]["confidential"] == "false"
+
+
+def public_key(checkout: Checkout) -> dict:
+    return json.loads((checkout.path / "keys/public.json").read_text())
+
+
+def test_a_sweep_leaves_dvc_clean_and_is_tagged(clone):
+    before = len(clone.runs())
+    overrides = [*SMALL, "training.learning_rate=1e-3,3e-4"]
+    clone.run(sys.executable, "-m", "stages.train_plain", "-m", *overrides)
+    assert "up to date" in clone.run("dvc", "status")
+    new = clone.runs()[before:]
+    assert len(new) == 2
+    assert {run["params"]["training.learning_rate"] for run in new} == {"0.001", "0.0003"}
+    assert len({run["tags"]["sweep"] for run in new}) == 1
+    assert all("training.learning_rate" in run["tags"]["overrides"] for run in new)
+
+
+def test_a_sweep_over_what_lies_upstream_names_the_command_to_use(clone):
+    output = clone.run(sys.executable, "-m", "stages.train_encrypted", *SMALL, "branch=deterministic", "input_px=64", fails=True)
+    assert "input_px: built for 32, the configuration says 64" in output
+    assert "dvc exp run -S 'input_px=64'" in output
+    assert "Traceback" not in output
+
+
+def test_a_typo_is_named(clone):
+    output = clone.run(sys.executable, "-m", "stages.train_plain", *SMALL, "+training.learing_rate=1", fails=True)
+    assert "did you mean 'learning_rate'?" in output and "Traceback" not in output
+
+
+def test_only_what_a_parameter_touches_runs_again(clone):
+    output = clone.run("dvc", "exp", "run", "-n", "views", *[a for v in SMALL for a in ("-S", v)], "-S", "protections.deterministic.views=[bytes]")
+    assert "Running stage 'train_encrypted@deterministic'" in output
+    for stage in ("download", "split", "encrypt@deterministic", "train_plain"):
+        assert f"Running stage '{stage}'" not in output
+
+
+def test_a_queued_experiment_logs_to_the_checkouts_own_store(clone):
+    before = len(clone.runs())
+    clone.run("dvc", "exp", "run", "--queue", "-n", "queued", *[a for v in SMALL for a in ("-S", v)], "-S", "model.dropout=0.5")
+    clone.run("dvc", "exp", "run", "--run-all")
+    new = clone.runs()[before:]
+    assert {run["name"] for run in new} == {"plain", "deterministic"}
+    assert {run["params"]["model.dropout"] for run in new} == {"0.5"}
+    assert "queued" in clone.run("dvc", "exp", "show", "--csv")
+
+
+def test_a_pulled_clone_is_up_to_date_and_its_runs_can_be_rebuilt(clone, tmp_path):
+    clone.run("dvc", "repro")
+    remote = tmp_path / "remote"
+    clone.run("dvc", "remote", "add", "-f", "-d", "storage", str(remote))
+    clone.run("git", "add", "-A")
+    clone.run("git", "commit", "-qm", "results")
+    clone.run("dvc", "push")
+    other = Checkout(tmp_path / "other", tmp_path / "no-private-keys")
+    subprocess.run(["git", "clone", "-q", str(clone.path), str(other.path)], check=True)
+    other.run("dvc", "pull")
+    assert public_key(other) == public_key(clone)
+    assert "Data and pipelines are up to date" in other.run("dvc", "repro")
+    other.run(sys.executable, "-m", "ppdl", "restore-runs")
+    restored = other.runs()
+    assert {run["name"] for run in restored} == {"plain", "deterministic"}
+    assert all("restored_from" in run["tags"] for run in restored)
+
+
+def test_the_private_key_is_nowhere_in_the_checkout(clone):
+    paths = list(Path(clone.env["PPDL_PRIVATE_KEY_DIR"]).glob("*.json"))
+    assert paths and all(path.stat().st_mode & 0o077 == 0 for path in paths)
+    for path in paths:
+        assert not find_private_key(load_private(path), [clone.path])
