@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=None)
     args = parser.parse_args()
     key = generate_keypair(args.bits, allow_insecure_key=True)
-    executor = Executor(args.workers, shard_mib=8, min_shards=16, table_mib=512)
+    executor = Executor(args.workers, shard_mib=4, min_shards=16, table_mib=512)
     table = Table(title=f"{args.images} images of {args.px} px, {args.bits} bits, {executor.workers} workers")
     for name in ("kind", "step", "figure", "predicted", "actual", "predicted / actual"):
         table.add_column(name, justify="left" if name in ("kind", "step", "figure") else "right")

@@ -11,7 +11,7 @@ from gmpy2 import mpz
 from tqdm import tqdm
 
 from ppdl.crypto.canary import encrypt_canary
-from ppdl.crypto.codebook import check_images
+from ppdl.crypto.codebook import check_images, release_pages
 from ppdl.crypto.fields import Key, Protection, Shard
 from ppdl.crypto.header import Header, shard_name
 from ppdl.crypto.keys import PublicKey
@@ -83,6 +83,7 @@ def hash_images(images: np.ndarray) -> bytes:
     step = max(_HASH_BLOCK_BYTES // (images.shape[1] * images.shape[2]), 1)
     for first in range(0, len(images), step):
         digest.update(np.ascontiguousarray(images[first : first + step]))
+        release_pages(images)
     return digest.digest()
 
 
@@ -178,4 +179,5 @@ def _tasks(encryption: Encryption, folder: Path, images: np.ndarray, shards: Seq
     for index in shards:
         first = index * size
         block = np.array(images[first : first + size])  # a copy, since a memory map would be pickled whole
+        release_pages(images)
         yield ShardTask(encryption, folder / shard_name(encryption.kind, index), first, block)

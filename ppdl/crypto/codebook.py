@@ -1,6 +1,7 @@
 """Write kind `codebook`: the same pixel value becomes the same Paillier ciphertext everywhere. Not confidential (docs/format.md)."""
 
 import hashlib
+import mmap
 import secrets
 from pathlib import Path
 
@@ -29,6 +30,12 @@ def check_images(images: np.ndarray) -> Source:
     if images.ndim != 3 or images.dtype != np.uint8 or 0 in images.shape:
         raise DataError(f"images must be a non-empty uint8 array (num_images, height, width), got {images.dtype} {images.shape}")
     return Source(*map(int, images.shape))
+
+
+def release_pages(images: np.ndarray) -> None:
+    """Give back the memory of what was read from a memory map; without this, resident memory grows to the size of the file."""
+    if getattr(images, "mode", None) == "r" and hasattr(mmap, "MADV_DONTNEED"):
+        images._mmap.madvise(mmap.MADV_DONTNEED)
 
 
 def draw_codebook(public_key: PublicKey) -> tuple[np.ndarray, bytes]:
@@ -113,4 +120,5 @@ def _translate(part: np.ndarray, table: bytes, writer: ShardWriter, digest: "has
         pixels = part[begin : begin + step].tobytes()
         digest.update(pixels)
         writer.write(np.frombuffer(pixels.translate(table), np.uint8))
+        release_pages(part)
         bar.update(len(pixels))

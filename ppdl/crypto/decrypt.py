@@ -45,6 +45,8 @@ def decrypt_images(
 
     Cost: 2.6 ms a ciphertext and core at 2048 bits, 8 ms at 3072; memory of one shard.
     """
+    if not KINDS[artifact.header.kind].pixels:
+        raise ArtifactError(f"{artifact.path}: kind {artifact.header.kind!r} holds no images, but sums of pixels: stage reveal decrypts it")
     try:
         expected = open_canary(private_key, artifact.header)
     except ArtifactError as error:

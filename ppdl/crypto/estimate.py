@@ -87,31 +87,28 @@ def estimate(job: Job) -> Iterator[Step]:
 
 
 @dataclass(frozen=True)
-class _Sample:
-    """What one worker measured: when it began (time.time), building tables, then wall and CPU time a ciphertext."""
-
-    began: float
-    build_s: float
-    wall_s: float
-    core_s: float
-
-
-@dataclass(frozen=True)
 class _SampleTask:
+    """Ask a worker to write `shard` until `num_ciphertexts` have been written."""
+
     shard: ShardTask
     num_ciphertexts: int
 
 
-def _encrypt_sample(sample: _SampleTask) -> _Sample:
-    """Encrypt and write a shard as a run would (in a worker), after the tables were built; again until there are enough ciphertexts."""
-    began, task = time.time(), sample.shard
-    start = time.perf_counter()
+def _encrypt_sample(sample: _SampleTask) -> tuple[float, ...]:
+    """Encrypt and write a shard as a run would (in a worker), again until there are enough ciphertexts.
+
+    Returns:
+        when this began (time.time), CPU time of the process until then; wall and CPU time of the tables; the same of a ciphertext.
+    """
+    began, imports_core_s, task, rows = time.time(), time.process_time(), sample.shard, 0
+    clocks = [(time.perf_counter(), time.process_time())]
     task.encryption.encrypt(task.images[:0])  # no images: tables alone
-    build_s = time.perf_counter() - start
-    start, core_start, rows = time.perf_counter(), time.process_time(), 0
+    clocks.append((time.perf_counter(), time.process_time()))
     while rows < sample.num_ciphertexts:
         rows += encrypt_shard(task).shape[0]
-    return _Sample(began, build_s, (time.perf_counter() - start) / rows, (time.process_time() - core_start) / rows)
+    clocks.append((time.perf_counter(), time.process_time()))
+    (build_s, build_core_s), (work_s, work_core_s) = np.diff(clocks, axis=0)
+    return began, imports_core_s, build_s, build_core_s, work_s / rows, work_core_s / rows
 
 
 def encryption_step(job: Job) -> Step:
@@ -121,20 +118,19 @@ def encryption_step(job: Job) -> Step:
     rows = plan.packing.rows(plan.images_per_shard)
     encryption = Encryption(job.kind, plan, job.private_key.public, job.obfuscator, job.executor.table_bytes, per_worker * rows)
     num_images = max(min(plan.images_per_shard, plan.images_per_shard * job.sample_ciphertexts // rows), 1)
-    shape = (num_images, plan.source.height, plan.source.width)
-    images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (num_images, plan.source.height, plan.source.width), np.uint8)
     with tempfile.TemporaryDirectory(prefix="ppdl-estimate-") as folder:
         shards = [ShardTask(encryption, Path(folder) / shard_name(job.kind, i), 0, images) for i in range(workers)]
-        tasks = [_SampleTask(shard, job.sample_ciphertexts) for shard in shards]
         start = time.time()
+        tasks = [_SampleTask(shard, job.sample_ciphertexts) for shard in shards]
         samples = list(job.executor.map_unordered(_encrypt_sample, tasks))
     drop_tables()
-    began, build_s, wall_s, core_s = np.mean([(s.began - start, s.build_s, s.wall_s, s.core_s) for s in samples], axis=0)
+    began, start_core_s, build_s, build_core_s, wall_s, core_s = np.mean(samples, axis=0).tolist()
     work_s = wall_s * plan.num_ciphertexts / plan.num_shards * per_worker
     return Step(
         "encrypt",
-        wall_s=float(began + build_s + work_s),
-        core_s=float(workers * build_s + core_s * plan.num_ciphertexts),
+        wall_s=began - start + build_s + work_s,
+        core_s=workers * (start_core_s + build_core_s) + core_s * plan.num_ciphertexts,
         bytes=plan.total_bytes,
         detail=f"{core_s * 1e3:.3f} ms a ciphertext and core, {build_s:.1f} s for tables, {workers} workers, {job.obfuscator}",
     )

@@ -28,6 +28,7 @@ class Kind:
         packing_rule: what its packing must be, in words.
         packing_fits: whether a header's packing is that.
         reveals: what whoever holds the artifact and the public key learns about pixels.
+        pixels: it holds images, else what was computed from them.
     """
 
     stem: str
@@ -35,6 +36,7 @@ class Kind:
     packing_rule: str
     packing_fits: Callable[["Header"], bool]
     reveals: str
+    pixels: bool = True
 
 
 def _is_planes_by_phase(header: "Header") -> bool:
@@ -51,6 +53,12 @@ def _is_slots(header: "Header") -> bool:
     return _is_planes_by_phase(header) and header.packing.slot_bits > 8
 
 
+def _is_sums(header: "Header") -> bool:
+    packing, stride = header.packing, header.stride
+    whole = packing and (packing.plane_height * stride, packing.plane_width * stride)
+    return whole == (header.source.height, header.source.width) and packing.slot_bits > 8
+
+
 KINDS = {
     "codebook": Kind(
         stem="indices",
@@ -62,6 +70,7 @@ KINDS = {
     ),
     "dense": Kind("ciphertexts", True, "one plane of whole images in 8-bit slots", _is_dense, _HIDDEN),
     "slots": Kind("ciphertexts", True, "stride^2 planes of height / stride by width / stride in 9- to 32-bit slots", _is_slots, _HIDDEN),
+    "sums": Kind("ciphertexts", True, "planes of height / stride by width / stride in 9- to 32-bit slots", _is_sums, _HIDDEN, pixels=False),
 }
 
 
@@ -148,15 +157,15 @@ class Header:
             check_int(f"shard {shard.file}: num_images", shard.num_images, 1, self.source.num_images)
             expected.append((shard_name(self.kind, index), self.shard_shape(shard.num_images), first, shard.num_images))
             first += shard.num_images
-            if self.packing and first < self.source.num_images and shard.num_images % self.packing.images_per_group:
-                raise ArtifactError(
-                    f"shard {shard.file}: num_images must be whole groups of {self.packing.images_per_group}, got {shard.num_images}"
-                )
         for want, got in zip(expected, found, strict=False):
             if want != got:
                 raise ArtifactError(f"shard (file, shape, first_image, num_images) must be {want}, got {got}")
         if len(found) != len(expected) or first != self.source.num_images:
             raise ArtifactError(f"shards must hold source.num_images = {self.source.num_images} images, got {first}")
+        group = self.packing.images_per_group if self.packing else 1
+        for shard in self.data_shards[:-1]:
+            if shard.num_images % group:
+                raise ArtifactError(f"shard {shard.file}: num_images must be whole groups of {group}, got {shard.num_images}")
         count = sum(shape[0] for _, shape, _, _ in expected) if self.packing else NUM_SYMBOLS
         check_int("num_ciphertexts (by the shapes of the shards)", self.num_ciphertexts, count, count)
 

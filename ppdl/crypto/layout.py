@@ -6,7 +6,7 @@ zeros. Rows of the shard: the first plaintext of every plane, then the second of
 
 With one plane, the stream is the images themselves. With stride s, plane dy * s + dx holds the pixels
 (y * s + dy, x * s + dx): the pixels at one place inside all s x s patches, so that a linear stem multiplies a whole
-plane by one weight (ppdl.crypto.patches has the same order).
+plane by one weight (linear.py).
 """
 
 from dataclasses import dataclass

@@ -24,7 +24,7 @@ from ppdl.crypto.numbers import check_ciphertexts, check_plaintexts, from_array,
 from ppdl.crypto.obfuscators import Obfuscators, StandardObfuscators
 from ppdl.errors import CryptoError
 
-BATCH_CIPHERTEXTS = 2048  # bounds the memory of a batch (4 MiB of numbers at 4096 bits) while it amortises the pass over the tables
+BATCH_CIPHERTEXTS = 1024  # bounds the memory of a batch to a few MiB; larger ones are no faster
 
 
 def encrypt_batch(public_key: PublicKey, plaintexts: Iterable[int], obfuscators: Obfuscators) -> np.ndarray:

@@ -95,7 +95,7 @@ def ground_glass(chest: Chest, patient: Draw, image: Draw) -> np.ndarray:
 
 def consolidation(chest: Chest, patient: Draw, image: Draw) -> np.ndarray:
     """Return one dense patch in one lung, of a lobe's part: focal opacity."""
-    severity = patient.between(0.36, 0.60) * image.between(0.9, 1.1)
+    severity = patient.between(0.36, 0.54) * image.between(0.9, 1.1)
     side = 1.0 if patient.chance(0.5) else -1.0
     level = patient.between(0.25, 0.88)
     centre = side * patient.between(0.28, 0.48), chest.apex + level * (chest.base - chest.apex)
@@ -111,12 +111,11 @@ def consolidation(chest: Chest, patient: Draw, image: Draw) -> np.ndarray:
 def interstitial(chest: Chest, patient: Draw, image: Draw) -> np.ndarray:
     """Return a net of fine lines and faint nodules through both lungs: viral pneumonia."""
     severity = patient.between(0.16, 0.30) * image.between(0.9, 1.1)
-    gaps = np.clip(0.5 + 0.5 * smooth_noise(image, 22, chest.size_px), 0.0, 1.0)
-    net = gaps * bump(smooth_noise(image, 38, chest.size_px) / 0.5) + (1.0 - gaps) * bump(smooth_noise(image, 58, chest.size_px) / 0.5)
-    nodules = np.maximum(smooth_noise(image, 44, chest.size_px) - 0.8, 0.0)
+    net = bump(smooth_noise(image, 46, chest.size_px) / 0.8) + bump(smooth_noise(image, 66, chest.size_px) / 0.8)
+    nodules = np.maximum(smooth_noise(image, 44, chest.size_px) - 0.5, 0.0)
     spread = np.clip(0.8 + 0.25 * smooth_noise(image, 6, chest.size_px), 0.3, 1.3)
     cuffs = vessels(chest, patient)  # thickened bronchi run with the vessels
-    return severity * spread * (0.75 * net + 0.6 * nodules + 0.45) * chest.lungs + 2.5 * severity * cuffs
+    return severity * (spread * (0.35 * net + 0.6 * nodules + 0.35) * chest.lungs + 3.5 * cuffs)
 
 
 Finding = Callable[[Chest, Draw, Draw], np.ndarray]

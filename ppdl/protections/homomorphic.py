@@ -19,10 +19,11 @@ from ppdl.crypto.linear import dct_filters
 from ppdl.crypto.packing import smallest_slot_bits
 from ppdl.errors import ArtifactError, ConfigError
 from ppdl.protections.base import Protection, View
+from ppdl.protections.contents import Contents
 from ppdl.protections.filters import LARGEST_PIXEL, STRIDES, check_weight_bits
 from ppdl.protections.lazy import MappedRows
 from ppdl.protections.opaque import ASSUMPTIONS, check_obfuscator
-from ppdl.protections.revealed import read_revealed
+from ppdl.protections.revealed import HEADER_FILE, VIEW_FILE, read_header, read_revealed
 
 if TYPE_CHECKING:
     from ppdl.crypto.keys import PublicKey
@@ -90,6 +91,28 @@ class Homomorphic(Protection):
             slot_bits=self.slot_bits,
             partial_dir=partial_dir,
             executor=executor,
+        )
+
+    def contents(self, artifact_dir: Path) -> Contents:
+        """Describe what the key holder revealed. It is in the clear, though the ciphertexts are not: not confidential."""
+        header = read_header(artifact_dir)
+        facts = {
+            "num_ciphertexts": header.num_ciphertexts,
+            "key_bits": header.key_bits,
+            "artifact_bytes": header.source_bytes,
+            "expansion_factor": header.source_bytes / header.source_pixels,
+            "stem_bytes": header.sums_bytes,
+            "view_bytes": (artifact_dir / VIEW_FILE).stat().st_size,
+            "checked_fraction": header.num_checked / header.num_columns,
+        }
+        return Contents(
+            protection=header.protection,
+            params=header.params,
+            num_images=header.shape[0],
+            confidential=False,
+            key_fingerprint=header.key_fingerprint,
+            header_path=artifact_dir / HEADER_FILE,
+            facts=facts,
         )
 
     def view(self, artifact_dir: Path, view_name: str, train_rows: np.ndarray) -> View:

@@ -27,7 +27,6 @@ from ppdl.crypto.canary import open_canary
 from ppdl.crypto.decrypt import decrypt_planes
 from ppdl.crypto.packing import check_linear_bound
 from ppdl.errors import ArtifactError, ConfigError, CryptoError
-from ppdl.protections.blocks import Blocks
 from ppdl.protections.filters import (
     LARGEST_PIXEL,
     approved_filters,
@@ -40,11 +39,10 @@ from ppdl.protections.filters import (
 from ppdl.protections.noise import NoiseSecret, load_noise_secret
 from ppdl.protections.recheck import Recheck, check_fraction, recheck
 from ppdl.protections.release import SCALE, Release, check_release
-from ppdl.protections.revealed import RevealedHeader
+from ppdl.protections.revealed import RevealedHeader, RevealedWriter
 from ppdl.protections.stem import SUMS_KIND, header_sha256, stride_of
 
 if TYPE_CHECKING:
-    from ppdl.crypto.fields import Shard
     from ppdl.crypto.keys import PrivateKey
     from ppdl.crypto.parallel import Executor
 
@@ -125,10 +123,17 @@ class Reveal:
         release = Release(weights, self.clip, self.clip_detail, self.noise)
         secret = load_noise_secret(private_dir, project=project) if self.noise else None
         header = self._header(source, sums, release, check, secret)
-        with Blocks(partial_dir, out_dir, header) as blocks:
-            for block in self._decrypted(sums, private_key, release, blocks, executor.workers, progress):
-                blocks.add(*block)
-            return blocks.finish()
+        with RevealedWriter(partial_dir, out_dir, header) as writer:
+            bar = tqdm(total=sums.header.num_ciphertexts, desc="reveal", unit="ciphertext", disable=not progress)
+            with bar:
+                for shard in sums.header.data_shards:
+                    if shard.first_image in writer.done:
+                        bar.update(shard.shape[0])
+                        continue
+                    outputs = decrypt_planes(sums, private_key, shard, num_threads=executor.workers, on_ciphertexts=bar.update)
+                    check_outputs(sums.path / shard.file, outputs, weights)
+                    writer.add(shard.first_image, release.reveal(outputs, secret))
+            return writer.finish()
 
     def _approved_weights(self, sums: Artifact, stride: int, private_dir: Path) -> np.ndarray:
         """Return the weights of the filters that `sums` claims, from the key holder's own list."""
@@ -176,3 +181,51 @@ class Reveal:
 
     def _params(self) -> dict[str, Any]:
         return asdict(self) | {"approved": [filters.spec() for filters in parse_approved(self.approved)]}
+
+
+def check_origin(source: Artifact, sums: Artifact, weights: np.ndarray, private_key: PrivateKey) -> None:
+    """Check everything about outputs that needs no recomputation: that they claim this source, and fit it and the private key.
+
+    Raises:
+        ArtifactError: another source, an older artifact, another key, or a header that contradicts itself.
+    """
+    found, expected = sums.header, source.header
+    if found.kind != SUMS_KIND:
+        raise ArtifactError(f"{sums.path}: outputs of a stem are an artifact of kind {SUMS_KIND!r}, found {found.kind!r}; run the stem")
+    source.check_key(private_key.public)
+    sums.check_key(private_key.public)
+    claimed, digest = found.protection.params.get("source_header_sha256"), header_sha256(source)
+    if claimed != digest:
+        raise ArtifactError(
+            f"{sums.path}: computed from the artifact with header {claimed}, and {source.path} has {digest}: the outputs of another or of "
+            "an older artifact. Nothing was decrypted; run the stem again on this one"
+        )
+    same = {
+        "canary": (found.canary, expected.canary),
+        "source": (found.source, expected.source),
+        "key": (found.key, expected.key),
+        "packing": (found.packing, replace(expected.packing, planes=len(weights))),
+        "images of the shards": (_images(sums), _images(source)),
+    }
+    if wrong := [name for name, (ours, theirs) in same.items() if ours != theirs]:
+        raise ArtifactError(f"{sums.path}: {', '.join(wrong)} must be as in {source.path}, found others: the header was edited")
+    try:
+        open_canary(private_key, expected)
+        check_linear_bound(weights, LARGEST_PIXEL, expected.packing.slot_bits)
+    except (ArtifactError, CryptoError) as error:
+        raise ArtifactError(f"{source.path}: {error}") from None
+
+
+def _images(artifact: Artifact) -> list[tuple[int, int]]:
+    return [(shard.first_image, shard.num_images) for shard in artifact.header.data_shards]
+
+
+def check_outputs(path: Path, outputs: np.ndarray, weights: np.ndarray) -> None:
+    """Raise ArtifactError when decrypted outputs (num_images, channels, height, width) are none that pixels 0..255 can give."""
+    low, high = output_range(weights)
+    outside = (outputs < low[:, None, None]) | (outputs > high[:, None, None])
+    if outside.any():
+        raise ArtifactError(
+            f"{path}: {int(outside.sum())} outputs lie outside what the filters can give on pixels 0..255: the source encrypted no pixels, or "
+            "its ciphertexts were changed; nothing of it was revealed"
+        )

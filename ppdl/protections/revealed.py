@@ -9,8 +9,10 @@ The digest of view.npy detects damage; it authenticates nothing.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+import shutil
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -72,10 +74,66 @@ class Revealed:
     array: np.memmap
 
 
-def write_header(folder: Path, header: RevealedHeader) -> None:
-    """Write header.json; the last step, so that a folder with a header is whole."""
-    text = json.dumps({"format": FORMAT} | asdict(header), indent=1, allow_nan=False) + "\n"
-    (Path(folder) / HEADER_FILE).write_text(text, encoding="utf-8")
+class RevealedWriter:
+    """Write a view block by block where an interrupted run can go on, and move it into place when it is whole.
+
+        PARTIAL/plan.json   the header of what is being written; a run whose header differs starts over
+        PARTIAL/done        first image of each block that is on disk, one a line
+        PARTIAL/view/       view.npy, and at last header.json; moved to the final folder
+
+    Args:
+        folder: PARTIAL, on the key holder's machine.
+        out_dir: the final folder; must be missing or empty.
+        header: complete but for view_sha256.
+
+    Raises:
+        ArtifactError: `out_dir` is in use.
+    """
+
+    def __init__(self, folder: Path, out_dir: Path, header: RevealedHeader) -> None:
+        self._folder, self._out_dir, self._header = Path(folder), Path(out_dir), header
+        self._plan, self._done, self._view = (self._folder / name for name in ("plan.json", "done", "view"))
+        self.done: set[int] = set()
+
+    def __enter__(self) -> RevealedWriter:
+        if self._out_dir.exists() and (not self._out_dir.is_dir() or any(self._out_dir.iterdir())):
+            raise ArtifactError(f"{self._out_dir}: a view is written to a new or empty folder, found one in use; remove it first")
+        plan, path = _text(self._header), self._view / VIEW_FILE
+        if self._plan.is_file() and self._plan.read_text(encoding="utf-8") == plan and path.is_file():
+            self.done = {int(line) for line in self._done.read_text().splitlines() if line.isdecimal()}
+            self._array = np.load(path, mmap_mode="r+", allow_pickle=False)
+            return self
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._view.mkdir(parents=True)
+        self._array = np.lib.format.open_memmap(path, "w+", np.int16, tuple(self._header.shape))
+        self._done.write_text("")
+        self._plan.write_text(plan, encoding="utf-8")  # last: without it, the next run starts over
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        del self._array
+
+    def add(self, first_image: int, values: np.ndarray) -> None:
+        """Write the rows from `first_image` on, (num_images, height, width, channels) int16."""
+        self._array[first_image : first_image + len(values)] = values
+        self._array.flush()  # on disk before it is called done
+        with self._done.open("a") as file:
+            file.write(f"{first_image}\n")
+
+    def finish(self) -> RevealedHeader:
+        """Write the header, move the folder into place, and return the header."""
+        header = replace(self._header, view_sha256=hash_file(self._view / VIEW_FILE))
+        (self._view / HEADER_FILE).write_text(_text(header), encoding="utf-8")
+        if self._out_dir.is_dir():
+            self._out_dir.rmdir()
+        self._out_dir.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(self._view, self._out_dir)
+        shutil.rmtree(self._folder)
+        return header
+
+
+def _text(header: RevealedHeader) -> str:
+    return json.dumps({"format": FORMAT} | asdict(header), indent=1, allow_nan=False) + "\n"
 
 
 def read_header(folder: Path) -> RevealedHeader:

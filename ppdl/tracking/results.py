@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ppdl.errors import TrackingError
-from ppdl.tracking.model import log_model_file, model_path_beside
+from ppdl.tracking.model import model_path_beside
 from ppdl.tracking.names import section_metrics
 from ppdl.tracking.provenance import PROCESS, process_is_alive
 from ppdl.tracking.record import RunRecord, read_record
 from ppdl.tracking.redact import valid_name
 from ppdl.tracking.store import Point, Store, now_ms
-from ppdl.tracking.write import create_run, end_run, log_description, points_of
+from ppdl.tracking.write import create_run, end_run, log_description, log_model, points_of
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -147,9 +147,8 @@ def _write(store: Store, run_id: str, record: RunRecord, run_json: Path) -> None
     store.log_points(run_id, points_of(record.history) + once)
     path = model_path_beside(run_json, record)
     if path is not None and store.logged_model_id(run_id) is None:
-        model_id = log_model_file(store, run_id, path, record.model)
-        best = [p for p in points_of(record.history) if p.step == record.model.step]
-        store.log_points(run_id, best, model_id)
+        best = [point for point in points_of(record.history) if point.step == record.model.step]
+        log_model(store, run_id, path, record.model, best)
     end_run(store, run_id, "FINISHED", end_ms=record.end_ms)
 
 

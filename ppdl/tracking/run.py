@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ppdl.tracking.model import log_model_file, model_record
+from ppdl.tracking.failures import store_failures, without_password
+from ppdl.tracking.model import model_record
 from ppdl.tracking.names import epoch_metrics, section_metrics
 from ppdl.tracking.provenance import PROCESS
 from ppdl.tracking.record import EpochRecord, ModelRecord, RunRecord
-from ppdl.tracking.redact import MAX_TAG, guard, redact, shorten
+from ppdl.tracking.redact import MAX_TAG, guard, redact, shorten, valid_name
 from ppdl.tracking.signals import Killed, signals_raise
 from ppdl.tracking.spec import NOTE, RunSpec
-from ppdl.tracking.store import Point, Store, now_ms, open_store, store_failures
-from ppdl.tracking.write import create_run, end_run, log_description, mark_dead_runs, points_of
+from ppdl.tracking.store import Point, Store, now_ms, open_store
+from ppdl.tracking.write import create_run, end_run, log_description, log_model, mark_dead_runs, points_of
 
 if TYPE_CHECKING:
     import keras
@@ -104,11 +105,11 @@ class TrainingRun:
 
     def log_figure(self, name: str, figure: matplotlib.figure.Figure) -> None:
         """Log a figure as figures/NAME.png."""
-        with self._best_effort(f"figure {name}"):
-            self.store.client.log_figure(self.run_id, figure, f"figures/{name}.png")
+        path = f"figures/{valid_name(name)}.png"
+        self._attempt(f"figure {name}", lambda: self.store.client.log_figure(self.run_id, figure, path))
 
     def log_model(
-        self, path: Path, model: keras.Model, *, num_symbols: int, step: int, class_names: tuple[str, ...]
+        self, path: Path, model: keras.Model, *, num_symbols: int, step: int, class_names: Sequence[str]
     ) -> None:
         """Log the file of a trained model.
 
@@ -121,24 +122,20 @@ class TrainingRun:
         Raises:
             TrackingError: `path` is no Keras file.
         """
-        spec = self.spec
         metadata = {
             "class_names": list(class_names),
-            "protection": spec.protection,
-            "view": spec.view,
-            "key_fingerprint": spec.key_fingerprint,
+            "protection": self.spec.protection,
+            "view": self.spec.view,
+            "key_fingerprint": self.spec.key_fingerprint,
         }
         self._model = model_record(model, num_symbols=num_symbols, step=step, metadata=metadata)
-        with self._best_effort("model"):
-            model_id = log_model_file(self.store, self.run_id, path, self._model)
-            best = [p for p in points_of(self._history.values()) if p.step == step]
-            self.store.log_points(self.run_id, best, model_id)  # shown on the model's own page
+        best = [point for point in points_of(self._history.values()) if point.step == step]
+        self._attempt("model", lambda: log_model(self.store, self.run_id, path, self._model, best))
 
     def describe(self, markdown: str) -> None:
         """Replace the description on top of the run's page."""
         self._tags[NOTE] = shorten(guard(markdown, "description"), MAX_TAG)
-        with self._best_effort("description"):
-            self.store.client.set_tag(self.run_id, NOTE, self._tags[NOTE])
+        self._attempt("description", lambda: self.store.client.set_tag(self.run_id, NOTE, self._tags[NOTE]))
 
     def write_record(self, path: Path) -> None:
         """Write run.json, from which `restore_runs` rebuilds this run. Call it last."""
@@ -159,26 +156,28 @@ class TrainingRun:
 
     def _send(self, points: list[Point]) -> None:
         self._pending += points
-        with self._best_effort(f"{len(self._pending)} values of metrics (they are sent again later)"):
-            if not self.store.is_reachable():
-                raise ConnectionError("the server does not answer")
+
+        def send() -> None:
             self.store.log_points(self.run_id, self._pending)
             self._pending = []
+
+        self._attempt(f"{len(self._pending)} values of metrics (sent again with the next)", send)
 
     def _end(self, status: str, error: BaseException | None = None) -> None:
         if self._pending:
             self._send([])
-        with self._best_effort(f"status {status}"):
-            end_run(self.store, self.run_id, status, error=error)
+        self._attempt(f"status {status}", lambda: end_run(self.store, self.run_id, status, error=error))
 
-    @contextlib.contextmanager
-    def _best_effort(self, what: str) -> Iterator[None]:
+    def _attempt(self, what: str, action: Callable[[], object]) -> None:
         try:
-            yield
+            if not self.store.is_reachable():
+                raise ConnectionError("the server does not answer")
+            action()
         except store_failures() as error:
+            reason = " ".join(str(error).split())[:200]
             logger.warning(
-                "MLflow run %s: %s not logged (%s). `ppdl restore-runs` completes the run from its run.json.",
+                "MLflow run %s: not logged: %s (%s). Training goes on; `ppdl restore-runs` adds later what run.json holds.",
                 self.run_id,
                 what,
-                " ".join(str(error).split())[:200],
+                without_password(reason),
             )

@@ -10,9 +10,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,12 +19,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import filelock
 
 from ppdl.errors import TrackingError
+from ppdl.tracking.failures import ENV, explained, is_http, without_password
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-ENV = "MLFLOW_TRACKING_URI"
-LOCK_NAME = "mlflow.lock"
+LOCK_NAME = "mlflow.db.lock"
 _LOCK_TIMEOUT_S = 120  # a cold set-up takes 2 s; a sweep starts a few dozen at most
 _PROBE_TIMEOUT_S = 5
 
@@ -57,7 +56,7 @@ class Store:
     @property
     def shown(self) -> str:
         """The URI without a password."""
-        return _without_password(self.uri)
+        return without_password(self.uri)
 
     def lock(self) -> contextlib.AbstractContextManager[Any]:
         """Return a lock among the processes that share a database; nothing to lock when a server stands before it."""
@@ -65,11 +64,11 @@ class Store:
 
     def explained(self, doing: str) -> contextlib.AbstractContextManager[None]:
         """Return a context that turns the store's failures into a TrackingError that says what to do."""
-        return _explained(doing, self.uri)
+        return explained(doing, self.uri)
 
     def is_reachable(self) -> bool:
         """Tell within seconds whether a tracking server answers; a database always counts as reachable."""
-        return not _is_http(self.uri) or _probe(self.uri) is None
+        return not is_http(self.uri) or _probe(self.uri) is None
 
     def log_points(self, run_id: str, points: Iterable[Point], model_id: str | None = None) -> None:
         """Write metrics in one transaction. Writing the same points again changes nothing."""
@@ -113,8 +112,8 @@ def open_store(store_root: Path, experiment: str) -> Store:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     uri = os.environ.get(ENV) or f"sqlite:///{Path(store_root).resolve() / 'mlflow.db'}"
     local_dir = _local_dir(uri, Path(store_root).resolve())
-    with _explained("open", uri):
-        if _is_http(uri) and (failure := _probe(uri)):
+    with explained("open", uri):
+        if is_http(uri) and (failure := _probe(uri)):
             raise failure
         if local_dir is not None:
             local_dir.mkdir(parents=True, exist_ok=True)
@@ -150,23 +149,19 @@ def _experiment_id(client: MlflowClient, uri: str, name: str, local_dir: Path | 
             found = client.get_experiment_by_name(name)  # another client of a server was first
     if found.lifecycle_stage == "deleted":
         raise TrackingError(
-            f"the MLflow experiment {name!r} in {_without_password(uri)} has been deleted. Take it back with "
-            f"`{ENV}='{_without_password(uri)}' mlflow experiments restore --experiment-id {found.experiment_id}`, "
+            f"the MLflow experiment {name!r} in {without_password(uri)} has been deleted. Take it back with "
+            f"`{ENV}='{without_password(uri)}' mlflow experiments restore --experiment-id {found.experiment_id}`, "
             "or choose another name: tracking.experiment=NAME"
         )
     return found.experiment_id
 
 
 def _local_dir(uri: str, store_root: Path) -> Path | None:
-    if _is_http(uri) or uri.startswith("databricks"):
+    if is_http(uri) or uri.startswith("databricks"):
         return None
     if uri.startswith("sqlite:///"):  # artifacts lie beside the database, wherever that is
         return Path(uri.removeprefix("sqlite:///").removeprefix("file:").split("?")[0]).resolve().parent
     return store_root
-
-
-def _is_http(uri: str) -> bool:
-    return uri.startswith(("http://", "https://"))
 
 
 def _probe(uri: str) -> Exception | None:
@@ -183,54 +178,3 @@ def _lock(local_dir: Path | None) -> contextlib.AbstractContextManager[Any]:
     if local_dir is None:
         return contextlib.nullcontext()
     return filelock.FileLock(local_dir / LOCK_NAME, timeout=_LOCK_TIMEOUT_S)
-
-
-def _without_password(text: str) -> str:
-    return re.sub(r"(://[^/:@\s]*):[^/@\s]*@", r"\1:***@", text)
-
-
-def store_failures() -> tuple[type[Exception], ...]:
-    """Return the exceptions by which a store fails; a mistake in our own calls is none of them."""
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
-
-    return MlflowException, SQLAlchemyError, OSError  # requests' and filelock's are OSError
-
-
-@contextlib.contextmanager
-def _explained(doing: str, uri: str) -> Iterator[None]:
-    try:
-        yield
-    except TrackingError:
-        raise
-    except (*store_failures(), ImportError) as error:  # a database of a server needs its driver
-        text = _without_password(_reason(error))
-        raise TrackingError(
-            f"cannot {doing} the MLflow store {_without_password(uri)}: {text}\n{_advice(uri, text)}"
-        ) from error
-
-
-def _reason(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    below = re.search(r"\(\w+\.\w+\) (.+?) \[SQL", text)  # SQLAlchemy wraps what the database said
-    return below.group(1) if below else text[:300]
-
-
-def _advice(uri: str, text: str) -> str:
-    lower = text.lower()
-    if _is_http(uri):
-        return f"Start that server, correct {ENV}, or unset it to log to mlflow.db in the checkout."
-    if "schema" in lower or "revision" in lower:
-        return (
-            "Another version of MLflow wrote the database: back it up, then run "
-            f"`mlflow db upgrade '{_without_password(uri)}'`, or install the version in requirements.lock."
-        )
-    if "not a database" in lower or "malformed" in lower:
-        return "The database is damaged: move it away, run again, then rebuild its runs with `ppdl restore-runs`."
-    if "is locked" in lower or "could not be acquired" in lower:
-        return "Another process holds it: end that process, or wait."
-    if "no module named" in lower:
-        return "Install that package, the database's driver, into this environment."
-    if uri.startswith("sqlite:"):
-        return f"Make it and its folder writable by this user, or set {ENV} to another store."
-    return f"Correct {ENV}, or unset it to log to mlflow.db in the checkout."

@@ -1,25 +1,27 @@
 """Writing a run into a store, piece by piece: used by a run that is under way and by one that is rebuilt.
 
-Each function may be called again with the same values and changes nothing then.
+Unless it says otherwise, a function may be called again with the same values and changes nothing then.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from ppdl.errors import TrackingError
+from ppdl.tracking.model import log_model_file
 from ppdl.tracking.provenance import PROCESS, process_is_alive
-from ppdl.tracking.record import DatasetRecord, EpochRecord
+from ppdl.tracking.record import DatasetRecord, EpochRecord, ModelRecord
 from ppdl.tracking.redact import MAX_TAG, flatten, guard, shorten
 from ppdl.tracking.store import Point, Store
 
 
 def create_run(store: Store, name: str, tags: Mapping[str, str], *, start_ms: int) -> str:
-    """Create a run with its tags in one transaction and return its id."""
+    """Create a run with its tags in one transaction and return its id. Each call makes another run."""
     run = store.client.create_run(store.experiment_id, start_time=start_ms, tags=dict(tags), run_name=name)
     return run.info.run_id
 
@@ -43,6 +45,14 @@ def log_description(store: Store, run_id: str, config: Mapping[str, Any], datase
 def points_of(history: Iterable[EpochRecord]) -> list[Point]:
     """Return the metrics of some epochs, one point for each."""
     return [Point(name, value, e.timestamp_ms, e.epoch) for e in history for name, value in e.metrics.items()]
+
+
+def log_model(store: Store, run_id: str, path: Path, model: ModelRecord, best: list[Point]) -> None:
+    """Log a model file, and on its own page the metrics `best` of the epoch that it is of.
+
+    Not to be called twice: each call makes another model.
+    """
+    store.log_points(run_id, best, log_model_file(store, run_id, path, model))
 
 
 def end_run(

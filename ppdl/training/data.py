@@ -43,7 +43,7 @@ class Batches(keras.utils.PyDataset):
         seed: int | None = None,
         augmentation: Augmentation | None = None,
     ) -> None:
-        super().__init__()  # one reading thread: Keras prefetches from it while the network computes
+        super().__init__(workers=2)
         self.view, self.rows, self.targets, self.sample_weights = view, rows, targets, sample_weights
         self.batch_size = batch_size if seed is None else min(batch_size, len(rows))
         self.seed, self.augmentation = seed, augmentation

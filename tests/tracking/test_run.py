@@ -59,7 +59,7 @@ def test_a_run_says_what_it_was(store_root, start):
     assert data.dataset.profile == '{"num_train": 70, "num_validation": 10, "num_test": 20}'
     config = yaml.safe_load(Path(store.client.download_artifacts(run.run_id, "config.yaml")).read_text())
     assert config["training"] == {"epochs": 2, "augmentation": {"flip": True}}
-    assert config["keys"] == {"key_bits": 3072}
+    assert config["keygen"] == {"key_bits": 3072}
 
 
 def test_a_plain_run_has_no_key(store_root, start):
@@ -227,7 +227,10 @@ def test_a_store_that_goes_and_comes_back_gets_every_epoch(store_root, start, mo
             run.log_epoch(1, {"loss": 2.0})
         gone = False
         run.log_epoch(2, {"loss": 1.0})
-    assert f"MLflow run {run.run_id}: 1 values of metrics (they are sent again later) not logged" in caplog.text
+    assert (
+        f"MLflow run {run.run_id}: not logged: 1 values of metrics (sent again with the next) (API request"
+        in caplog.text
+    )
     _, store = read(store_root, run.run_id)
     points = store.client.get_metric_history(run.run_id, "train/loss")
     assert [(m.step, m.value) for m in points] == [(0, 3.0), (1, 2.0), (2, 1.0)]
@@ -238,7 +241,7 @@ def test_a_store_that_stays_away_does_not_stop_training(store_root, start, monke
         monkeypatch.setattr("ppdl.tracking.store.Store.is_reachable", lambda self: False)
         run.log_epoch(0, {"loss": 3.0})
         run.write_record(store_root / "run.json")
-    assert "`ppdl restore-runs` completes the run" in caplog.text
+    assert "Training goes on; `ppdl restore-runs` adds later what run.json holds" in caplog.text
     assert read(store_root, run.run_id)[0].data.metrics == {}
 
 
@@ -250,7 +253,7 @@ def test_nothing_of_a_private_key_reaches_the_store(tmp_path, store_root, start)
     private_dir.mkdir()
     parts = [text for part in (key.p, key.q) for text in _texts(part)]
     (private_dir / "key.json").write_text(parts[0])
-    config = {"seed": 1, "keys": {"key_bits": 512, "private_dir": str(private_dir)}}
+    config = {"seed": 1, "keygen": {"key_bits": 512, "private_dir": str(private_dir)}}
     with start(config=config, overrides=(f"keygen.private_dir={private_dir}",)) as run:
         run.log_epoch(0, {"loss": 1.0})
         run.write_record(store_root / "models" / "run.json")

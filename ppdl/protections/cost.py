@@ -1,0 +1,97 @@
+"""What steps of a protection cost: recorded when they run, predicted before (`ppdl estimate`)."""
+
+from __future__ import annotations
+
+import json
+import resource
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ppdl.crypto.estimate import Job, Step, decryption_step
+from ppdl.crypto.fields import NPY_HEADER_BYTES
+from ppdl.crypto.keys import PublicKey
+from ppdl.crypto.linear import LinearPlan, apply_linear, plan_linear
+
+_SAMPLE_COLUMNS = 64  # what apply_linear works on at a time
+_SAMPLE_S = 1.0
+
+
+@contextmanager
+def recorded_cost(path: Path) -> Iterator[dict[str, Any]]:
+    """Measure what runs inside and write it to `path` as JSON: seconds, core_seconds (with finished worker processes), and what is added.
+
+    A step that went on after an interrupt counts from there. Nothing is written when it fails.
+
+    Yields:
+        A dict for further values, such as bytes.
+    """
+    more: dict[str, Any] = {}
+    start, core_start = time.perf_counter(), _core_seconds()
+    yield more
+    cost = {"seconds": round(time.perf_counter() - start, 3), "core_seconds": round(_core_seconds() - core_start, 3)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(cost | more, indent=1) + "\n", encoding="utf-8")
+
+
+def _core_seconds() -> float:
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def folder_bytes(folder: Path) -> int:
+    """Return the size of the files of a folder."""
+    return sum(path.stat().st_size for path in Path(folder).iterdir())
+
+
+@dataclass(frozen=True)
+class _StemSample:
+    public_key: PublicKey
+    plan: LinearPlan
+
+
+def _measure_stem(task: _StemSample) -> tuple[float, float]:
+    """Return wall and CPU seconds a column (in a worker)."""
+    size = task.public_key.ciphertext_bytes
+    planes = np.random.default_rng(0).integers(0, 256, (task.plan.num_inputs, _SAMPLE_COLUMNS, size), np.uint8)
+    planes[:, :, 0], planes[:, :, -1] = 0, 1  # below n^2, and a unit as good as surely: any such number costs the same
+    wall_s, core_s, count = 0.0, 0.0, 0
+    while wall_s < _SAMPLE_S:
+        start, core_start = time.perf_counter(), time.process_time()
+        apply_linear(task.public_key, planes, task.plan)
+        wall_s += time.perf_counter() - start
+        core_s += time.process_time() - core_start
+        count += _SAMPLE_COLUMNS
+    return wall_s / count, core_s / count
+
+
+def stem_step(job: Job, weights: np.ndarray) -> Step:
+    """Predict the stem: filters `weights` (num_filters, stride^2) on the artifact of `job`, which is of kind `slots`.
+
+    Cost: about a second in each worker.
+    """
+    plan, workers = plan_linear(weights), min(job.executor.workers, job.plan.num_shards)
+    samples = list(job.executor.map_unordered(_measure_stem, [_StemSample(job.private_key.public, plan)] * workers))
+    wall_s, core_s = np.mean(samples, axis=0)
+    num_columns = job.plan.num_ciphertexts // job.plan.packing.planes
+    size = num_columns * len(weights) * job.private_key.public.ciphertext_bytes + job.plan.num_shards * NPY_HEADER_BYTES
+    detail = f"{plan.num_multiplications} multiplications for {len(weights)} outputs: {core_s * 1e3:.3f} ms a core, {workers} workers"
+    return Step("stem", float(wall_s * num_columns / workers), float(core_s * num_columns), size, detail)
+
+
+def reveal_steps(job: Job, weights: np.ndarray, *, check_fraction: float) -> tuple[Step, Step]:
+    """Predict what the key holder does: compute a fraction of the outputs again, and decrypt them all.
+
+    Cost: about a second in each worker, and another for decryption.
+    """
+    stem, every = stem_step(job, weights), decryption_step(job)
+    share = len(weights) / job.plan.packing.planes  # outputs for each ciphertext of the artifact
+    source, packing = job.plan.source, job.plan.packing
+    size = source.num_images * packing.plane_height * packing.plane_width * len(weights) * 2
+    check = Step("recheck", stem.wall_s * check_fraction, stem.core_s * check_fraction, 0, f"{check_fraction:.0%} of the outputs again")
+    return check, Step("reveal", every.wall_s * share, every.core_s * share, size, every.detail)

@@ -1,0 +1,128 @@
+"""One training in this process: the compiled network, its data, and the state that it resumes from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+
+from ppdl.protections.base import View
+from ppdl.training.callbacks import FeedEpoch, Keep, Progress, RefuseNaN, Report, Stopwatch
+from ppdl.training.data import Batches, check_symbols
+from ppdl.training.fit import COLUMNS, FitResult, Training, comparable
+from ppdl.training.fused import fused
+from ppdl.training.model import MobileNetV2
+from ppdl.training.optimizer import FlatAdamW
+from ppdl.training.schedule import warmup_cosine
+from ppdl.training.state import State, digest_of, read_state, remove_state
+
+
+class Session:
+    """Hold what `fit` builds; its arguments are those of `fit`, checked."""
+
+    def __init__(
+        self,
+        view: View,
+        labels: np.ndarray,
+        rows: tuple[np.ndarray, np.ndarray],
+        *,
+        model: MobileNetV2,
+        training: Training,
+        num_classes: int,
+        seed: int,
+        state_dir: Path,
+        started: float,
+    ) -> None:
+        check_symbols(view, np.concatenate(rows))
+        keras.utils.set_random_seed(seed)
+        self.training, self.state_dir, self.started = training, Path(state_dir), started
+        self.train, self.validation = _batches(view, labels, rows, training, num_classes, seed)
+        self.model = model.build(view, num_classes)
+        self.network = compiled(self.model, training, len(self.train))
+        parts = {"model": model, "training": comparable(training), "num_classes": num_classes, "seed": seed}
+        parts |= {"keras": keras.__version__, "backend": keras.backend.backend()}
+        self.digest = digest_of(view, labels, rows, parts, self.model.get_weights())
+
+    def run(
+        self, callbacks: Sequence[keras.callbacks.Callback], on_epoch: Callable[[int, Mapping[str, Any]], None] | None, progress: bool
+    ) -> FitResult:
+        """Train to the end, from the start or from where a killed training stopped."""
+        state = read_state(self.state_dir, self.digest)
+        stopwatch = Stopwatch(self.train.batch_size)
+        patience = self.training.early_stopping_patience
+        keep = Keep(self.state_dir, self.digest, stopwatch, patience=patience, state=state, started=self.started)
+        first = len(keep.history)
+        if state is not None:
+            self._restore(state)
+        bar = Progress(self.train, self.training.epochs)
+        own = [FeedEpoch(self.train), stopwatch, RefuseNaN(), keep, *([bar] if progress else []), *([Report(keep, on_epoch)] if on_epoch else [])]
+        if not keep.finished and first < self.training.epochs:
+            try:
+                self._fit(first, [*own, *callbacks])
+            finally:
+                bar.close()
+        self.model.set_weights(keep.best)
+        remove_state(self.state_dir)
+        history = pd.DataFrame(keep.history, columns=COLUMNS)
+        return FitResult(self.model, history, keep.best_epoch, keep.seconds, keep.overhead_s, first)
+
+    def _fit(self, first_epoch: int, callbacks: list[keras.callbacks.Callback]) -> None:
+        self.network.fit(
+            self.train,
+            validation_data=self.validation,
+            initial_epoch=first_epoch,
+            epochs=self.training.epochs,
+            shuffle=False,  # the batches are shuffled in themselves
+            callbacks=callbacks,
+            verbose=0,
+        )
+
+    def _restore(self, state: State) -> None:
+        for variables, values in ((self.network.variables, state.model), (self.network.optimizer.variables, state.optimizer)):
+            for variable, value in zip(variables, values, strict=True):
+                variable.assign(value)
+
+
+def compiled(model: keras.Model, training: Training, steps_per_epoch: int) -> keras.Model:
+    """Return a fast copy of `model` (see `fused`), or itself, compiled for training."""
+    num_steps, warmup_steps = training.epochs * steps_per_epoch, round(training.warmup_epochs * steps_per_epoch)
+    network = fused(model)
+    optimizer = FlatAdamW(
+        warmup_cosine(training.learning_rate, warmup_steps, num_steps),
+        weight_decay=training.weight_decay,
+    )
+    # TensorFlow traces a step a second time when the first trace had to create variables.
+    optimizer.build(network.trainable_variables)
+    network.compile(
+        optimizer=optimizer,
+        loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=training.label_smoothing),
+        metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
+        # XLA on a CPU makes this network several times slower; on a GPU and in JAX Keras' own choice is right.
+        jit_compile="auto",
+    )
+    return network
+
+
+def _batches(
+    view: View, labels: np.ndarray, rows: tuple[np.ndarray, np.ndarray], training: Training, num_classes: int, seed: int
+) -> tuple[Batches, Batches]:
+    train_rows, validation_rows = rows
+    one_hot = np.eye(num_classes, dtype=np.float32)
+    weights = None
+    if training.class_weights == "balanced":
+        counts = np.bincount(labels[train_rows], minlength=num_classes)
+        weights = (len(train_rows) / (num_classes * counts)).astype(np.float32)[labels[train_rows]]
+    train = Batches(
+        view,
+        train_rows,
+        one_hot[labels[train_rows]],
+        batch_size=training.batch_size,
+        sample_weights=weights,
+        seed=seed,
+        augmentation=training.augmentation,
+    )
+    return train, Batches(view, validation_rows, one_hot[labels[validation_rows]], batch_size=training.batch_size)

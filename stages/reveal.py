@@ -1,0 +1,37 @@
+"""Key holder: check the stem's outputs, decrypt them, clip, add noise, and write what the trainer may see to data/revealed/NAME."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from ppdl.config import Workspace, branch, build, checkout, stage
+from ppdl.crypto.keystore import default_private_dir, require_private
+from ppdl.protections.cost import folder_bytes, recorded_cost
+
+
+def run(cfg: DictConfig, workspace: Workspace) -> None:
+    name, node = branch(cfg)
+    reveal = build(node.reveal, f"protections.{name}.reveal")
+    executor = build(cfg.executor, "executor")
+    private_dir = Path(cfg.keygen.private_dir or default_private_dir())
+    private_key = require_private(workspace.inputs / "keys/public.json", private_dir)
+    out_dir = workspace.outputs / "data/revealed" / name
+    with recorded_cost(workspace.outputs / f"reports/cost/{name}/reveal.json") as cost:
+        header = reveal.write(
+            workspace.inputs / "data/encrypted" / name,
+            workspace.inputs / "data/stem" / name,
+            out_dir,
+            private_key=private_key,
+            private_dir=private_dir,
+            project=checkout(),
+            partial_dir=workspace.state / "reveal" / name,
+            executor=executor,
+        )
+        cost |= {"bytes": folder_bytes(out_dir), "num_columns": header.num_columns, "num_checked": header.num_checked}
+    print(f"revealed {out_dir}: {header.num_checked} of {header.num_columns} columns of outputs were computed again and equal.")
+
+
+main = stage(run)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+"""Compute side: evaluate public filters on the ciphertexts, with the public key alone, to data/stem/NAME."""
+
+from omegaconf import DictConfig
+
+from ppdl.config import Workspace, branch, build, stage
+from ppdl.crypto.keystore import load_public
+from ppdl.protections.cost import folder_bytes, recorded_cost
+
+
+def run(cfg: DictConfig, workspace: Workspace) -> None:
+    name, node = branch(cfg)
+    stem = build(node.stem, f"protections.{name}.stem")
+    executor = build(cfg.executor, "executor")
+    public_key = load_public(workspace.inputs / "keys/public.json")
+    out_dir = workspace.outputs / "data/stem" / name
+    with recorded_cost(workspace.outputs / f"reports/cost/{name}/stem.json") as cost:
+        stem.write(
+            workspace.inputs / "data/encrypted" / name,
+            out_dir,
+            public_key=public_key,
+            partial_dir=workspace.state / "stem" / name,
+            executor=executor,
+        )
+        cost["bytes"] = folder_bytes(out_dir)
+
+
+main = stage(run)
+
+if __name__ == "__main__":
+    main()

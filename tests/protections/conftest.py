@@ -1,0 +1,83 @@
+"""One small set of images, taken through all three parties under an insecure key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ppdl.crypto.keys import PrivateKey, generate_keypair
+from ppdl.crypto.parallel import Executor
+from ppdl.protections.homomorphic import Homomorphic
+from ppdl.protections.reveal import Reveal
+from ppdl.protections.stem import Stem
+
+ONE_WORKER = Executor(num_workers=1, shard_mib=1, min_shards=3, table_mib=4)
+DCT = {"filters": "dct", "channels": 3, "weight_bits": 4}
+MEAN = {"filters": "mean", "channels": 1, "weight_bits": 4}
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Sources, compute side and key holder with a folder each; `replace` a step to see what another one makes of it."""
+
+    root: Path
+    images: np.ndarray
+    private_key: PrivateKey
+    input_px: int = 4
+    scheme: Homomorphic = Homomorphic(stride=2, weight_bits=4, obfuscator="djn")
+    stem: Stem = Stem(**DCT)
+    reveal: Reveal = Reveal(approved=(DCT, MEAN), check_fraction=1.0, clip=1.0, clip_detail=1.0, noise=0.0)
+    executor: Executor = field(default=ONE_WORKER)
+
+    @property
+    def private_dir(self) -> Path:
+        return self.root / "private"
+
+    def encrypt(self, name: str = "encrypted") -> Path:
+        out_dir = self.root / name
+        self.scheme.encrypt(
+            self.images,
+            out_dir,
+            input_px=self.input_px,
+            public_key=self.private_key.public,
+            partial_dir=self.root / "partial-encrypt",
+            executor=self.executor,
+        )
+        return out_dir
+
+    def filter(self, source: str = "encrypted", name: str = "stem", **options: Any) -> Path:
+        options = {"public_key": self.private_key.public, "partial_dir": self.root / "partial-stem"} | options
+        self.stem.write(self.root / source, self.root / name, executor=self.executor, progress=False, **options)
+        return self.root / name
+
+    def decrypt(self, source: str = "encrypted", sums: str = "stem", name: str = "revealed", **options: Any) -> Path:
+        options = {"private_key": self.private_key, "private_dir": self.private_dir, "project": self.root / "project"} | options
+        options = {"partial_dir": self.root / "partial-reveal", "executor": self.executor, "progress": False} | options
+        self.reveal.write(self.root / source, self.root / sums, self.root / name, **options)
+        return self.root / name
+
+    def another(self, **changes: Any) -> Chain:
+        return replace(self, **changes)
+
+
+@pytest.fixture(scope="session")
+def small_key() -> PrivateKey:
+    return generate_keypair(256, allow_insecure_key=True)
+
+
+@pytest.fixture
+def chain(tmp_path, small_key) -> Chain:
+    images = np.random.default_rng(0).integers(0, 256, (7, 8, 8), dtype=np.uint8)
+    images[0], images[1] = 0, 255
+    return Chain(tmp_path, images, small_key)
+
+
+def plain_outputs(images: np.ndarray, weights: np.ndarray, stride: int) -> np.ndarray:
+    """The integer computation without encryption, written independently of the library: (num_images, channels, height, width) int64."""
+    n, height, width = images.shape
+    patches = images.astype(np.int64).reshape(n, height // stride, stride, width // stride, stride)
+    return np.einsum("nyaxb,jab->njyx", patches, weights.reshape(-1, stride, stride))
