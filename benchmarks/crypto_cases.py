@@ -63,9 +63,9 @@ def measure(
 class Bench:
     """Hold the key, the data and the tables for one key length."""
 
-    def __init__(self, key_bits: int, sizes: Sizes, folder: Path):
+    def __init__(self, key_bits: int, sizes: Sizes, folder: Path, *, allow_insecure_key: bool = False):
         self.sizes, self.folder = sizes.at(key_bits), folder
-        self.key: PrivateKey = generate_keypair(key_bits)
+        self.key: PrivateKey = generate_keypair(key_bits, allow_insecure_key=allow_insecure_key)
         self.public = self.key.public
         rng = np.random.default_rng(0)
         self.dense, self.slot20 = DensePacking(key_bits), SlotPacking(key_bits, 20)

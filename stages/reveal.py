@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 from ppdl.config import Workspace, branch, build, checkout, stage
 from ppdl.crypto.keystore import default_private_dir, require_private
 from ppdl.protections.cost import folder_bytes, recorded_cost
+from ppdl.protections.recheck import Recheck
 
 
 def run(cfg: DictConfig, workspace: Workspace) -> None:
@@ -28,7 +29,7 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
             executor=executor,
         )
         cost |= {"bytes": folder_bytes(out_dir), "num_columns": header.num_columns, "num_checked": header.num_checked}
-    print(f"revealed {out_dir}: {header.num_checked} of {header.num_columns} columns of outputs were computed again and equal.")
+    print(f"{out_dir}: {Recheck(header.num_columns, header.num_checked)}")
 
 
 main = stage(run)

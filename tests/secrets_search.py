@@ -56,9 +56,10 @@ def find_in_bytes(private_key, data: bytes, name: str = "bytes") -> list[Find]:
 def private_pieces(private_key) -> dict[tuple[str, str], list[bytes]]:
     """Give the pieces to look for, by number and form."""
     p, q = int(private_key.p), int(private_key.q)
+    public = dict(_forms(p * q))  # phi begins as n does, so that is no secret
     numbers = {"p": p, "q": q, "lambda": math.lcm(p - 1, q - 1), "phi": (p - 1) * (q - 1)}
     return {
-        (name, form): _cut(text)
+        (name, form): [piece for piece in _cut(text) if piece not in public[form]]
         for name, number in numbers.items()
         for form, text in _forms(number)
         if len(text) >= PIECE_BYTES or form.startswith("raw")
@@ -85,23 +86,28 @@ def _cut(text: bytes) -> list[bytes]:
 
 
 def _find_in_file(file: Path, pieces: dict[tuple[str, str], list[bytes]]) -> list[Find]:
-    finds = _match(str(file), _chunks(file.open("rb")), pieces)
+    with file.open("rb") as stream:
+        finds = _match(str(file), _chunks(stream), pieces)
     if zipfile.is_zipfile(file):
         with zipfile.ZipFile(file) as archive:
             for member in archive.namelist():
-                finds += _match(f"{file}:{member}", _chunks(archive.open(member)), pieces)
-    elif file.open("rb").read(2) == b"\x1f\x8b":
-        finds += _match(f"{file}:gzip", _chunks(gzip.open(file)), pieces)
+                with archive.open(member) as stream:
+                    finds += _match(f"{file}:{member}", _chunks(stream), pieces)
+        return finds
+    with file.open("rb") as stream:
+        packed = stream.read(2) == b"\x1f\x8b"
+    if packed:
+        with gzip.open(file) as stream:
+            finds += _match(f"{file}:gzip", _chunks(stream), pieces)
     return finds
 
 
-def _chunks(file) -> Iterator[bytes]:
-    """Read a file in blocks that overlap by a piece."""
-    with file:
-        tail = b""
-        while block := file.read(CHUNK_BYTES):
-            yield tail + block
-            tail = (tail + block)[-PIECE_BYTES:]
+def _chunks(stream) -> Iterator[bytes]:
+    """Read a stream in blocks that overlap by a piece."""
+    tail = b""
+    while block := stream.read(CHUNK_BYTES):
+        yield tail + block
+        tail = (tail + block)[-PIECE_BYTES:]
 
 
 def _match(name: str, chunks: Iterable[bytes], pieces: dict[tuple[str, str], list[bytes]]) -> list[Find]:

@@ -192,6 +192,18 @@ def test_a_pulled_clone_is_up_to_date_and_its_runs_can_be_rebuilt(clone, tmp_pat
     assert all("restored_from" in run["tags"] for run in restored)
 
 
+def test_a_cross_validation_pools_its_folds_and_continues_where_it_stopped(clone):
+    command = (sys.executable, "-m", "stages.crossval", *SMALL, "split.num_folds=2", "crossval.name=small")
+    assert "plain-fold1: validation accuracy" in clone.run(*command)
+    folder = clone.path / "crossval/small"
+    metrics = json.loads((folder / "reports/metrics.json").read_text())
+    assert metrics["plain"]["num_images"] == metrics["deterministic"]["num_images"] == 96
+    (folder / "fold-1/plain.npz").unlink()
+    assert "3 of 4 trainings are done already" in clone.run(*command)
+    assert "seed: built for" in clone.run(*command, "seed=1", fails=True)
+    assert "up to date" in clone.run("dvc", "status")
+
+
 def test_the_private_key_is_nowhere_in_the_checkout(clone):
     paths = list(Path(clone.env["PPDL_PRIVATE_KEY_DIR"]).glob("*.json"))
     assert paths and all(path.stat().st_mode & 0o077 == 0 for path in paths)

@@ -44,7 +44,7 @@ def load_private(path: Path, passphrase: str | None = None) -> PrivateKey:
         no private part.
     """
     members = read_members(path, private=True)
-    return parse_private(members, path, passphrase if passphrase is not None else os.environ.get(PASSPHRASE_VARIABLE))
+    return parse_private(members, path, passphrase if passphrase is not None else os.environ.get(PASSPHRASE_VARIABLE) or None)
 
 
 def save_private(private_dir: Path, key: PrivateKey, *, passphrase: str | None = None, project: Path | None = None) -> Path:

@@ -22,9 +22,9 @@ from gmpy2 import mpz
 
 from ppdl.errors import ConfigError, CryptoError, KeyStoreError
 
-SECURE_KEY_BITS = (2048, 3072, 4096)  # 112, 128 and about 152 bits of security (NIST SP 800-57 part 1, table 2)
+SECURE_KEY_BITS = (2048, 3072, 4096)  # 112, 128 and more bits of security (NIST SP 800-57 part 1)
 SMALLEST_KEY_BITS = 64  # below this even tests cannot pack a few slots
-PRIMALITY_ROUNDS = 64  # GMP: a Baillie-PSW test and 64 - 24 = 40 Miller-Rabin rounds, error below 4^-40 for any composite
+PRIMALITY_ROUNDS = 64  # GMP: a Baillie-PSW test, then 64 - 24 = 40 Miller-Rabin rounds (each misses a composite with < 1/4)
 _FINGERPRINT_DOMAIN = b"ppdl paillier public key v1"
 
 

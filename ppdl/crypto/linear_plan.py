@@ -83,6 +83,7 @@ class _Compiler:
         self.before: list[Step] = []
         self.after: list[Step] = []
         self.products: dict[frozenset[int], int] = {frozenset([i]): i for i in range(self.num_registers)}
+        self.by_smallest: dict[int, list[frozenset[int]]] = defaultdict(list)  # products of two and more inputs
         self.inverses: dict[int, int] = {}
         self.powers: dict[tuple, dict[int, int]] = {}
 
@@ -114,14 +115,16 @@ class _Compiler:
     def product_of(self, inputs: frozenset[int]) -> int:
         if inputs not in self.products:
             rest, parts = set(inputs), []
-            for known in sorted(self.products, key=lambda part: (-len(part), sorted(part))):
-                if known <= rest:
-                    parts.append(self.products[known])
-                    rest -= known
-            register = parts[0]
-            for part in parts[1:]:
-                register = self.multiply(self.before, register, part)
+            known = (part for smallest in inputs for part in self.by_smallest[smallest] if part <= inputs)
+            for part in sorted(known, key=lambda part: (-len(part), sorted(part))):
+                if part <= rest:
+                    parts.append(self.products[part])
+                    rest -= part
+            register, *others = parts + sorted(rest)
+            for other in others:
+                register = self.multiply(self.before, register, other)
             self.products[inputs] = register
+            self.by_smallest[min(inputs)].append(inputs)
         return self.products[inputs]
 
     def multiply(self, steps: list[Step], left: int, right: int) -> int:

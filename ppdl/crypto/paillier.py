@@ -6,7 +6,9 @@ big-endian (numbers.py). Plaintexts are integers in [0, n); packing.py turns pix
 The functions for single numbers and these arrays interoperate with python-paillier:
 `phe.PaillierPrivateKey.raw_decrypt(int(c))` reads what is written here, and the reverse.
 
-Paillier is malleable: whoever has the public key can change what a ciphertext decrypts to. Nothing here authenticates.
+Paillier is malleable: whoever has the public key can change what a ciphertext decrypts to. Nothing here
+authenticates. GMP's arithmetic does not take constant time: do not decrypt, or encrypt as the owner, where an
+attacker can measure how long it takes.
 
 Source: Paillier 1999, with g = n + 1.
 """

@@ -1,6 +1,6 @@
 """Run tasks in worker processes, within a memory budget. Conf: conf/executor/NAME.yaml."""
 
-import logging
+import math
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -11,8 +11,6 @@ import joblib
 from joblib.externals.loky import get_reusable_executor
 
 from ppdl.errors import ConfigError
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -37,12 +35,12 @@ class Executor:
     def __post_init__(self) -> None:
         if self.num_workers is not None and (type(self.num_workers) is not int or self.num_workers < 1):
             raise ConfigError(f"executor.num_workers must be null (all cores) or an integer >= 1, got {self.num_workers!r}")
-        if not self.shard_mib > 0:
-            raise ConfigError(f"executor.shard_mib must be > 0, got {self.shard_mib!r}")
+        for name in ("shard_mib", "table_mib"):
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
+                raise ConfigError(f"executor.{name} must be a number > 0, got {value!r}")
         if type(self.min_shards) is not int or self.min_shards < 1:
             raise ConfigError(f"executor.min_shards must be an integer >= 1, got {self.min_shards!r}")
-        if not self.table_mib > 0:
-            raise ConfigError(f"executor.table_mib must be > 0, got {self.table_mib!r}")
 
     @property
     def workers(self) -> int:

@@ -119,9 +119,7 @@ class Protection(ABC):
         return {"input_px": input_px, **asdict(self)}
 
     @abstractmethod
-    def encrypt(
-        self, images: np.ndarray, out_dir: Path, *, input_px: int, public_key: PublicKey, partial_dir: Path, executor: Any
-    ) -> None:
+    def encrypt(self, images: np.ndarray, out_dir: Path, *, input_px: int, public_key: PublicKey, partial_dir: Path, executor: Any) -> None:
         """Write the artifact of `images` to `out_dir`, with the public key alone.
 
         Args:

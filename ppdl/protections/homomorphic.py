@@ -22,7 +22,7 @@ from ppdl.protections.base import Protection, View
 from ppdl.protections.contents import Contents
 from ppdl.protections.filters import LARGEST_PIXEL, STRIDES, check_weight_bits
 from ppdl.protections.lazy import MappedRows
-from ppdl.protections.opaque import ASSUMPTIONS, check_obfuscator
+from ppdl.protections.opaque import REASONS, check_obfuscator
 from ppdl.protections.revealed import HEADER_FILE, VIEW_FILE, read_header, read_revealed
 
 if TYPE_CHECKING:
@@ -54,9 +54,7 @@ class Homomorphic(Protection):
     name: ClassVar[str] = "homomorphic"
     views: ClassVar[tuple[str, ...]] = ("filtered",)
     confidential: ClassVar[bool] = True
-    reason: ClassVar[str] = (
-        "each ciphertext has an obfuscator of its own: nothing about the pixels shows to who has no private key, if " + ASSUMPTIONS["djn"]
-    )
+    reason: ClassVar[str] = REASONS["djn"]
 
     def __post_init__(self) -> None:
         if self.stride not in STRIDES:
@@ -73,11 +71,8 @@ class Homomorphic(Protection):
         """Return the side of the encrypted images: a patch for each pixel of the network's input."""
         return input_px * self.stride
 
-    def encrypt(
-        self, images: np.ndarray, out_dir: Path, *, input_px: int, public_key: PublicKey, partial_dir: Path, executor: Any
-    ) -> None:
+    def encrypt(self, images: np.ndarray, out_dir: Path, *, input_px: int, public_key: PublicKey, partial_dir: Path, executor: Any) -> None:
         """Write an artifact of slots. Cost: one encryption for each (key_bits - 8) // slot_bits pixels: 278 at stride 2 and 3072 bits."""
-        assumption = ASSUMPTIONS[self.obfuscator]
         write_ciphertext_artifact(
             out_dir,
             kind="slots",
@@ -86,7 +81,7 @@ class Homomorphic(Protection):
             obfuscator=self.obfuscator,
             protection=fields.Protection(self.name, self.params(input_px)),
             confidential=self.confidential,
-            reason=f"each ciphertext has an obfuscator of its own: nothing about the pixels shows to who has no private key, if {assumption}",
+            reason=REASONS[self.obfuscator],
             stride=self.stride,
             slot_bits=self.slot_bits,
             partial_dir=partial_dir,

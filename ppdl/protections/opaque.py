@@ -23,9 +23,10 @@ from ppdl.protections.lazy import MappedRows
 if TYPE_CHECKING:
     from ppdl.crypto.keys import PublicKey
 
-ASSUMPTIONS = {
-    "djn": "decisional composite residuosity with half-length exponents is hard (Damgard, Jurik and Nielsen 2010)",
-    "standard": "decisional composite residuosity is hard (Paillier 1999)",
+_HIDDEN = "each ciphertext has an obfuscator of its own: nothing about the pixels shows to who has no private key, if decisional composite "
+REASONS = {
+    "djn": _HIDDEN + "residuosity with half-length exponents is hard (Damgard, Jurik and Nielsen 2010)",
+    "standard": _HIDDEN + "residuosity is hard (Paillier 1999)",
 }
 
 
@@ -51,14 +52,12 @@ class Opaque(Protection):
     views: ClassVar[tuple[str, ...]] = ("bytes",)
     confidential: ClassVar[bool] = True
     learnable: ClassVar[bool] = False
-    reason: ClassVar[str] = "each ciphertext has an obfuscator of its own: nothing about the pixels shows, if " + ASSUMPTIONS["djn"]
+    reason: ClassVar[str] = REASONS["djn"]
 
     def __post_init__(self) -> None:
         check_obfuscator(self.obfuscator)
 
-    def encrypt(
-        self, images: np.ndarray, out_dir: Path, *, input_px: int, public_key: PublicKey, partial_dir: Path, executor: Any
-    ) -> None:
+    def encrypt(self, images: np.ndarray, out_dir: Path, *, input_px: int, public_key: PublicKey, partial_dir: Path, executor: Any) -> None:
         """Write a dense artifact. Cost: one encryption for each 383 pixels of an image (3072 bits; 255 at 2048)."""
         write_ciphertext_artifact(
             out_dir,
@@ -68,7 +67,7 @@ class Opaque(Protection):
             obfuscator=self.obfuscator,
             protection=fields.Protection(self.name, self.params(input_px)),
             confidential=self.confidential,
-            reason=f"each ciphertext has an obfuscator of its own: nothing about the pixels shows, if {ASSUMPTIONS[self.obfuscator]}",
+            reason=REASONS[self.obfuscator],
             images_per_group=1,
             partial_dir=partial_dir,
             executor=executor,

@@ -1,15 +1,15 @@
-"""Compute outputs of filters again and compare bytes, so that the key holder decrypts nothing but what the approved filters gave.
+"""Check outputs of filters before and after decryption, so that the key holder reveals nothing but what the approved filters gave.
 
-Outputs are a deterministic function of the source's ciphertexts. They are checked column by column: a column of outputs is one ciphertext of
-every filter, computed from one ciphertext of every place in the patches. The columns of a sample are drawn without replacement by the
-operating system's randomness, after the outputs are fixed, so that nobody can know which will be looked at.
+Outputs are a deterministic function of the source's ciphertexts, so they can be computed again and compared byte by byte. That goes column
+by column: a column of outputs is one ciphertext of every filter, computed from one ciphertext of every place in the patches. The columns of
+a sample are drawn without replacement by the operating system's randomness, after the outputs are fixed: nobody can know which.
 """
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,12 +17,15 @@ import numpy as np
 from tqdm import tqdm
 
 from ppdl.crypto.artifact import Artifact, open_artifact
+from ppdl.crypto.canary import open_canary
 from ppdl.crypto.linear import LinearPlan, plan_linear
-from ppdl.errors import ArtifactError, ConfigError
-from ppdl.protections.stem import columns, filter_planes
+from ppdl.crypto.packing import check_linear_bound
+from ppdl.errors import ArtifactError, ConfigError, CryptoError
+from ppdl.protections.filters import LARGEST_PIXEL, output_range
+from ppdl.protections.stem import SUMS_KIND, columns, filter_planes, header_sha256
 
 if TYPE_CHECKING:
-    from ppdl.crypto.keys import PublicKey
+    from ppdl.crypto.keys import PrivateKey, PublicKey
     from ppdl.crypto.parallel import Executor
 
 
@@ -126,3 +129,51 @@ def first_difference(task: RecheckTask) -> tuple[str, int | None, int]:
     expected = filter_planes(source.path / task.source_file, inputs, task.plan, task.public_key)
     wrong = np.flatnonzero((expected != found).any(axis=(0, 2)))
     return task.sums_file, int(task.columns[wrong[0]]) if len(wrong) else None, len(task.columns)
+
+
+def check_origin(source: Artifact, sums: Artifact, weights: np.ndarray, private_key: PrivateKey) -> None:
+    """Check everything about outputs that needs no recomputation: that they claim this source, and fit it and the private key.
+
+    Raises:
+        ArtifactError: another source, an older artifact, another key, or a header that contradicts itself.
+    """
+    found, expected = sums.header, source.header
+    if found.kind != SUMS_KIND:
+        raise ArtifactError(f"{sums.path}: outputs of a stem are an artifact of kind {SUMS_KIND!r}, found {found.kind!r}; run the stem")
+    source.check_key(private_key.public)
+    sums.check_key(private_key.public)
+    claimed, digest = found.protection.params.get("source_header_sha256"), header_sha256(source)
+    if claimed != digest:
+        raise ArtifactError(
+            f"{sums.path}: computed from the artifact with header {claimed}, and {source.path} has {digest}: the outputs of another or of "
+            "an older artifact. Nothing was decrypted; run the stem again on this one"
+        )
+    same = {
+        "canary": (found.canary, expected.canary),
+        "source": (found.source, expected.source),
+        "key": (found.key, expected.key),
+        "packing": (found.packing, replace(expected.packing, planes=len(weights))),
+        "images of the shards": (_images(sums), _images(source)),
+    }
+    if wrong := [name for name, (ours, theirs) in same.items() if ours != theirs]:
+        raise ArtifactError(f"{sums.path}: {', '.join(wrong)} must be as in {source.path}, found others: the header was edited")
+    try:
+        open_canary(private_key, expected)
+        check_linear_bound(weights, LARGEST_PIXEL, expected.packing.slot_bits)
+    except (ArtifactError, CryptoError) as error:
+        raise ArtifactError(f"{source.path}: {error}") from None
+
+
+def _images(artifact: Artifact) -> list[tuple[int, int]]:
+    return [(shard.first_image, shard.num_images) for shard in artifact.header.data_shards]
+
+
+def check_outputs(path: Path, outputs: np.ndarray, weights: np.ndarray) -> None:
+    """Raise ArtifactError when decrypted outputs (num_images, channels, height, width) are none that pixels 0..255 can give."""
+    low, high = output_range(weights)
+    outside = (outputs < low[:, None, None]) | (outputs > high[:, None, None])
+    if outside.any():
+        raise ArtifactError(
+            f"{path}: {int(outside.sum())} outputs lie outside what the filters can give on pixels 0..255: the source encrypted no "
+            "pixels, or its ciphertexts were changed; nothing was revealed"
+        )

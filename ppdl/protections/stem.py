@@ -54,8 +54,8 @@ class Stem(Filters):
             ArtifactError: not an artifact that filters can be evaluated on, another key, or damage.
             ConfigError: the filters do not fit its stride or its slots.
 
-        Cost: a few multiplications mod n^2 for each ciphertext and filter, see `plan_linear(...).num_multiplications`: some 1 % of
-            the cost of decrypting the outputs at stride 2, some 7 % at stride 8.
+        Cost: `plan_linear(...).num_multiplications` mod n^2 for each column of outputs: at 3072 bits 0.4 %, 2 % and 7 % of decrypting
+            them at stride 2, 4 and 8 with three filters.
         """
         source = open_artifact(source_dir)
         source.check_key(public_key)

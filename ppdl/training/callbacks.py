@@ -104,7 +104,9 @@ class Keep(keras.callbacks.Callback):
     The best epoch is the one with the lowest validation loss, the first of equals.
     """
 
-    def __init__(self, folder: Path, digest: str, stopwatch: Stopwatch, *, patience: int | None, state: State | None, started: float) -> None:
+    def __init__(
+        self, folder: Path, digest: str, stopwatch: Stopwatch, *, patience: int | None, state: State | None, started: float
+    ) -> None:
         super().__init__()
         self.folder, self.digest, self.stopwatch, self.patience = folder, digest, stopwatch, patience
         self.history = list(state.history) if state else []

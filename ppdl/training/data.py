@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import keras
@@ -43,6 +44,8 @@ class Batches(keras.utils.PyDataset):
         seed: int | None = None,
         augmentation: Augmentation | None = None,
     ) -> None:
+        # With fewer than two reading threads Keras reads through tf.data's autotuning, whose iterators, when an epoch ends, wait for
+        # a sleeping thread: 1 to 5 s with both cores idle (TensorFlow 2.21; benchmarks/train.py shows it in plain `fit`).
         super().__init__(workers=2)
         self.view, self.rows, self.targets, self.sample_weights = view, rows, targets, sample_weights
         self.batch_size = batch_size if seed is None else min(batch_size, len(rows))
@@ -60,7 +63,7 @@ class Batches(keras.utils.PyDataset):
         self._order = order
 
     def __len__(self) -> int:
-        return -(-len(self.rows) // self.batch_size)
+        return math.ceil(len(self.rows) / self.batch_size)
 
     def __getitem__(self, batch: int) -> tuple[np.ndarray, ...]:
         places = self._order[batch * self.batch_size : (batch + 1) * self.batch_size]

@@ -154,7 +154,9 @@ def fit(
     set_num_threads(training.num_threads)  # before the backend's first operation
     from ppdl.training.session import Session
 
-    session = Session(view, labels, rows, model=model, training=training, num_classes=num_classes, seed=seed, state_dir=state_dir, started=started)
+    session = Session(
+        view, labels, rows, model=model, training=training, num_classes=num_classes, seed=seed, state_dir=state_dir, started=started
+    )
     return session.run(callbacks, on_epoch, progress)
 
 
@@ -163,7 +165,8 @@ def _checked(
 ) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
     num_images = len(view.array)
     if labels.shape != (num_images,) or labels.dtype.kind not in "iu":
-        raise DataError(f"labels must be {num_images} integers, one for each image of view {view.name!r}, got {labels.shape} {labels.dtype}")
+        rule = f"labels must be {num_images} integers, one for each image of view {view.name!r}"
+        raise DataError(f"{rule}, got {labels.shape} {labels.dtype}")
     if num_classes < 2:
         raise ConfigError(f"a classifier needs at least 2 classes, got {num_classes}")
     train, validation = (_checked_rows(name, r, num_images) for name, r in (("train", train_rows), ("validation", validation_rows)))

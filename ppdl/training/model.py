@@ -83,6 +83,8 @@ class MobileNetV2:
         return keras.Model(inputs, keras.layers.Dense(num_classes, name="logits")(x), name="classifier")
 
     def _backbone(self, size: tuple[int, int]) -> keras.Model:
+        import keras
+
         backbone = self._with_weights((*size, 3))
         if self.fine_tune_depth is not None:
             num_layers = len(backbone.layers)
@@ -94,7 +96,7 @@ class MobileNetV2:
         if momentum is None and self.weights is None:
             momentum = FROM_SCRATCH_MOMENTUM
         for layer in backbone.layers:
-            if momentum is not None and hasattr(layer, "momentum"):
+            if momentum is not None and isinstance(layer, keras.layers.BatchNormalization):
                 layer.momentum = momentum
         return backbone
 

@@ -59,11 +59,13 @@ class FlatAdamW(keras.optimizers.Optimizer):
         weights = weights - momentum * corrected / (ops.sqrt(velocity) + self.epsilon)
         self.momentum.assign(momentum)
         self.velocity.assign(velocity)
-        for variable, part in zip(variables, ops.split(weights, self._ends), strict=True):
+        parts = ops.split(weights, self._ends) if self._ends else [weights]
+        for variable, part in zip(variables, parts, strict=True):
             variable.assign(ops.reshape(part, variable.shape))
         self.iterations.assign_add(1)
 
 
 def _flat(tensors: Sequence[Any]) -> Any:
-    # The gradient of a table comes as sparse slices in TensorFlow; convert_to_tensor makes it dense.
-    return ops.concatenate([ops.reshape(ops.convert_to_tensor(t), (-1,)) for t in tensors])
+    # The gradient of a table comes as sparse slices in TensorFlow, and reshape makes it dense. (Keras' AdamW squares the slices one by
+    # one instead, so that a symbol's step depends on how often it occurs in a batch.)
+    return ops.concatenate([ops.reshape(t, (-1,)) for t in tensors])

@@ -47,7 +47,7 @@ def save_model(model: keras.Model, path: Path) -> None:
     unfinished = path.with_name(f".{path.stem}.{os.getpid()}.keras")
     try:
         model.save(unfinished)
-        os.replace(unfinished, path)
+        unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
 

@@ -59,7 +59,9 @@ class Session:
         if state is not None:
             self._restore(state)
         bar = Progress(self.train, self.training.epochs)
-        own = [FeedEpoch(self.train), stopwatch, RefuseNaN(), keep, *([bar] if progress else []), *([Report(keep, on_epoch)] if on_epoch else [])]
+        own = [FeedEpoch(self.train), stopwatch, RefuseNaN(), keep]
+        own += [bar] if progress else []
+        own += [Report(keep, on_epoch)] if on_epoch else []
         if not keep.finished and first < self.training.epochs:
             try:
                 self._fit(first, [*own, *callbacks])

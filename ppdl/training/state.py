@@ -58,7 +58,7 @@ def write_state(folder: Path, digest: str, state: State) -> None:
     arrays = {f"{part}_{i:04d}": a for part in ("best", "model", "optimizer") for i, a in enumerate(getattr(state, part))}
     unfinished = folder / f".{_FILE}.{os.getpid()}.npz"
     np.savez(unfinished, meta=np.array(json.dumps(meta)), **arrays)
-    os.replace(unfinished, folder / _FILE)
+    unfinished.replace(folder / _FILE)
 
 
 def read_state(folder: Path, digest: str) -> State | None:

@@ -50,7 +50,7 @@ def test_secure_lengths_need_no_permission(key_bits):
 
 @pytest.mark.parametrize("key_bits", [64, 1024, 2047, 8192, 0, -2048, "2048", None, 2048.5])
 def test_other_lengths_need_permission(key_bits):
-    with pytest.raises(ConfigError, match=r"keys\.key_bits must be one of 2048, 3072, 4096, got .*allow_insecure_key=true"):
+    with pytest.raises(ConfigError, match=r"keygen\.key_bits must be one of 2048, 3072, 4096, got .*allow_insecure_key=true"):
         check_key_bits(key_bits, allow_insecure_key=False)
 
 

@@ -154,6 +154,9 @@ def test_wrong_missing_and_empty_passphrases(tmp_path, key, monkeypatch, quick_s
         load_private(path, "wrong")
     with pytest.raises(KeyStoreError, match="the private key is protected; give its passphrase"):
         load_private(path)
+    monkeypatch.setenv("PPDL_PRIVATE_KEY_PASSPHRASE", "")
+    with pytest.raises(KeyStoreError, match="the private key is protected; give its passphrase"):
+        load_private(path)
     monkeypatch.setenv("PPDL_PRIVATE_KEY_PASSPHRASE", "right")
     assert load_private(path) == key
     with pytest.raises(KeyStoreError, match="the passphrase is empty"):

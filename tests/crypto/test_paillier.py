@@ -1,4 +1,6 @@
 import json
+import threading
+import time
 from pathlib import Path
 
 import gmpy2
@@ -280,6 +282,20 @@ def test_obfuscators_of_another_key_are_refused():
 def test_what_cannot_be_inverted_is_refused():
     with pytest.raises(CryptoError, match="cannot be inverted"):
         invert_batch([mpz(3), mpz(KEY.p)], mpz(N))
+
+
+def test_decryption_lets_other_threads_run():
+    """Threads help because the modular powers release the GIL: this thread must get on while another decrypts."""
+    key = generate_keypair(2048)
+    array = encrypt_batch(key.public, range(64), build_obfuscators(key, num_ciphertexts=64))
+    done, ticks = threading.Event(), 0
+    worker = threading.Thread(target=lambda: (decrypt_batch(key, array), done.set()))
+    worker.start()
+    while not done.is_set():
+        ticks += 1
+        time.sleep(0.001)
+    worker.join()
+    assert ticks > 15  # of about 150; with the GIL held through the two lists of powers it would be 3 or so
 
 
 def test_threads_must_be_positive():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,9 @@ from ppdl.protections.stem import Stem
 ONE_WORKER = Executor(num_workers=1, shard_mib=1, min_shards=3, table_mib=4)
 DCT = {"filters": "dct", "channels": 3, "weight_bits": 4}
 MEAN = {"filters": "mean", "channels": 1, "weight_bits": 4}
+SCHEME = Homomorphic(stride=2, weight_bits=4, obfuscator="djn")
+STEM = Stem(**DCT)
+REVEAL = Reveal(approved=(DCT, MEAN), check_fraction=1.0, clip=1.0, clip_detail=1.0, noise=0.0)
 
 
 @dataclass(frozen=True)
@@ -28,10 +31,10 @@ class Chain:
     images: np.ndarray
     private_key: PrivateKey
     input_px: int = 4
-    scheme: Homomorphic = Homomorphic(stride=2, weight_bits=4, obfuscator="djn")
-    stem: Stem = Stem(**DCT)
-    reveal: Reveal = Reveal(approved=(DCT, MEAN), check_fraction=1.0, clip=1.0, clip_detail=1.0, noise=0.0)
-    executor: Executor = field(default=ONE_WORKER)
+    scheme: Homomorphic = SCHEME
+    stem: Stem = STEM
+    reveal: Reveal = REVEAL
+    executor: Executor = ONE_WORKER
 
     @property
     def private_dir(self) -> Path:

@@ -158,7 +158,9 @@ def test_a_secret_that_others_may_read_is_refused(tmp_path):
         load_noise_secret(tmp_path, project=tmp_path / "project")
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"format": "other", "secret": "00"}', '{"format": "ppdl noise secret v1", "secret": "c0ffee"}'])
+@pytest.mark.parametrize(
+    "content", ["", "[]", '{"format": "other", "secret": "00"}', '{"format": "ppdl noise secret v1", "secret": "c0ffee"}']
+)
 def test_a_damaged_secret_is_named_and_not_quoted(tmp_path, content):
     tmp_path.chmod(0o700)
     path = tmp_path / NOISE_FILE
@@ -219,5 +221,5 @@ def test_noise_has_the_level_in_gray_levels_of_the_mean():
 
 
 def test_noise_without_a_secret_is_refused():
-    with pytest.raises(ConfigError, match="noise 8.0 needs the owner's secret"):
+    with pytest.raises(ConfigError, match=r"noise 8\.0 needs the owner's secret"):
         Release(WEIGHTS, 1.0, 1.0, 8.0).reveal(np.zeros((1, 2, 1, 1), int), None)

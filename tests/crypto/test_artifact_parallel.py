@@ -1,0 +1,129 @@
+"""Workers: their number, their memory, and that Ctrl-C and errors end them."""
+
+import os
+import sys
+from pathlib import Path
+
+import joblib
+import numpy as np
+import psutil
+import pytest
+import yaml
+
+from ppdl.crypto import ciphertexts
+from ppdl.crypto.keys import generate_keypair
+from ppdl.crypto.parallel import Executor
+from ppdl.errors import ConfigError
+from tests.crypto.artifacts import random_images, write
+
+
+def executor(**changes):
+    return Executor(**{"num_workers": 2, "shard_mib": 8, "min_shards": 4, "table_mib": 8} | changes)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("num_workers", 0, r"executor\.num_workers must be null \(all cores\) or an integer >= 1, got 0"),
+        ("num_workers", 1.5, r"executor\.num_workers must be null \(all cores\) or an integer >= 1, got 1\.5"),
+        ("num_workers", "all", r"executor\.num_workers must be null \(all cores\) or an integer >= 1, got 'all'"),
+        ("shard_mib", 0, r"executor\.shard_mib must be a number > 0, got 0"),
+        ("shard_mib", "8", r"executor\.shard_mib must be a number > 0, got '8'"),
+        ("shard_mib", float("nan"), r"executor\.shard_mib must be a number > 0, got nan"),
+        ("shard_mib", float("inf"), r"executor\.shard_mib must be a number > 0, got inf"),
+        ("min_shards", 0, r"executor\.min_shards must be an integer >= 1, got 0"),
+        ("min_shards", None, r"executor\.min_shards must be an integer >= 1, got None"),
+        ("table_mib", -1, r"executor\.table_mib must be a number > 0, got -1"),
+        ("table_mib", None, r"executor\.table_mib must be a number > 0, got None"),
+    ],
+)
+def test_parameters_are_checked(field, value, message):
+    with pytest.raises(ConfigError, match=message):
+        executor(**{field: value})
+
+
+def test_all_cores_unless_told():
+    assert executor(num_workers=None).workers == joblib.cpu_count()
+    assert executor(num_workers=3).workers == 3
+
+
+def test_tables_share_their_budget():
+    assert executor(num_workers=4, table_mib=8).table_bytes == 2 * 2**20
+
+
+def pid_and_square(number):
+    return os.getpid(), number * number
+
+
+def test_workers_are_other_processes_and_end():
+    results = list(executor().map_unordered(pid_and_square, range(6)))
+    assert sorted(square for _, square in results) == [0, 1, 4, 9, 16, 25]
+    pids = {pid for pid, _ in results}
+    assert os.getpid() not in pids
+    assert not any(psutil.pid_exists(pid) for pid in pids)
+
+
+def test_one_worker_is_this_process():
+    assert {pid for pid, _ in executor(num_workers=1).map_unordered(pid_and_square, range(3))} == {os.getpid()}
+
+
+def fail(number):
+    raise ConfigError(f"task {number} is wrong")
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_an_error_in_a_worker_is_the_callers(num_workers):
+    with pytest.raises(ConfigError, match=r"task \d is wrong"):
+        list(executor(num_workers=num_workers).map_unordered(fail, range(3)))
+    assert not [child for child in psutil.Process().children() if "LokyProcess" in " ".join(child.cmdline())]
+
+
+@pytest.mark.filterwarnings("ignore:.*have been cancelled:UserWarning")
+def test_tasks_are_made_when_they_are_needed():
+    """So that memory does not grow with the number of shards."""
+    made = []
+
+    def tasks():
+        for number in range(40):
+            made.append(number)
+            yield number
+
+    results = executor().map_unordered(pid_and_square, tasks())
+    next(results)
+    assert len(made) < 20
+    results.close()
+
+
+def test_tables_are_built_once_and_freed(tmp_path, monkeypatch):
+    built = []
+    original = ciphertexts.build_obfuscators
+    monkeypatch.setattr(ciphertexts, "build_obfuscators", lambda *args, **options: built.append(options) or original(*args, **options))
+    public = generate_keypair(256, allow_insecure_key=True).public
+    write(tmp_path, "dense", random_images(8), public, executor=executor(num_workers=1))
+    assert built == [{"table_bytes": 8 * 2**20, "num_ciphertexts": 4 * 7}]
+    assert ciphertexts._obfuscators.cache_info().currsize == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_blocks_of_a_memory_map_are_given_back(tmp_path):
+    """Resident memory of the images does not grow with their number."""
+    images = np.lib.format.open_memmap(tmp_path / "images.npy", "w+", np.uint8, (2000, 128, 128))
+    images[:] = 1
+    images.flush()
+    del images
+    mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
+    ciphertexts.hash_images(mapped)
+    (region,) = [area for area in psutil.Process().memory_maps(grouped=False) if area.path == str(tmp_path / "images.npy")]
+    assert region.rss < mapped.nbytes / 4
+    assert mapped[::100].max() == 1  # still readable
+
+
+def test_the_conf_file_builds_it_and_the_command_line_agrees():
+    from ppdl.cli.estimate import estimate
+
+    conf = yaml.safe_load((Path(__file__).parents[2] / "conf/executor/local.yaml").read_text())
+    assert conf.pop("_target_") == "ppdl.crypto.parallel.Executor"
+    assert Executor(**conf).workers >= 1
+    assert conf.pop("num_workers") is None
+    defaults = {option.name: option.default for option in estimate.params}
+    assert {name: defaults[name] for name in conf} == conf

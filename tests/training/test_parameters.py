@@ -1,0 +1,71 @@
+"""Every wrong parameter is refused with its rule and what was found."""
+
+from __future__ import annotations
+
+import pytest
+
+from ppdl.config import CONF
+from ppdl.errors import ConfigError
+from ppdl.training.augment import Augmentation
+from ppdl.training.model import MobileNetV2
+from tests.training.toys import training
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epochs": 0}, "epochs must be an integer >= 1, got 0"),
+        ({"epochs": 2.5}, "epochs must be an integer >= 1, got 2.5"),
+        ({"epochs": True}, "epochs must be an integer >= 1, got True"),
+        ({"batch_size": 0}, "batch_size must be an integer >= 1, got 0"),
+        ({"learning_rate": 0}, "learning_rate must be a number > 0, got 0"),
+        ({"learning_rate": "1e-3"}, "learning_rate must be a number > 0, got '1e-3'"),
+        ({"learning_rate": float("nan")}, "learning_rate must be a number > 0, got nan"),
+        ({"warmup_epochs": -1}, "warmup_epochs must be a number >= 0, got -1"),
+        ({"warmup_epochs": 3}, r"warmup_epochs must be less than epochs \(3\), got 3"),
+        ({"weight_decay": -0.1}, "weight_decay must be a number >= 0, got -0.1"),
+        ({"label_smoothing": 1}, "label_smoothing must be a number >= 0 and < 1, got 1"),
+        ({"class_weights": "even"}, "class_weights must be balanced or null, got 'even'"),
+        ({"early_stopping_patience": 0}, r"integer >= 1 or null \(never stop early\), got 0"),
+        ({"num_threads": 0}, r"num_threads must be an integer >= 1 or null \(all cores\), got 0"),
+        ({"augmentation": {"flip": True}}, "must have the keys flip and shift and no others, got flip"),
+        ({"augmentation": {"flip": True, "shift": 0, "zoom": 1}}, "no others, got flip, shift, zoom"),
+        ({"augmentation": "flip"}, "augmentation must be null or .* got 'flip'"),
+        ({"augmentation": {"flip": 1, "shift": 0}}, "augmentation.flip must be true or false, got 1"),
+        ({"augmentation": {"flip": True, "shift": 0.5}}, "augmentation.shift must be a number >= 0 and < 0.5, got 0.5"),
+    ],
+)
+def test_training_refuses(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        training(**changes)
+
+
+MODEL = {"alpha": 0.35, "weights": None, "dropout": 0.2, "fine_tune_depth": None, "batchnorm_momentum": None}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"alpha": 0}, "alpha must be a number > 0, got 0"),
+        ({"alpha": "0.35"}, "alpha must be a number > 0, got '0.35'"),
+        ({"alpha": 0.4, "weights": "imagenet"}, r"alpha must be one of \(0.35, .* with weights imagenet, got 0.4"),
+        ({"dropout": 1.0}, "dropout must be a number >= 0 and < 1, got 1.0"),
+        ({"weights": 3}, "weights must be null, imagenet or the path of a file, got 3"),
+        ({"weights": ""}, "weights must be null, imagenet or the path of a file, got ''"),
+        ({"fine_tune_depth": -1, "weights": "imagenet"}, r"integer >= 0 or null \(all layers learn\), got -1"),
+        ({"fine_tune_depth": 3}, "fine_tune_depth needs weights to keep"),
+        ({"batchnorm_momentum": 1.0}, r"< 1 or null \(chosen by weights\), got 1.0"),
+    ],
+)
+def test_model_refuses(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        MobileNetV2(**(MODEL | changes))
+
+
+def test_the_shipped_configuration_is_valid():
+    from omegaconf import OmegaConf
+
+    from ppdl.config import build
+
+    assert build(OmegaConf.load(CONF / "training/default.yaml"), "training").augmentation == Augmentation(flip=True, shift=0.06)
+    assert build(OmegaConf.load(CONF / "model/mobilenet_v2.yaml"), "model").weights is None
