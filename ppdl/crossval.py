@@ -19,9 +19,8 @@ from ppdl.config import Workspace, check_built_for, construct, read_built_for, w
 from ppdl.datasets.prepared import Prepared
 from ppdl.datasets.splitting import SPLITS, Split, assign_splits
 from ppdl.errors import ConfigError, PpdlError
-from ppdl.evaluation.baselines import border_baseline
 from ppdl.evaluation.predictions import Predictions, pool
-from ppdl.runs import Run, open_source, prepared_data, runs_of, train
+from ppdl.runs import Run, border_predictions, open_source, predictions_of, prepared_data, runs_of, train
 
 _NOT_RESULTS = ("branch", "crossval", "tracking", "executor")
 
@@ -114,20 +113,8 @@ def _train_fold(tree: dict, workspace: Workspace, run: Run, k: int) -> str | Ppd
         return error
 
 
-def predictions_of(prepared: Prepared, rows: np.ndarray, logits: np.ndarray) -> Predictions:
-    """Put logits beside what is known of the images of `rows`."""
-    index = prepared.index.iloc[rows]
-    return Predictions(
-        labels=index["label"].to_numpy(),
-        logits=logits,
-        groups=index["group"].to_numpy(),
-        image_ids=index["path"].to_numpy(),
-        class_names=prepared.class_names,
-    )
-
-
-def pooled(cfg: DictConfig, workspace: Workspace) -> dict[str, Predictions]:
-    """Pool the test predictions of all folds, one entry a run and "border" for the border-only baseline."""
+def pooled(cfg: DictConfig, workspace: Workspace) -> tuple[dict[str, Predictions], Predictions]:
+    """Pool the test predictions of all folds: of each run by name, and of the border-only baseline."""
     prepared = prepared_data(cfg, workspace)
     folds = range(cfg.split.num_folds)
     split = construct(Split, cfg.split, "split")
@@ -138,6 +125,5 @@ def pooled(cfg: DictConfig, workspace: Workspace) -> dict[str, Predictions]:
     border = []
     for k in folds:
         rows = fold_rows(prepared, dataclasses.replace(split, fold=k))
-        logits = border_baseline(prepared.images, prepared.index["label"].to_numpy(), rows["train"], rows["test"])
-        border.append(predictions_of(prepared, rows["test"], logits))
-    return found | {"border": pool(border, image_ids=images)}
+        border.append(border_predictions(prepared, rows))
+    return found, pool(border, image_ids=images)

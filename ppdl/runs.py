@@ -16,10 +16,13 @@ from ppdl.crypto.artifact import open_artifact
 from ppdl.datasets.prepared import Prepared, load_prepared
 from ppdl.datasets.reduced import Reduced
 from ppdl.errors import ConfigError
+from ppdl.evaluation.baselines import border_baseline
+from ppdl.evaluation.predictions import Predictions
 from ppdl.protections.base import View, plain_view
 from ppdl.tracking.record import DatasetRecord
 
 if TYPE_CHECKING:
+    from ppdl.evaluation.report import Results
     from ppdl.tracking import TrainingRun
     from ppdl.training.fit import FitResult
 
@@ -193,6 +196,48 @@ def _keep(folder: Path, result: FitResult, source: Source, prepared: Prepared, t
         class_names=prepared.class_names,
     )
     tracked.write_record(folder / "run.json")
+
+
+def test_predictions(cfg: DictConfig, workspace: Workspace, run: Run, prepared: Prepared) -> Predictions:
+    """Return what a trained run says about the test images."""
+    from ppdl.training.predict import load_model, predict_logits
+
+    rows = prepared.rows("test")
+    source = open_source(cfg, workspace, run, prepared, prepared.rows("train"))
+    model = load_model(workspace.inputs / run.folder / "model.keras")
+    return predictions_of(prepared, rows, predict_logits(model, source.view, rows, cfg.training.batch_size))
+
+
+def border_predictions(prepared: Prepared, rows: dict[str, np.ndarray] | None = None) -> Predictions:
+    """Return what a linear probe on nothing but the outer ring of the images says about the test images."""
+    rows = rows or {name: prepared.rows(name) for name in ("train", "test")}
+    logits = border_baseline(prepared.images, prepared.index["label"].to_numpy(), rows["train"], rows["test"])
+    return predictions_of(prepared, rows["test"], logits)
+
+
+def predictions_of(prepared: Prepared, rows: np.ndarray, logits: np.ndarray) -> Predictions:
+    """Put logits beside what is known of the images of `rows`."""
+    index = prepared.index.iloc[rows]
+    return Predictions(
+        labels=index["label"].to_numpy(),
+        logits=logits,
+        groups=index["group"].to_numpy(),
+        image_ids=index["path"].to_numpy(),
+        class_names=prepared.class_names,
+    )
+
+
+def log_results(cfg: DictConfig, workspace: Workspace, results: Results) -> None:
+    """Add the test results to the MLflow run of each training."""
+    from ppdl.tracking import log_test_results, open_store
+
+    store = open_store(checkout(), cfg.tracking.experiment)
+    for run in runs_of(cfg):
+        metrics = {key: value for key, value in results.metrics[run.name].items() if key != "minus_plain"}
+        versus = results.metrics[run.name].get("minus_plain", {})
+        metrics["minus_plain"] = {key: value for key, value in versus.items() if key != "text"}
+        metrics["baselines"] = results.metrics["baselines"]
+        log_test_results(store, workspace.inputs / run.folder / "run.json", metrics, figures=results.figures[run.name])
 
 
 def dataset_name(cfg: DictConfig) -> str:

@@ -23,7 +23,8 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
         build_once(folder / "data/encrypted" / name, "header.json", lambda branch=branch: encrypt.run(branch, workspace))
     train_folds(cfg, workspace)
     if cfg.crossval.test:
-        write_reports(folder / "reports", pooled(cfg, workspace), **plain(cfg.evaluation))
+        runs, border = pooled(cfg, workspace)
+        write_reports(folder / "reports", runs, border=border, **plain(cfg.evaluation))
 
 
 main = stage(run, config_name="crossval")

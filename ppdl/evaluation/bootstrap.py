@@ -56,7 +56,7 @@ def resamples(num_groups: int, *, num_bootstrap: int, seed: int, width: int) -> 
     Args:
         width: Numbers a caller holds for each resample (at least num_groups), from which the size of the chunks follows.
 
-    Cost: 20 ns for each group and resample; 2,000 resamples of 20,000 groups take 0.8 s.
+    Cost: 20 ns for each group and resample: 2,000 resamples of 20,000 groups take 0.8 s.
     """
     if num_bootstrap < MIN_BOOTSTRAP:
         raise ConfigError(f"evaluation.num_bootstrap must be >= {MIN_BOOTSTRAP} to find a 2.5th percentile, got {num_bootstrap}")
@@ -74,13 +74,13 @@ def interval(samples: np.ndarray, estimate: float, *, recentre: bool = False) ->
     Args:
         samples: (num_bootstrap,) the metric on each resample; NaN where it is undefined, which is left out.
         estimate: The metric on all images. NaN gives (None, None).
-        recentre: Shift the samples so that their mean falls on the estimate, for metrics that resampling inflates.
+        recentre: Shift the samples so that their mean falls on the estimate, but not below 0: for errors that resampling inflates.
     """
     samples = samples[~np.isnan(samples)]
     if np.isnan(estimate) or not len(samples):
         return None, None
     if recentre:
-        samples = samples - (samples.mean() - estimate)
+        samples = np.maximum(samples - (samples.mean() - estimate), 0)
     low, high = np.quantile(samples, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(min(low, estimate)), float(max(high, estimate))
 
@@ -91,7 +91,9 @@ def share_interval(samples: np.ndarray, estimate: float, num_trials: int) -> Int
     Args:
         num_trials: Groups that the share is about; a share of nothing gives (None, None).
     """
-    if num_trials and estimate in (0.0, 1.0):
+    if not num_trials:
+        return None, None
+    if estimate in (0.0, 1.0):
         low, high = proportion_confint(int(estimate) * num_trials, num_trials, alpha=1 - CONFIDENCE, method="beta")
         return float(low), float(high)
     return interval(samples, estimate)

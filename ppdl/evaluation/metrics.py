@@ -102,7 +102,7 @@ def _class_metrics(
     result: dict[str, float | int | None] = {}
     for name in CLASS_METRICS:
         estimate, resampled = estimates[f"class_{name}"][c], samples[f"class_{name}"][:, c]
-        ends = share_interval(resampled, estimate, trials[name]) if trials.get(name) else interval(resampled, estimate)
+        ends = share_interval(resampled, estimate, trials[name]) if name in trials else interval(resampled, estimate)
         result |= _with_ends(name, estimate, ends)
     return result | {"num_images": int(actual.sum())}
 

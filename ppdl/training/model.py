@@ -107,7 +107,9 @@ class MobileNetV2:
             raise ConfigError(f"weights must be null, imagenet or the path of a file; there is no file {self.weights!r}")
         try:
             with warnings.catch_warnings():
-                # Keras warns that ImageNet weights were trained at 224 pixels. They fit other sizes; that is what transfer is.
+                # Keras warns of layers that a file does not hold, and leaves them random.
+                warnings.simplefilter("error", UserWarning)
+                # It also warns that ImageNet weights were trained at 224 pixels. They fit other sizes; that is what transfer is.
                 warnings.filterwarnings("ignore", message=".*input_shape.*")
                 return keras.applications.MobileNetV2(
                     input_shape=input_shape, alpha=self.alpha, include_top=False, weights=self.weights, name="backbone"

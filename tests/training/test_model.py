@@ -23,12 +23,9 @@ def config(**changes) -> MobileNetV2:
 
 def fed_to_backbone(model: keras.Model, view: View) -> np.ndarray:
     """Return the float images that the model makes of a view's integers."""
-    before = keras.Model(model.inputs, model.get_layer("backbone").input if False else _input_of(model, "backbone"))
-    return keras.ops.convert_to_numpy(before(np.asarray(view.array[:])))
-
-
-def _input_of(model: keras.Model, name: str):
-    return model.get_layer(name)._inbound_nodes[-1].arguments.keras_tensors[0]
+    names = [layer.name for layer in model.layers]
+    images = model.layers[names.index("backbone") - 1].output
+    return keras.ops.convert_to_numpy(keras.Model(model.inputs[0], images)(np.asarray(view.array)))
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +130,15 @@ def test_a_missing_file_is_refused(tmp_path):
 def test_weights_of_another_width_are_refused(weights_file):
     with pytest.raises(ConfigError, match=r"MobileNetV2 with alpha 0.5 and without its top; '.*' does not fit \("):
         config(alpha=0.5, weights=str(weights_file[0])).build(PIXELS, 2)
+
+
+def test_weights_of_a_part_of_the_network_are_refused(tmp_path):
+    # Keras itself would warn and leave the other layers random.
+    path = tmp_path / "part.weights.h5"
+    whole = keras.applications.MobileNetV2(input_shape=(32, 32, 3), alpha=0.35, weights=None, include_top=False)
+    keras.Model(whole.input, whole.layers[9].output).save_weights(path)
+    with pytest.raises(ConfigError, match=r"without its top; .* does not fit"):
+        config(weights=str(path)).build(PIXELS, 2)
 
 
 def test_a_file_of_something_else_is_refused(tmp_path):

@@ -1,0 +1,142 @@
+"""Is a protected run worse than the plain one, and does a run beat chance at all?"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import binom
+from statsmodels.stats.contingency_tables import mcnemar
+
+from ppdl.errors import ConfigError
+from ppdl.evaluation.bootstrap import CONFIDENCE, Interval, group_codes, group_sums, interval, resamples
+from ppdl.evaluation.predictions import Predictions, check_same_images
+
+NON_INFERIOR, INFERIOR, INCONCLUSIVE = "non-inferior", "inferior", "inconclusive"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Hold what `compare` found. Differences are shares of the test images, not points.
+
+    Attributes:
+        difference: Accuracy of the protected run minus that of the reference.
+        low, high: Its 95 % interval.
+        margin: Loss of accuracy that is still acceptable.
+        only_reference_right, only_protected_right: Images on which exactly one of the runs is right.
+        mcnemar_p: Exact two-sided p-value of "both are right equally often".
+        mcnemar_mid_p: The same as a mid-p-value, which is less conservative.
+        sentence: The finding in plain words.
+    """
+
+    difference: float
+    low: float
+    high: float
+    margin: float
+    only_reference_right: int
+    only_protected_right: int
+    mcnemar_p: float
+    mcnemar_mid_p: float
+    sentence: str
+
+    @property
+    def verdict(self) -> str:
+        """Say where the whole interval lies: above -margin, below it, or across."""
+        return _verdict(self.low, self.high, self.margin)
+
+
+def compare(
+    reference: Predictions,
+    protected: Predictions,
+    *,
+    margin: float,
+    num_bootstrap: int,
+    seed: int,
+    names: tuple[str, str] = ("plain", "protected"),
+) -> Comparison:
+    """Compare two runs image by image.
+
+    The interval is a paired cluster bootstrap: a group brings along both runs' answers. Where the runs are right on the very same
+    images it would have width zero; it is then the Clopper-Pearson bound for the share of groups on which they could still differ.
+    The rule: the protected run is non-inferior if the lower end of the two-sided 95 % interval lies above -margin (a one-sided test
+    at 2.5 %); inferior if the upper end lies below -margin; otherwise the test set does not decide.
+
+    McNemar's test takes images as independent. With several images a group its p-values are too small: trust the interval.
+
+    Args:
+        reference, protected: Predictions of the same images in the same order.
+        margin: In (0, 1), as a share: 0.02 is two points of accuracy. Fix it before looking.
+        names: What the sentence calls the two runs.
+
+    Raises:
+        DataError: The predictions are of other images, another order, other labels, groups or classes, or of one group.
+        ConfigError: `margin` or `num_bootstrap` is out of range.
+
+    Source: Fagerland, Lydersen and Laake, BMC Med. Res. Methodol. 13 (2013) 91, for the mid-p-value; Piaggio et al. (CONSORT
+        extension), JAMA 308 (2012) 2594, for the reading of the interval.
+    """
+    if not 0 < margin < 1:
+        raise ConfigError(f"evaluation.margin is a share of images, such as 0.02 for two points: it must be in (0, 1), got {margin}")
+    check_same_images(reference, protected, names=names)
+    right = np.stack([run.predicted == run.labels for run in (reference, protected)], axis=1)
+    difference = float(right[:, 1].mean() - right[:, 0].mean())
+    low, high = _paired_interval(right, reference.groups, difference, num_bootstrap=num_bootstrap, seed=seed)
+    only_reference = int((right[:, 0] & ~right[:, 1]).sum())
+    only_protected = int((right[:, 1] & ~right[:, 0]).sum())
+    exact_p, mid_p = mcnemar_test(only_reference, only_protected)
+    return Comparison(
+        difference=difference,
+        low=low,
+        high=high,
+        margin=margin,
+        only_reference_right=only_reference,
+        only_protected_right=only_protected,
+        mcnemar_p=exact_p,
+        mcnemar_mid_p=mid_p,
+        sentence=_sentence(right, (low, high), margin, mid_p, names),
+    )
+
+
+def mcnemar_test(only_first_right: int, only_second_right: int) -> tuple[float, float]:
+    """Return the exact and the mid-p two-sided p-value of McNemar's test, 1 where the runs never disagree."""
+    discordant = only_first_right + only_second_right
+    if discordant == 0:
+        return 1.0, 1.0
+    exact = float(mcnemar([[0, only_first_right], [only_second_right, 0]], exact=True).pvalue)
+    # A two-sided p that is capped at 1 (equal counts) would lose more than the half point mass that mid-p takes off
+    half = float(binom.pmf(only_first_right, discordant, 0.5))
+    return exact, 1 - half if only_first_right == only_second_right else exact - half
+
+
+def _paired_interval(right: np.ndarray, groups: np.ndarray, difference: float, *, num_bootstrap: int, seed: int) -> tuple[float, float]:
+    """Return the interval of the difference of accuracies. `right`: (num_images, 2) bool, reference and protected."""
+    codes, num_groups = group_codes(groups)
+    gains = right[:, 1].astype(np.float64) - right[:, 0]
+    sums = group_sums(np.stack([gains, np.ones_like(gains)], axis=1), codes, num_groups)
+    samples = []
+    for weights in resamples(num_groups, num_bootstrap=num_bootstrap, seed=seed, width=num_groups):
+        gained, num_images = (weights @ sums).T
+        samples.append(gained / num_images)
+    if not gains.any():
+        bound = 1 - ((1 - CONFIDENCE) / 2) ** (1 / num_groups)  # Clopper-Pearson: none of num_groups groups differed
+        return -bound, bound
+    return interval(np.concatenate(samples), difference)
+
+
+def _verdict(low: float, high: float, margin: float) -> str:
+    if low > -margin:
+        return NON_INFERIOR
+    return INFERIOR if high < -margin else INCONCLUSIVE
+
+
+def _sentence(right: np.ndarray, ends: Interval, margin: float, mid_p: float, names: tuple[str, str]) -> str:
+    reference, protected = right.mean(axis=0)
+    meaning = {
+        NON_INFERIOR: f"it loses less than the margin of {100 * margin:g} points: non-inferior",
+        INFERIOR: f"it loses more than the margin of {100 * margin:g} points: inferior",
+        INCONCLUSIVE: f"the interval crosses the margin of {-100 * margin:g} points: these images do not decide",
+    }[_verdict(*ends, margin)]
+    lost, won = (right[:, 0] & ~right[:, 1]).sum(), (right[:, 1] & ~right[:, 0]).sum()
+    return (
+        f"{names[1]} is right on {100 * protected:.1f} % of {len(right):,} test images, {names[0]} on {100 * reference:.1f} %: "
+        f"a difference of {100 * (protected - reference):+.1f} points, 95 % interval {100 * ends[0]:+.1f} to {100 * ends[1]:+.1f}; "
+        f"{meaning}. Only {names[0]} is right on {lost:,} images, only {names[1]} on {won:,} (McNemar, mid-p = {mid_p:.2g})."
+    )
