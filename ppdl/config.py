@@ -13,10 +13,10 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
+import hashlib
 import inspect
 import json
 import logging
-import os
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -66,9 +66,10 @@ class Workspace:
         return dataclasses.replace(self, inputs=self.outputs)
 
     @property
-    def state(self) -> Path:
-        """Folder for unfinished work, outside DVC's outs, which DVC deletes before it starts a stage."""
-        return checkout() / ".ppdl"
+    def unfinished(self) -> Path:
+        """Folder for unfinished work: outside DVC's outs, which DVC deletes before it starts a stage, and one for each place that the
+        work is for, so that two jobs at once do not meet there."""
+        return checkout() / ".ppdl" / hashlib.sha256(str(self.outputs).encode()).hexdigest()[:12]
 
 
 def stage(run: Callable[[DictConfig, Workspace], None], *, config_name: str = "config") -> Callable[[], None]:
@@ -154,7 +155,7 @@ def branch(cfg: DictConfig) -> tuple[str, DictConfig]:
     if name not in names:
         raise ConfigError(f"branch must name one of protections ({', '.join(names)}), got {name!r}: add branch=NAME")
     node = cfg.protections[name]
-    check_keys(node, ["train_on", "views", "scheme"], f"protections.{name}")
+    check_keys(node, ["train_on", "views", "scheme", "stem", "reveal"], f"protections.{name}")
     return name, node
 
 
@@ -165,11 +166,16 @@ def plain(node: Any) -> Any:
     return {key: plain(value) for key, value in node.items()} if isinstance(node, Mapping) else node
 
 
-def check_built_for(built_for: Mapping[str, Any], wanted: Mapping[str, Any], *, what: str) -> None:
+def check_built_for(
+    built_for: Mapping[str, Any], wanted: Mapping[str, Any], *, what: str, full_name: Callable[[str], str] = str
+) -> None:
     """Refuse an input that was built for other values than the configuration asks for.
 
     A sweep by hand (`python -m stages.train_plain -m ...`) reads what `dvc repro` built; a value that lies upstream of
     training would silently be ignored.
+
+    Args:
+        full_name: a value's place in the configuration, given its place in these mappings.
 
     Raises:
         ConfigError: names each value that differs and the command that rebuilds the input.
@@ -178,8 +184,8 @@ def check_built_for(built_for: Mapping[str, Any], wanted: Mapping[str, Any], *, 
     different = [key for key in sorted(asked.keys() | found.keys()) if found.get(key) != asked.get(key)]
     if not different:
         return
-    rows = "\n".join(f"  {k}: built for {found.get(k)!r}, the configuration says {asked.get(k)!r}" for k in different)
-    sets = " ".join(f"-S '{k}={_override(asked.get(k))}'" for k in different)
+    rows = "\n".join(f"  {full_name(k)}: built for {found.get(k)!r}, the configuration says {asked.get(k)!r}" for k in different)
+    sets = " ".join(f"-S '{full_name(k)}={_override(asked.get(k))}'" for k in different)
     raise ConfigError(
         f"{what} was built for other values:\n{rows}\n"
         f"These lie upstream of this stage, so rebuild with: dvc exp run {sets}"
@@ -244,7 +250,6 @@ def main(argv: list[str] | None = None) -> int:
         fresh = Path(folder) / "params.yaml"
         compose_params(fresh)
         if args.write:
-            os.makedirs(PARAMS.parent, exist_ok=True)
             PARAMS.write_bytes(fresh.read_bytes())
             print(f"wrote {PARAMS}")
             return 0

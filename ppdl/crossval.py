@@ -113,8 +113,8 @@ def _train_fold(tree: dict, workspace: Workspace, run: Run, k: int) -> str | Ppd
         return error
 
 
-def pooled(cfg: DictConfig, workspace: Workspace) -> tuple[dict[str, Predictions], Predictions]:
-    """Pool the test predictions of all folds: of each run by name, and of the border-only baseline."""
+def pooled(cfg: DictConfig, workspace: Workspace) -> dict[str, Predictions]:
+    """Pool the test predictions of all folds: of each run by name, and of the border-only baseline as "border"."""
     prepared = prepared_data(cfg, workspace)
     folds = range(cfg.split.num_folds)
     split = construct(Split, cfg.split, "split")
@@ -126,4 +126,4 @@ def pooled(cfg: DictConfig, workspace: Workspace) -> tuple[dict[str, Predictions
     for k in folds:
         rows = fold_rows(prepared, dataclasses.replace(split, fold=k))
         border.append(border_predictions(prepared, rows))
-    return found, pool(border, image_ids=images)
+    return found | {"border": pool(border, image_ids=images)}

@@ -29,5 +29,9 @@ class CryptoError(PpdlError):
     """A number does not fit the cryptosystem: a plaintext out of range, a slot that may overflow, an invalid ciphertext."""
 
 
+class LeakError(PpdlError):
+    """A negative control beat chance: what must be noise to a network is not."""
+
+
 class TrackingError(PpdlError):
     """The MLflow store cannot be used, or a run is missing from it."""

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from omegaconf import DictConfig
 
 from ppdl.config import PROJECT, Workspace, build, check_built_for, checkout, plain
-from ppdl.crypto.artifact import open_artifact
+from ppdl.crypto.keys import generate_keypair
 from ppdl.datasets.prepared import Prepared, load_prepared
 from ppdl.datasets.reduced import Reduced
 from ppdl.errors import ConfigError
 from ppdl.evaluation.baselines import border_baseline
 from ppdl.evaluation.predictions import Predictions
-from ppdl.protections.base import View, plain_view
+from ppdl.protections.base import Protection, View, plain_view
 from ppdl.tracking.record import DatasetRecord
 
 if TYPE_CHECKING:
-    from ppdl.evaluation.report import Results
+    from ppdl.evaluation.permutation import PermutationResult
+    from ppdl.evaluation.summary import Summary
     from ppdl.tracking import TrainingRun
     from ppdl.training.fit import FitResult
 
@@ -93,25 +97,36 @@ def open_source(cfg: DictConfig, workspace: Workspace, run: Run, prepared: Prepa
         view = plain_view(Reduced(prepared.images, cfg.input_px))
         return Source(view, "data/prepared", prepared.meta["images_sha256"], False, None, {})
     node = cfg.protections[run.branch]
-    protection = build(node.scheme, f"protections.{run.branch}.scheme")
+    protection = protection_of(cfg, run.branch)
     path = f"data/{node.train_on}/{run.branch}"
-    artifact = open_artifact(workspace.inputs / path)
-    header = artifact.header
-    check_built_for(header.protection.params, protection.params(cfg.input_px), what=f"{path} (protection {run.branch})")
-    if header.source.num_images != len(prepared.index):
+    contents = protection.contents(workspace.inputs / path)
+    steps = {step: {k: v for k, v in plain(node[step]).items() if k != "_target_"} for step in ("stem", "reveal") if step in node}
+    check_built_for(
+        contents.params,
+        protection.params(cfg.input_px) | steps,
+        what=f"{path} (protection {run.branch})",
+        full_name=lambda key: _full_name(run.branch, key, steps),
+    )
+    if contents.num_images != len(prepared.index):
         raise ConfigError(
-            f"{path} holds {header.source.num_images} images and data/prepared {len(prepared.index)}: "
+            f"{path} holds {contents.num_images} images and data/prepared {len(prepared.index)}: "
             "they are not of one run of the pipeline; run `dvc repro`"
         )
     view = protection.view(workspace.inputs / path, run.view, train_rows)
-    facts = {
-        "num_ciphertexts": header.num_ciphertexts,
-        "key_bits": header.key.key_bits,
-        "artifact_bytes": header.total_bytes,
-        "expansion_factor": header.total_bytes / (header.source.num_images * header.source.height * header.source.width),
-    }
-    sha256 = hashlib.sha256((workspace.inputs / path / "header.json").read_bytes()).hexdigest()
-    return Source(view, path, sha256, header.confidential, header.key.fingerprint, facts)
+    sha256 = hashlib.sha256(contents.header_path.read_bytes()).hexdigest()
+    return Source(view, path, sha256, contents.confidential, contents.key_fingerprint, contents.facts)
+
+
+def protection_of(cfg: DictConfig, branch: str) -> Protection:
+    """Construct the protection of a branch."""
+    return build(cfg.protections[branch].scheme, f"protections.{branch}.scheme")
+
+
+def _full_name(branch: str, key: str, steps: dict[str, Any]) -> str:
+    """Return a parameter's place in the configuration, given its name in what the trainer reads."""
+    if key == "input_px":
+        return key
+    return f"protections.{branch}.{key}" if key.split(".")[0] in steps else f"protections.{branch}.scheme.{key}"
 
 
 def train_branch(cfg: DictConfig, workspace: Workspace, branch: str, *, stage: str) -> None:
@@ -140,7 +155,7 @@ def train(
         stage: module that trains, for the run's tags.
         keep_model: False for one fold of many: the model is neither written nor logged.
     """
-    from ppdl.evaluation.history import plot_history
+    from ppdl.evaluation.plots import plot_history
     from ppdl.tracking import RunSpec, start_training_run
     from ppdl.training.fit import fit
 
@@ -170,13 +185,13 @@ def train(
             training=training,
             num_classes=len(prepared.class_names),
             seed=cfg.seed,
-            state_dir=state_dir(workspace, run),
+            state_dir=workspace.unfinished / "training" / run.name,
             on_epoch=tracked.log_epoch,
             progress=progress,
         )
         tracked.log_history(result.history)
         tracked.log_summary(result.summary | source.facts)
-        tracked.log_figure("history", plot_history(result.history, title=run.name, best_epoch=result.best_epoch))
+        tracked.log_figure("history", plot_history(result.history, title=run.name))
         if keep_model:
             _keep(workspace.outputs / run.folder, result, source, prepared, tracked)
     return result
@@ -227,25 +242,100 @@ def predictions_of(prepared: Prepared, rows: np.ndarray, logits: np.ndarray) -> 
     )
 
 
-def log_results(cfg: DictConfig, workspace: Workspace, results: Results) -> None:
-    """Add the test results to the MLflow run of each training."""
+def report(cfg: DictConfig, workspace: Workspace, predictions: dict[str, Predictions]) -> tuple[Summary, dict[str, PermutationResult]]:
+    """Write all reports below reports/.
+
+    Args:
+        predictions: of each run by name, and of the border-only baseline as "border".
+
+    Returns:
+        The summary, and the test of each run that must stay at chance.
+    """
+    from ppdl.evaluation.report import write_reports
+
+    runs = [run for run in runs_of(cfg) if run.name in predictions]
+    controls = {
+        run.name: test_control(cfg, run.name, predictions[run.name])
+        for run in runs
+        if run.branch != PLAIN and not protection_of(cfg, run.branch).learnable
+    }
+    paths = {run.name: workspace.inputs / run.folder / "history.csv" for run in runs}
+    settings = cfg.evaluation
+    summary = write_reports(
+        workspace.outputs / "reports",
+        predictions,
+        num_bootstrap=settings.num_bootstrap,
+        margin=settings.margin,
+        seed=settings.seed,
+        remarks={name: f"{'beats' if c.beats_chance else 'at'} chance, p = {c.p_value:.2g}" for name, c in controls.items()},
+        histories={name: pd.read_csv(path) for name, path in paths.items() if path.is_file()},
+        more={name: {"permutation_p": c.p_value, "at_chance": not c.beats_chance} for name, c in controls.items()},
+    )
+    return summary, controls
+
+
+def test_control(cfg: DictConfig, name: str, predictions: Predictions) -> PermutationResult:
+    """Test whether a run that must stay at chance beats it."""
+    from ppdl.evaluation.permutation import permutation_test
+
+    return permutation_test(predictions, num_permutations=cfg.evaluation.num_permutations, seed=cfg.evaluation.seed, name=name)
+
+
+def log_results(cfg: DictConfig, workspace: Workspace, summary: Summary, predictions: dict[str, Predictions]) -> None:
+    """Add test metrics, figures and costs to the MLflow run of each training."""
+    from ppdl.evaluation.plots import plot_confusion, plot_reliability, plot_roc
     from ppdl.tracking import log_test_results, open_store
 
     store = open_store(checkout(), cfg.tracking.experiment)
     for run in runs_of(cfg):
-        metrics = {key: value for key, value in results.metrics[run.name].items() if key != "minus_plain"}
-        versus = results.metrics[run.name].get("minus_plain", {})
-        metrics["minus_plain"] = {key: value for key, value in versus.items() if key != "text"}
-        metrics["baselines"] = results.metrics["baselines"]
-        log_test_results(store, workspace.inputs / run.folder / "run.json", metrics, figures=results.figures[run.name])
+        result, said = {run.name: summary.runs[run.name]}, {run.name: predictions[run.name]}
+        figures = {
+            "confusion": plot_confusion({run.name: result[run.name]["confusion"]}, summary.class_names),
+            "roc": plot_roc(said, result),
+            "reliability": plot_reliability(said, result),
+        }
+        baselines = {f"{name}_accuracy": found["accuracy"] for name, found in summary.baselines.items()}
+        run_json = workspace.inputs / run.folder / "run.json"
+        log_test_results(store, run_json, summary.metrics[run.name] | baselines, figures=figures)
+        if cost := _cost(workspace, run.branch):
+            log_test_results(store, run_json, cost, section="cost")
+
+
+def _cost(workspace: Workspace, branch: str) -> dict[str, float]:
+    """Return what the steps of a branch cost, such as encrypt_seconds."""
+    steps = sorted((workspace.inputs / "reports/cost" / branch).glob("*.json"))
+    return {f"{path.stem}_{key}": value for path in steps for key, value in json.loads(path.read_text()).items()}
+
+
+def repeat_under_second_key(cfg: DictConfig, workspace: Workspace, run: Run, prepared: Prepared) -> Predictions:
+    """Encrypt, train and predict once more under a key of its own, whose private part is dropped at once.
+
+    For protections that the trainer reads as they were encrypted. Nothing of it is kept but the MLflow run.
+    """
+    from ppdl.training.predict import predict_logits
+
+    folder = workspace.unfinished / "second-key" / run.branch
+    shutil.rmtree(folder, ignore_errors=True)
+    protection = protection_of(cfg, run.branch)
+    public_key = generate_keypair(cfg.keygen.key_bits, allow_insecure_key=cfg.keygen.allow_insecure_key).public
+    protection.encrypt(
+        Reduced(prepared.images, protection.image_px(cfg.input_px)),
+        folder / "data" / cfg.protections[run.branch].train_on / run.branch,
+        input_px=cfg.input_px,
+        public_key=public_key,
+        partial_dir=folder / "partial",
+        executor=build(cfg.executor, "executor"),
+    )
+    there = dataclasses.replace(workspace, inputs=folder, outputs=folder)
+    rows = {name: prepared.rows(name) for name in ("train", "validation", "test")}
+    again = dataclasses.replace(run, name=f"{run.name}-second-key")
+    result = train(cfg, there, again, prepared, rows, stage="stages.evaluate", keep_model=False)
+    view = open_source(cfg, there, run, prepared, rows["train"]).view
+    predictions = predictions_of(prepared, rows["test"], predict_logits(result.model, view, rows["test"], cfg.training.batch_size))
+    shutil.rmtree(folder)
+    return predictions
 
 
 def dataset_name(cfg: DictConfig) -> str:
     """Return the name of the dataset's configuration, such as "phantom"."""
     return str(cfg.dataset["_target_"]).rsplit(".", 1)[-1].lower()
-
-
-def state_dir(workspace: Workspace, run: Run) -> Path:
-    """Return where an interrupted training is kept: below the checkout, one folder for each place that it writes to."""
-    place = json.dumps([str(workspace.outputs), run.name])
-    return workspace.state / "training" / f"{run.name}-{hashlib.sha256(place.encode()).hexdigest()[:12]}"

@@ -3,12 +3,14 @@
 python -m stages.crossval +experiment=transfer dataset.root=/data/xrays crossval.name=mine
 """
 
+import rich
 from omegaconf import DictConfig, OmegaConf
 
-from ppdl.config import Workspace, plain, stage
+from ppdl.config import Workspace, stage
 from ppdl.crossval import build_once, claim_folder, pooled, train_folds
-from ppdl.evaluation.report import write_reports
-from stages import download, encrypt, keygen, split
+from ppdl.evaluation.tables import results_table
+from ppdl.runs import report
+from stages import download, encrypt, keygen, reveal, split, stem
 
 
 def run(cfg: DictConfig, workspace: Workspace) -> None:
@@ -21,10 +23,13 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
     for name in cfg.protections:
         branch = OmegaConf.merge(cfg, {"branch": name})
         build_once(folder / "data/encrypted" / name, "header.json", lambda branch=branch: encrypt.run(branch, workspace))
+        if name in cfg.revealed:
+            build_once(folder / "data/stem" / name, "header.json", lambda branch=branch: stem.run(branch, workspace))
+            build_once(folder / "data/revealed" / name, "header.json", lambda branch=branch: reveal.run(branch, workspace))
     train_folds(cfg, workspace)
     if cfg.crossval.test:
-        runs, border = pooled(cfg, workspace)
-        write_reports(folder / "reports", runs, border=border, **plain(cfg.evaluation))
+        summary, _ = report(cfg, workspace, pooled(cfg, workspace))
+        rich.print(results_table(summary))
 
 
 main = stage(run, config_name="crossval")

@@ -6,6 +6,7 @@ from ppdl.config import Workspace, branch, build, stage
 from ppdl.crypto.keystore import load_public
 from ppdl.datasets.prepared import load_prepared
 from ppdl.datasets.reduced import Reduced
+from ppdl.protections.cost import folder_bytes, recorded_cost
 
 
 def run(cfg: DictConfig, workspace: Workspace) -> None:
@@ -14,14 +15,17 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
     executor = build(cfg.executor, "executor")
     public_key = load_public(workspace.inputs / "keys/public.json")
     prepared = load_prepared(workspace.inputs / "data/prepared")
-    protection.encrypt(
-        Reduced(prepared.images, protection.image_px(cfg.input_px)),
-        workspace.outputs / "data/encrypted" / name,
-        input_px=cfg.input_px,
-        public_key=public_key,
-        partial_dir=workspace.state / "encrypt" / name,
-        executor=executor,
-    )
+    out_dir = workspace.outputs / "data/encrypted" / name
+    with recorded_cost(workspace.outputs / f"reports/cost/{name}/encrypt.json") as cost:
+        protection.encrypt(
+            Reduced(prepared.images, protection.image_px(cfg.input_px)),
+            out_dir,
+            input_px=cfg.input_px,
+            public_key=public_key,
+            partial_dir=workspace.unfinished / "encrypt" / name,
+            executor=executor,
+        )
+        cost["bytes"] = folder_bytes(out_dir)
 
 
 main = stage(run)

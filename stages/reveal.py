@@ -25,7 +25,7 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
             private_key=private_key,
             private_dir=private_dir,
             project=checkout(),
-            partial_dir=workspace.state / "reveal" / name,
+            partial_dir=workspace.unfinished / "reveal" / name,
             executor=executor,
         )
         cost |= {"bytes": folder_bytes(out_dir), "num_columns": header.num_columns, "num_checked": header.num_checked}

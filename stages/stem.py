@@ -18,7 +18,7 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
             workspace.inputs / "data/encrypted" / name,
             out_dir,
             public_key=public_key,
-            partial_dir=workspace.state / "stem" / name,
+            partial_dir=workspace.unfinished / "stem" / name,
             executor=executor,
         )
         cost["bytes"] = folder_bytes(out_dir)

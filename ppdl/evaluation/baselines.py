@@ -8,8 +8,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
-from ppdl.datasets.resize import area_mean
+from ppdl.datasets.reduced import Reduced
 from ppdl.errors import ConfigError, DataError
 
 logger = logging.getLogger(__name__)
@@ -72,7 +73,8 @@ def border_baseline(
     width = max(1, round(BORDER_SHARE * px))
     ring[width:-width, width:-width] = False
     probe = make_pipeline(StandardScaler(), LogisticRegression(C=PENALTY_C, max_iter=MAX_ITERATIONS))
-    with warnings.catch_warnings(record=True) as caught:
+    # One thread: the matrices are small, and the solver's many short products wait for each other on a busy machine
+    with threadpool_limits(limits=1, user_api="blas"), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
         probe.fit(_border(images, train_rows, ring), labels[train_rows])
     if any(issubclass(warning.category, ConvergenceWarning) for warning in caught):
@@ -83,9 +85,10 @@ def border_baseline(
 
 def _border(images: np.ndarray, rows: np.ndarray, ring: np.ndarray, chunk: int = 512) -> np.ndarray:
     """Return (len(rows), num_pixels) float32: the ring's pixels of the reduced images."""
+    reduced = Reduced(images, len(ring))
     features = np.empty((len(rows), int(ring.sum())), np.float32)
     for start in range(0, len(rows), chunk):
-        features[start : start + chunk] = area_mean(np.asarray(images[rows[start : start + chunk]]), len(ring))[:, ring]
+        features[start : start + chunk] = reduced[rows[start : start + chunk]][:, ring]
     return features
 
 

@@ -1,97 +1,155 @@
-"""Figures of the test results."""
+"""Figures of the reports. Each function returns a matplotlib Figure and touches neither files nor matplotlib's global state."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping
-from typing import Any
+import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
-from sklearn.metrics import roc_curve
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from ppdl.evaluation.curves import reliability_table, roc_table
 from ppdl.evaluation.predictions import Predictions
-from ppdl.evaluation.weighted import NUM_BINS, bin_of, probabilities
 
-# Okabe and Ito's palette: apart for colour-blind readers too.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+# Okabe and Ito's palette, which colour-blind readers can tell apart; yellow is left out, since it vanishes on white
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+GRAY = "#767676"
+PANEL = 2.9  # inches
+TITLE = 10  # points
+MAX_COLUMNS = 3
+PERCENT = PercentFormatter(1, symbol=" %")
+LEGEND = {"framealpha": 0.85, "edgecolor": "none", "fancybox": False}
 
 
-def plot_confusion(result: Mapping[str, Any], class_names: tuple[str, ...], *, title: str) -> Figure:
-    """Plot a confusion matrix: counts, shaded by the share of the actual class."""
-    counts, share = np.array(result["confusion"]["counts"]), np.array(result["confusion"]["share"], float)
-    figure = Figure(figsize=(1.6 + 0.95 * len(class_names), 1.2 + 0.8 * len(class_names)), layout="constrained", dpi=120)
-    axis = figure.subplots()
-    image = axis.imshow(np.nan_to_num(share), cmap="Blues", vmin=0, vmax=1)
-    for (row, column), count in np.ndenumerate(counts):
-        dark = share[row, column] > 0.6
-        text = f"{count}\n{100 * share[row, column]:.0f} %" if np.isfinite(share[row, column]) else "0"
-        axis.text(column, row, text, ha="center", va="center", color="white" if dark else "black", fontsize=8)
-    ticks = np.arange(len(class_names))
-    axis.set_xticks(ticks, class_names, rotation=30, ha="right", rotation_mode="anchor", fontsize=8)
-    axis.set_yticks(ticks, class_names, fontsize=8)
-    axis.set(xlabel="predicted", ylabel="actual")
-    axis.set_title(title, fontsize=10)
-    figure.colorbar(image, ax=axis, format=PercentFormatter(1), shrink=0.8)
+def plot_history(history: pd.DataFrame, *, title: str) -> Figure:
+    """Draw loss and accuracy of one training over its epochs; a vertical line marks the best validation loss.
+
+    Args:
+        history: columns epoch, loss, accuracy, val_loss, val_accuracy.
+    """
+    figure = Figure(figsize=(7.2, 3.0), layout="constrained")
+    figure.suptitle(title, x=0.01, ha="left", fontsize=TITLE)
+    best = history["epoch"][history["val_loss"].idxmin()]
+    for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        marker = "o" if len(history) == 1 else None  # one epoch is a point, not a line
+        axes.plot(history["epoch"], history[name], color=GRAY, ls="--", marker=marker, label="training")
+        axes.plot(history["epoch"], history[f"val_{name}"], color=PALETTE[0], marker=marker, label="validation")
+        axes.axvline(best, color=GRAY, lw=0.8, ls=":", label="lowest validation loss")
+        _history_axes(axes, name)
+    axes.legend(loc="lower right", fontsize=8, **LEGEND)
     return figure
 
 
-def plot_roc(predictions: Predictions, *, title: str) -> Figure:
-    """Plot each class against the rest as a ROC curve."""
-    figure, axis = _square(title, "false positive rate", "true positive rate")
-    chances = probabilities(predictions.logits)
-    for c, name in enumerate(predictions.class_names):
-        actual = predictions.labels == c
-        if actual.any() and not actual.all():
-            false_positive, true_positive, _ = roc_curve(actual, chances[:, c])
-            axis.plot(false_positive, true_positive, color=COLOURS[c % len(COLOURS)], label=name)
-    axis.plot([0, 1], [0, 1], color="0.7", linestyle=":", label="chance")
-    axis.legend(frameon=False, fontsize=8, loc="lower right")
+def plot_histories(histories: Mapping[str, pd.DataFrame]) -> Figure:
+    """Draw validation loss and accuracy of several trainings over their epochs."""
+    figure = Figure(figsize=(8.6, 3.2), layout="constrained")
+    for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        for number, (run, history) in enumerate(histories.items()):
+            line_style = ("-", "--", ":")[number // len(PALETTE) % 3]
+            marker = "o" if len(history) == 1 else None
+            color = PALETTE[number % len(PALETTE)]
+            axes.plot(history["epoch"], history[f"val_{name}"], color=color, ls=line_style, marker=marker, label=run)
+        _history_axes(axes, f"validation {name}")
+    figure.legend(*axes.get_legend_handles_labels(), frameon=False, loc="outside right center")
     return figure
 
 
-def plot_reliability(predictions: Predictions, *, title: str) -> Figure:
-    """Plot accuracy over confidence in 15 bins; the area of a point is its bin's share of images."""
-    figure, axis = _square(title, "confidence", "accuracy")
-    confidence = probabilities(predictions.logits).max(axis=1)
-    bins, correct = bin_of(confidence), predictions.predicted == predictions.labels
-    counts = np.bincount(bins, minlength=NUM_BINS)
-    used = counts > 0
-    mean = [np.bincount(bins, weights=values, minlength=NUM_BINS)[used] / counts[used] for values in (confidence, correct)]
-    axis.plot([0, 1], [0, 1], color="0.7", linestyle=":", label="calibrated")
-    axis.plot(*mean, color=COLOURS[0], linewidth=1)
-    axis.scatter(*mean, s=20 + 300 * counts[used] / counts.sum(), color=COLOURS[0], alpha=0.8, label="test images")
-    axis.legend(frameon=False, fontsize=8, loc="upper left")
+def plot_confusion(confusions: Mapping[str, Mapping[str, list]], class_names: Sequence[str]) -> Figure:
+    """Draw one confusion matrix a run: the share of each actual class, its 95 % interval and the number of images.
+
+    Args:
+        confusions: by run, the `confusion` part of `evaluate_run`.
+    """
+    k = len(class_names)
+    figure, panels = _panels(confusions, panel=max(PANEL, 0.8 * k + 0.5))
+    for axes, (run, confusion) in zip(panels, confusions.items(), strict=True):
+        share = np.array(confusion["share"], float)  # None of a class without images becomes NaN, drawn white
+        image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+        for row, column in np.ndindex(k, k):
+            axes.text(column, row, _cell(confusion, row, column), ha="center", va="center", fontsize=7,
+                      color="white" if share[row, column] > 0.6 else "black")  # fmt: skip
+        axes.set_title(run, loc="left", fontsize=TITLE)
+        names = [name.replace(" ", "\n").replace("_", "\n") for name in class_names]
+        axes.set_xticks(range(k), names, fontsize=8)
+        axes.set_yticks(range(k), names, fontsize=8)
+        axes.spines[:].set_visible(False)
+        axes.tick_params(length=0)
+    figure.supxlabel("predicted class", fontsize=TITLE)
+    figure.supylabel("actual class", fontsize=TITLE)
+    figure.colorbar(image, ax=panels, format=PERCENT, label="share of the actual class", shrink=0.8, aspect=25)
     return figure
 
 
-def plot_accuracy(results: Mapping[str, Mapping[str, Any]], baselines: Mapping[str, Mapping[str, float]]) -> Figure:
-    """Plot the accuracy of every run with its interval, beside chance and the border-only baseline."""
-    names = list(results)[::-1]
-    figure = Figure(figsize=(7.5, 1.3 + 0.45 * len(names)), layout="constrained", dpi=120)
-    axis = figure.subplots()
-    for i, name in enumerate(names):
-        result = results[name]
-        ends = [[result["accuracy"] - result["accuracy_low"]], [result["accuracy_high"] - result["accuracy"]]]
-        axis.errorbar(result["accuracy"], i, xerr=ends, fmt="o", color=COLOURS[0], capsize=3)
-        axis.annotate(f"{100 * result['accuracy']:.1f} %", (result["accuracy"], i), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=8)
-    for (name, baseline), colour in zip(baselines.items(), ("0.5", COLOURS[1]), strict=False):
-        axis.axvline(baseline["accuracy"], color=colour, linestyle=":", label=f"{name}: {100 * baseline['accuracy']:.1f} %")
-    axis.set_yticks(range(len(names)), names, fontsize=9)
-    axis.set_ylim(-0.6, len(names) - 0.3)
-    axis.set_xlabel("test accuracy with 95 % interval")
-    axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axis.spines[["top", "right"]].set_visible(False)
-    figure.legend(*axis.get_legend_handles_labels(), loc="outside upper right", ncols=2, frameon=False, fontsize=8)
+def plot_roc(runs: Mapping[str, Predictions], results: Mapping[str, Mapping]) -> Figure:
+    """Draw the ROC curves of each class against the rest, one panel a run, with the areas and their 95 % intervals.
+
+    Args:
+        results: by run, what `evaluate_run` returned.
+    """
+    figure, panels = _panels(runs)
+    for axes, (run, predictions) in zip(panels, runs.items(), strict=True):
+        table = roc_table(predictions)
+        axes.plot([0, 1], [0, 1], color=GRAY, lw=0.8, ls=":")
+        for c, name in enumerate(predictions.class_names):
+            if name in table:
+                of = results[run]["per_class"][name]
+                label = f"{name}  {of['auroc']:.3f} [{of['auroc_low']:.3f}, {of['auroc_high']:.3f}]"
+                rates = np.concatenate([[0.0], table[name]])  # so that the step at a false positive rate of 0 is seen
+                axes.plot(np.concatenate([[0.0], table["false_positive_rate"]]), rates, color=PALETTE[c % len(PALETTE)], label=label)
+        _unit_square(axes)
+        axes.set_title(run, loc="left", fontsize=TITLE)
+        axes.legend(loc="lower right", fontsize=6.5, handlelength=1.2, title="AUROC [95 %]", title_fontsize=7, **LEGEND)
+    figure.supxlabel("false positive rate", fontsize=TITLE)
+    figure.supylabel("true positive rate", fontsize=TITLE)
     return figure
 
 
-def _square(title: str, xlabel: str, ylabel: str) -> tuple[Figure, Any]:
-    figure = Figure(figsize=(4, 4), layout="constrained", dpi=120)
-    axis = figure.subplots()
-    axis.set(xlabel=xlabel, ylabel=ylabel, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
-    axis.set_title(title, fontsize=10)
-    for which in (axis.xaxis, axis.yaxis):
-        which.set_major_formatter(PercentFormatter(1, decimals=0))
-    axis.spines[["top", "right"]].set_visible(False)
-    return figure, axis
+def plot_reliability(runs: Mapping[str, Predictions], results: Mapping[str, Mapping]) -> Figure:
+    """Draw accuracy against confidence by calibration bin, one panel a run; a dot's area grows with its share of the images."""
+    figure, panels = _panels(runs)
+    for axes, (run, predictions) in zip(panels, runs.items(), strict=True):
+        table = reliability_table(predictions)
+        axes.plot([0, 1], [0, 1], color=GRAY, lw=0.8, ls=":")
+        axes.vlines(table["confidence"], table["confidence"], table["accuracy"], color=PALETTE[1], lw=1)
+        area = 4 + 160 * table["num_images"] / len(predictions)
+        axes.scatter(table["confidence"], table["accuracy"], s=area, color=PALETTE[0], alpha=0.85, lw=0, clip_on=False, zorder=3)
+        of = results[run]
+        axes.text(0.03, 0.97, f"ECE {of['ece']:.3f}\n[{of['ece_low']:.3f}, {of['ece_high']:.3f}]", va="top", fontsize=8)
+        _unit_square(axes)
+        axes.set_title(run, loc="left", fontsize=TITLE)
+    figure.supxlabel("confidence (dotted: perfectly calibrated; area: share of the images)", fontsize=TITLE)
+    figure.supylabel("accuracy", fontsize=TITLE)
+    return figure
+
+
+def _panels(runs: Mapping, panel: float = PANEL) -> tuple[Figure, list[Axes]]:
+    columns = min(len(runs), MAX_COLUMNS)
+    rows = math.ceil(len(runs) / columns)
+    figure = Figure(figsize=(panel * columns + 0.8, panel * rows + 0.4), layout="constrained")
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axes in panels[len(runs) :]:
+        axes.remove()
+    for axes in panels:
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure, panels[: len(runs)]
+
+
+def _unit_square(axes: Axes) -> None:
+    axes.set(xlim=(0, 1), ylim=(0, 1.005), aspect="equal", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
+
+
+def _history_axes(axes: Axes, name: str) -> None:
+    axes.set(xlabel="epoch", ylabel=name)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if name.endswith("accuracy"):
+        axes.yaxis.set_major_formatter(PERCENT)
+
+
+def _cell(confusion: Mapping[str, list], row: int, column: int) -> str:
+    count = f"{confusion['counts'][row][column]:,}"
+    if confusion["share"][row][column] is None:
+        return count
+    share, low, high = (100 * confusion[key][row][column] for key in ("share", "share_low", "share_high"))
+    return f"{share:.1f} %\n[{low:.1f}, {high:.1f}]\n{count}"

@@ -1,133 +1,130 @@
-"""Test results as files: metrics for DVC, data for its plots, figures, and a table for the terminal."""
-
-from __future__ import annotations
+"""Write what was measured: a DVC metric, details, a Markdown table, data for DVC's plots, and figures."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from rich.console import Console
-from rich.table import Table
 
-from ppdl.evaluation.baselines import chance
-from ppdl.evaluation.metrics import METRICS, evaluate
-from ppdl.evaluation.plots import plot_accuracy, plot_confusion, plot_reliability, plot_roc
+from ppdl.errors import DataError
+from ppdl.evaluation import plots
+from ppdl.evaluation.curves import reliability_table, roc_table
+from ppdl.evaluation.forest import plot_accuracy
 from ppdl.evaluation.predictions import Predictions
-from ppdl.evaluation.statistics import compare
+from ppdl.evaluation.summary import BORDER, Summary, summarise
+from ppdl.evaluation.tables import markdown
 
-PLAIN = "plain"
-
-
-@dataclass(frozen=True)
-class Results:
-    """What evaluation found.
-
-    Attributes:
-        metrics: by run what reports/metrics.json holds, and `baselines`.
-        figures: by run and by name.
-    """
-
-    metrics: dict[str, dict[str, Any]]
-    figures: dict[str, dict[str, Figure]]
+HISTORY_COLUMNS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy")
+TABLES = ("predictions", "roc", "reliability", "history")
+DPI = 150
 
 
 def write_reports(
-    reports_dir: Path, runs: Mapping[str, Predictions], *, border: Predictions, margin: float, num_bootstrap: int, seed: int
-) -> Results:
-    """Evaluate runs on the same test images and write everything below `reports_dir`.
+    out_dir: Path,
+    runs: Mapping[str, Predictions],
+    *,
+    num_bootstrap: int,
+    margin: float,
+    seed: int,
+    reference: str = "plain",
+    remarks: Mapping[str, str] | None = None,
+    histories: Mapping[str, pd.DataFrame] | None = None,
+    more: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Summary:
+    """Evaluate every run, compare it with the reference, write all reports. `results_table` shows the returned summary.
 
-    Writes metrics.json (numbers, a DVC metric), evaluation/classes.json (per class, confusion), evaluation/predictions/RUN.csv (actual
-    and predicted, for DVC's confusion template) and .npz, evaluation/*.png, and prints a table.
+    Written below `out_dir`:
+
+        metrics.json                  {run: {accuracy, accuracy_low, accuracy_high, macro_f1, ...}, baselines: {chance, border}}
+        evaluation/details.json       figures by class, confusion matrices, comparisons in words
+        evaluation/results.md         the table
+        evaluation/predictions/RUN.csv    actual, predicted: for DVC's confusion template
+        evaluation/roc/RUN.csv            false_positive_rate, true_positive_rate (mean of the classes), one column a class
+        evaluation/reliability/RUN.csv    confidence, accuracy, num_images by bin
+        evaluation/history/RUN.csv        the training curves
+        evaluation/figures/*.png          accuracy, confusion, roc, reliability, history
+
+    Files of runs that are gone are removed from the folders of tables and figures. The same input gives the same bytes.
 
     Args:
-        runs: by name; each is compared with the one called "plain" if there is one.
-        border: of the border-only baseline.
-        margin: of non-inferiority.
-        num_bootstrap: resamples behind each interval.
+        runs, num_bootstrap, margin, seed, reference, remarks: As for `summarise`.
+        histories: By run name, the epochs of its training, with at least the columns epoch, loss, accuracy, val_loss, val_accuracy.
+        more: By run name, further figures for metrics.json.
 
     Raises:
-        DataError: the runs were not tested on the same images.
+        DataError: As `summarise`; or a history lacks a column or has no epoch.
+        ConfigError: As `summarise`.
     """
-    options = {"num_bootstrap": num_bootstrap, "seed": seed}
-    evaluated = {name: evaluate(predictions, **options) for name, predictions in runs.items()}
-    metrics = {name: {key: value for key, value in result.items() if key not in ("per_class", "confusion")} for name, result in evaluated.items()}
-    if PLAIN in runs:
-        for name in runs.keys() - {PLAIN}:
-            metrics[name]["minus_plain"] = compare(runs[name], runs[PLAIN], names=(name, PLAIN), margin=margin, **options)
-    border_result = evaluate(border, **options)
-    class_names = border.class_names
-    kept = [f"{metric}{end}" for metric in METRICS for end in ("", "_low", "_high")]
-    metrics["baselines"] = {"chance": chance(border.labels, len(class_names)), "border": {key: border_result[key] for key in kept}}
-    figures = {name: _figures(name, runs[name], evaluated[name]) for name in runs}
-    overview = plot_accuracy({name: metrics[name] for name in runs}, metrics["baselines"])
-    _write(reports_dir, runs, metrics, evaluated, figures, overview)
-    print_table(metrics)
-    return Results(metrics, figures)
+    histories = dict(histories or {})
+    for name, history in histories.items():
+        missing = [column for column in HISTORY_COLUMNS if column not in history]
+        if missing or history.empty:
+            raise DataError(f"the history of run {name!r} must have epochs and the columns {list(HISTORY_COLUMNS)}, got {list(history)}")
+    summary = summarise(runs, num_bootstrap=num_bootstrap, margin=margin, seed=seed, reference=reference, remarks=remarks)
+    folder = out_dir / "evaluation"
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_json(out_dir / "metrics.json", {name: figures | dict((more or {}).get(name, {})) for name, figures in summary.metrics.items()})
+    _write_json(folder / "details.json", summary.details)
+    (folder / "results.md").write_text(markdown(summary), encoding="utf-8", newline="\n")
+    _write_tables(folder, runs, histories)
+    _write_figures(folder / "figures", figures(summary, runs, histories))
+    return summary
 
 
-def _figures(name: str, predictions: Predictions, result: Mapping[str, Any]) -> dict[str, Figure]:
-    return {
-        "confusion": plot_confusion(result, predictions.class_names, title=f"{name}: confusion on the test set"),
-        "roc": plot_roc(predictions, title=f"{name}: each class against the rest"),
-        "reliability": plot_reliability(predictions, title=f"{name}: calibration on the test set"),
+def figures(summary: Summary, runs: Mapping[str, Predictions], histories: Mapping[str, pd.DataFrame]) -> Iterator[tuple[str, Figure]]:
+    """Draw the figures of a report one after another: (name, figure)."""
+    trained = {name: predictions for name, predictions in runs.items() if name != BORDER}
+    yield "accuracy", plot_accuracy(summary.runs, summary.baselines, summary.comparisons, reference=summary.reference)
+    yield "confusion", plots.plot_confusion({name: result["confusion"] for name, result in summary.runs.items()}, summary.class_names)
+    yield "roc", plots.plot_roc(trained, summary.runs)
+    yield "reliability", plots.plot_reliability(trained, summary.runs)
+    if histories:
+        yield "history", plots.plot_histories(histories)
+
+
+def confusion_table(predictions: Predictions) -> pd.DataFrame:
+    """Return the names of the actual and the predicted class of each image, which is what DVC's confusion template counts."""
+    names = np.array(predictions.class_names)
+    return pd.DataFrame({"actual": names[predictions.labels], "predicted": names[predictions.predicted]})
+
+
+def _write_tables(folder: Path, runs: Mapping[str, Predictions], histories: Mapping[str, pd.DataFrame]) -> None:
+    build: dict[str, Callable[[Any], pd.DataFrame]] = {
+        "predictions": confusion_table,
+        "roc": roc_table,
+        "reliability": reliability_table,
+        "history": lambda history: history,
     }
+    for table in TABLES:
+        _empty(folder / table, "*.csv")
+        for name, source in (histories if table == "history" else runs).items():
+            build[table](source).to_csv(folder / table / f"{name}.csv", index=False, float_format="%.6g", lineterminator="\n")
 
 
-def _write(
-    reports_dir: Path,
-    runs: Mapping[str, Predictions],
-    metrics: dict[str, Any],
-    evaluated: dict[str, Any],
-    figures: dict[str, dict[str, Figure]],
-    overview: Figure,
-) -> None:
-    folder = reports_dir / "evaluation"
-    (folder / "predictions").mkdir(parents=True, exist_ok=True)
-    for name, predictions in runs.items():
-        predictions.save(folder / "predictions" / f"{name}.npz")
-        names = pd.Series(predictions.class_names)
-        table = {"actual": names[predictions.labels].to_numpy(), "predicted": names[predictions.predicted].to_numpy()}
-        pd.DataFrame(table).to_csv(folder / "predictions" / f"{name}.csv", index=False)
-        for kind, figure in figures[name].items():
-            figure.savefig(folder / f"{name}-{kind}.png")
-    overview.savefig(folder / "accuracy.png")
-    details = {name: {key: result[key] for key in ("per_class", "confusion")} for name, result in evaluated.items()}
-    (folder / "classes.json").write_text(json.dumps(details, indent=1, allow_nan=False) + "\n")
-    (reports_dir / "metrics.json").write_text(json.dumps(metrics, indent=1, allow_nan=False) + "\n")
+def _write_figures(folder: Path, drawn: Iterator[tuple[str, Figure]]) -> None:
+    _empty(folder, "*.png")
+    for name, figure in drawn:
+        figure.savefig(folder / f"{name}.png", dpi=DPI, metadata={"Software": None})  # no version: the same bytes again
 
 
-def print_table(metrics: Mapping[str, Mapping[str, Any]], console: Console | None = None) -> None:
-    """Print the runs beside chance and the border-only baseline, each accuracy with its 95 % interval."""
-    console = console or Console(width=None if Console().is_terminal else 120)  # in a log, rather wide than cut
-    table = Table(title="Test set, with 95 % intervals", caption="border: a linear probe on nothing but the images' outer ring")
-    for column in ("run", "accuracy", "macro F1", "AUROC", "ECE", "minus plain, points", "within margin"):
-        table.add_column(column, justify="left" if column == "run" else "right", no_wrap=True)
-    baselines = metrics["baselines"]
-    table.add_row("chance", _percent(baselines["chance"], "accuracy"), "", "0.500", "", "", "")
-    table.add_row("border", *_cells(baselines["border"]), "", "", end_section=True)
-    for name, result in metrics.items():
-        if name == "baselines":
-            continue
-        versus = result.get("minus_plain")
-        difference = "" if versus is None else f"{100 * versus['difference']:+.1f} [{100 * versus['difference_low']:+.1f}, {100 * versus['difference_high']:+.1f}]"
-        verdict = "" if versus is None else ("yes" if versus["non_inferior"] else "not shown")
-        table.add_row(name, *_cells(result), difference, verdict)
-    console.print(table)
+def _empty(folder: Path, pattern: str) -> None:
+    folder.mkdir(exist_ok=True)
+    for stale in folder.glob(pattern):
+        stale.unlink()
 
 
-def _cells(result: Mapping[str, Any]) -> tuple[str, ...]:
-    return _percent(result, "accuracy"), *(_number(result, name) for name in ("macro_f1", "auroc", "ece"))
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    text = json.dumps(_rounded(content), indent=2, ensure_ascii=False, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8", newline="\n")
 
 
-def _percent(result: Mapping[str, Any], name: str) -> str:
-    if f"{name}_low" not in result:
-        return f"{100 * result[name]:.1f} %"
-    return f"{100 * result[name]:.1f} % [{100 * result[f'{name}_low']:.1f}, {100 * result[f'{name}_high']:.1f}]"
-
-
-def _number(result: Mapping[str, Any], name: str) -> str:
-    return "" if result[name] is None else f"{result[name]:.3f}"
+def _rounded(content: Any) -> Any:
+    """Round numbers to six significant digits, which is more than the intervals leave."""
+    if isinstance(content, dict):
+        return {key: _rounded(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [_rounded(value) for value in content]
+    return float(f"{content:.6g}") if isinstance(content, float) else content

@@ -101,9 +101,16 @@ def mcnemar_test(only_first_right: int, only_second_right: int) -> tuple[float, 
     if discordant == 0:
         return 1.0, 1.0
     exact = float(mcnemar([[0, only_first_right], [only_second_right, 0]], exact=True).pvalue)
-    # A two-sided p that is capped at 1 (equal counts) would lose more than the half point mass that mid-p takes off
-    half = float(binom.pmf(only_first_right, discordant, 0.5))
-    return exact, 1 - half if only_first_right == only_second_right else exact - half
+    observed = float(binom.pmf(only_first_right, discordant, 0.5))
+    if only_first_right == only_second_right:  # the exact p is capped at 1, so the tails share this one term
+        return exact, 1 - observed / 2
+    return exact, exact - observed
+
+
+def points(share: float) -> str:
+    """Write a difference of shares in points with one decimal and a sign, except for what rounds to 0.0."""
+    rounded = round(100 * share, 1)
+    return f"{rounded:+.1f}" if rounded else "0.0"
 
 
 def _paired_interval(right: np.ndarray, groups: np.ndarray, difference: float, *, num_bootstrap: int, seed: int) -> tuple[float, float]:
@@ -137,6 +144,6 @@ def _sentence(right: np.ndarray, ends: Interval, margin: float, mid_p: float, na
     lost, won = (right[:, 0] & ~right[:, 1]).sum(), (right[:, 1] & ~right[:, 0]).sum()
     return (
         f"{names[1]} is right on {100 * protected:.1f} % of {len(right):,} test images, {names[0]} on {100 * reference:.1f} %: "
-        f"a difference of {100 * (protected - reference):+.1f} points, 95 % interval {100 * ends[0]:+.1f} to {100 * ends[1]:+.1f}; "
-        f"{meaning}. Only {names[0]} is right on {lost:,} images, only {names[1]} on {won:,} (McNemar, mid-p = {mid_p:.2g})."
+        f"a difference of {points(protected - reference)} points, 95 % interval {points(ends[0])} to {points(ends[1])}; {meaning}. "
+        f"Images that only {names[0]} gets right: {lost:,}; that only {names[1]} gets right: {won:,} (McNemar, mid-p = {mid_p:.2g})."
     )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ppdl.errors import ConfigError
+from ppdl.protections.contents import Contents, contents_of_artifact
 
 if TYPE_CHECKING:
     from ppdl.crypto.keys import PublicKey
@@ -91,12 +92,14 @@ class Protection(ABC):
     Attributes:
         name: One name everywhere: the configuration file, the data and model folders, the MLflow run.
         views: Names that `view` accepts; the first is the default.
+        learnable: A network may learn from it. False: a negative control, on which a network must stay at chance.
         confidential: The artifact hides the images from who holds it and the public key.
         reason: Why it does, or why not, in one sentence for headers and reports.
     """
 
     name: ClassVar[str]
     views: ClassVar[tuple[str, ...]]
+    learnable: ClassVar[bool] = True
     confidential: ClassVar[bool]
     reason: ClassVar[str]
 
@@ -130,6 +133,10 @@ class Protection(ABC):
             partial_dir: Where unfinished work lies, outside `out_dir`, on the same file system.
             executor: What runs the shards in parallel (conf/executor/NAME.yaml).
         """
+
+    def contents(self, artifact_dir: Path) -> Contents:
+        """Describe what the trainer reads; a protection whose last step writes no PPDL/1 artifact says so itself."""
+        return contents_of_artifact(artifact_dir)
 
     @abstractmethod
     def view(self, artifact_dir: Path, view_name: str, train_rows: np.ndarray) -> View:

@@ -66,7 +66,7 @@ def test_views_read_the_same_symbols(artifact_dir, name, channels, trainable):
     assert view.table.shape == (256, channels)
     symbols = np.asarray(view.array[:])
     for value in (0, 17, 255):  # equal pixels, equal symbols, and no other
-        assert len(np.unique(symbols[IMAGES == value])) <= 1
+        assert len(np.unique(symbols[value == IMAGES])) <= 1
     assert len(np.unique(symbols)) == len(np.unique(IMAGES))
 
 

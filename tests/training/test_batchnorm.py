@@ -12,11 +12,11 @@ from tests.training.toys import NUM_CLASSES, images_and_labels, training
 
 
 def test_momentum_decides_whether_a_short_training_from_scratch_evaluates_well(tmp_path):
-    images, labels = images_and_labels(num_images=144)
+    images, labels = images_and_labels(num_images=144, noise=5)
     history = {}
     for momentum in (None, 0.999):
         model = MobileNetV2(alpha=0.35, weights=None, dropout=0.0, fine_tune_depth=None, batchnorm_momentum=momentum)
-        options = training(epochs=5, learning_rate=3e-3, augmentation=None)
+        options = training(epochs=10, learning_rate=5e-3, augmentation=None)
         result = fit(
             plain_view(images),
             labels,
@@ -31,8 +31,8 @@ def test_momentum_decides_whether_a_short_training_from_scratch_evaluates_well(t
         )
         history[momentum] = result.history.iloc[-1]
     # The moving averages play no part in training, so both learn the same ...
-    assert history[None]["loss"] == pytest.approx(history[0.999]["loss"], abs=0.15)
+    assert history[None]["loss"] == pytest.approx(history[0.999]["loss"], abs=0.1)
     assert min(h["accuracy"] for h in history.values()) > 0.9
     # ... and evaluate apart.
-    assert history[None]["val_accuracy"] > 0.8
-    assert history[0.999]["val_accuracy"] < 0.5
+    assert history[None]["val_accuracy"] > 0.65
+    assert history[0.999]["val_accuracy"] < 0.45

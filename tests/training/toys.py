@@ -15,13 +15,13 @@ NUM_IMAGES = 120
 TRAIN_ROWS, VALIDATION_ROWS = np.arange(90), np.arange(90, NUM_IMAGES)
 
 
-def images_and_labels(num_images: int = NUM_IMAGES, px: int = 32, seed: int = 5) -> tuple[np.ndarray, np.ndarray]:
+def images_and_labels(num_images: int = NUM_IMAGES, px: int = 32, noise: float = 20, seed: int = 5) -> tuple[np.ndarray, np.ndarray]:
     """Return noise over flat, horizontally and vertically striped images, (num_images, px, px) uint8, and labels."""
     rng = np.random.default_rng(seed)
     labels = np.arange(num_images) % NUM_CLASSES
     stripes = np.where(np.arange(px) // 4 % 2, 60, -60)
     patterns = np.stack([np.zeros((px, px)), np.tile(stripes[:, None], px), np.tile(stripes, (px, 1))])
-    images = 128 + patterns[labels] + rng.normal(0, 20, (num_images, px, px))
+    images = 128 + patterns[labels] + rng.normal(0, noise, (num_images, px, px))
     return images.clip(0, 255).astype(np.uint8), labels
 
 

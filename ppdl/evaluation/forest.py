@@ -1,0 +1,93 @@
+"""The one figure that answers the question: accuracy of every run with its interval, and what it loses against plain."""
+
+from collections.abc import Mapping
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ppdl.evaluation.plots import GRAY, PALETTE, TITLE
+from ppdl.evaluation.statistics import INCONCLUSIVE, INFERIOR, NON_INFERIOR, Comparison, points
+
+COLORS = {NON_INFERIOR: PALETTE[0], INCONCLUSIVE: PALETTE[5], INFERIOR: PALETTE[1]}
+MARKERS = {NON_INFERIOR: "o", INCONCLUSIVE: "D", INFERIOR: "s"}
+SHOWN_MARGINS = 3  # differences beyond so many margins are written at the edge: a run at chance would squeeze all others together
+
+
+def plot_accuracy(
+    results: Mapping[str, Mapping], baselines: Mapping[str, Mapping], comparisons: Mapping[str, Comparison], *, reference: str
+) -> Figure:
+    """Draw accuracy with 95 % intervals on the left, the difference to the reference with the margin on the right.
+
+    Args:
+        results: by run, what `evaluate_run` returned.
+        baselines: by name, dictionaries with accuracy and, where they were tested on images, accuracy_low and accuracy_high.
+        comparisons: by run, against `reference`; without any the right panel is left out.
+    """
+    rows = len(results) + len(baselines)
+    figure = Figure(figsize=(9.0 if comparisons else 5.6, 1.3 + 0.32 * rows), layout="constrained")
+    panels = figure.subplots(1, 2 if comparisons else 1, sharey=True, squeeze=False)[0]
+    _accuracy_panel(panels[0], results, baselines, comparisons)
+    panels[0].set_yticks(range(rows), [*results, *(f"baseline: {name}" for name in baselines)])
+    panels[0].set_ylim(rows - 0.4, -0.6)
+    if comparisons:
+        _difference_panel(panels[1], list(results), comparisons, reference)
+        verdicts = {comparison.verdict for comparison in comparisons.values()}
+        handles = [
+            panels[1].plot([], [], ls="", marker=MARKERS[verdict], color=COLORS[verdict], label=verdict)[0]
+            for verdict in COLORS
+            if verdict in verdicts
+        ]
+        panels[1].legend(handles=handles, frameon=False, loc="lower left", fontsize=8)  # beside the baselines, where no run is
+    return figure
+
+
+def _accuracy_panel(
+    axes: Axes, results: Mapping[str, Mapping], baselines: Mapping[str, Mapping], comparisons: Mapping[str, Comparison]
+) -> None:
+    for row, (run, result) in enumerate(results.items()):
+        verdict = comparisons[run].verdict if run in comparisons else None
+        ends = [result["accuracy"], result["accuracy_low"], result["accuracy_high"]]
+        _whisker(axes, row, *ends, color=COLORS.get(verdict, "black"), marker=MARKERS.get(verdict, "o"))
+    for row, result in enumerate(baselines.values(), start=len(results)):
+        accuracy = result["accuracy"]
+        _whisker(axes, row, accuracy, result.get("accuracy_low", accuracy), result.get("accuracy_high", accuracy), color=GRAY, marker="d")
+        axes.axvline(100 * accuracy, color=GRAY, lw=0.8, ls=":", zorder=0)
+    axes.set(xlabel="accuracy on the test images, %", xlim=(None, 100.5))
+    axes.set_title("Accuracy, 95 % interval", loc="left", fontsize=TITLE)
+    _frame(axes)
+
+
+def _difference_panel(axes: Axes, runs: list[str], comparisons: Mapping[str, Comparison], reference: str) -> None:
+    margin = 100 * next(iter(comparisons.values())).margin
+    edge = SHOWN_MARGINS * margin
+    for run, found in comparisons.items():
+        row, color = runs.index(run), COLORS[found.verdict]
+        beyond = abs(found.difference) * 100 > edge
+        if beyond:
+            side = 1 if found.difference > 0 else -1
+            axes.plot(side * edge, row, ">" if side > 0 else "<", color=color, ms=6, clip_on=False)
+            text = f"{points(found.difference)} [{points(found.low)}, {points(found.high)}]"
+            axes.annotate(text, (side * edge, row), (-8 * side, 0), textcoords="offset points", color=color, fontsize=8,
+                          ha="right" if side > 0 else "left", va="center_baseline")  # fmt: skip
+        else:
+            _whisker(axes, row, found.difference, found.low, found.high, color=color, marker=MARKERS[found.verdict])
+    axes.axvline(0, color="black", lw=0.8, zorder=1)
+    axes.axvline(-margin, color=PALETTE[1], lw=1, ls="--", zorder=1)
+    axes.annotate("margin", (-margin, 1), (3, -2), xycoords=("data", "axes fraction"), textcoords="offset points", va="top",
+                  color=PALETTE[1], fontsize=8)  # fmt: skip
+    axes.set(xlim=(-edge, edge), xlabel="points of accuracy")
+    axes.set_title(f"Difference to {reference}, 95 % interval", loc="left", fontsize=TITLE)
+    _frame(axes)
+
+
+def _whisker(axes: Axes, row: int, estimate: float, low: float, high: float, *, color: str, marker: str) -> None:
+    """Draw an estimate with its interval, given as shares, in percent or points."""
+    axes.hlines(row, 100 * low, 100 * high, color=color, lw=2)
+    axes.plot(100 * estimate, row, marker, color=color, ms=5)
+
+
+def _frame(axes: Axes) -> None:
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x", color="#e6e6e6", lw=0.6)
+    axes.set_axisbelow(True)
