@@ -213,7 +213,7 @@ def _keep(folder: Path, result: FitResult, source: Source, prepared: Prepared, t
     tracked.write_record(folder / "run.json")
 
 
-def test_predictions(cfg: DictConfig, workspace: Workspace, run: Run, prepared: Prepared) -> Predictions:
+def predict_test_set(cfg: DictConfig, workspace: Workspace, run: Run, prepared: Prepared) -> Predictions:
     """Return what a trained run says about the test images."""
     from ppdl.training.predict import load_model, predict_logits
 
@@ -255,7 +255,7 @@ def report(cfg: DictConfig, workspace: Workspace, predictions: dict[str, Predict
 
     runs = [run for run in runs_of(cfg) if run.name in predictions]
     controls = {
-        run.name: test_control(cfg, run.name, predictions[run.name])
+        run.name: examine_control(cfg, run.name, predictions[run.name])
         for run in runs
         if run.branch != PLAIN and not protection_of(cfg, run.branch).learnable
     }
@@ -274,7 +274,7 @@ def report(cfg: DictConfig, workspace: Workspace, predictions: dict[str, Predict
     return summary, controls
 
 
-def test_control(cfg: DictConfig, name: str, predictions: Predictions) -> PermutationResult:
+def examine_control(cfg: DictConfig, name: str, predictions: Predictions) -> PermutationResult:
     """Test whether a run that must stay at chance beats it."""
     from ppdl.evaluation.permutation import permutation_test
 

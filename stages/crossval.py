@@ -7,9 +7,9 @@ import rich
 from omegaconf import DictConfig, OmegaConf
 
 from ppdl.config import Workspace, stage
-from ppdl.crossval import build_once, claim_folder, pooled, train_folds
+from ppdl.crossval import build_once, chosen_runs, claim_folder, pooled, train_folds
 from ppdl.evaluation.tables import results_table
-from ppdl.runs import report
+from ppdl.runs import PLAIN, report
 from stages import download, encrypt, keygen, reveal, split, stem
 
 
@@ -20,7 +20,7 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
     build_once(folder / "data/raw", "built_for.json", lambda: download.run(cfg, workspace))
     build_once(folder / "data/prepared", "meta.json", lambda: split.run(cfg, workspace))
     keygen.run(cfg, workspace)
-    for name in cfg.protections:
+    for name in dict.fromkeys(run.branch for run in chosen_runs(cfg) if run.branch != PLAIN):
         branch = OmegaConf.merge(cfg, {"branch": name})
         build_once(folder / "data/encrypted" / name, "header.json", lambda branch=branch: encrypt.run(branch, workspace))
         if name in cfg.revealed:

@@ -8,27 +8,27 @@ from ppdl.evaluation.controls import settle_control
 from ppdl.evaluation.tables import results_table
 from ppdl.runs import (
     border_predictions,
+    examine_control,
     log_results,
+    predict_test_set,
     prepared_data,
     repeat_under_second_key,
     report,
     runs_of,
-    test_control,
-    test_predictions,
 )
 
 
 def run(cfg: DictConfig, workspace: Workspace) -> None:
     prepared = prepared_data(cfg, workspace)
     runs = {run.name: run for run in runs_of(cfg)}
-    predictions = {name: test_predictions(cfg, workspace, run, prepared) for name, run in runs.items()}
+    predictions = {name: predict_test_set(cfg, workspace, run, prepared) for name, run in runs.items()}
     summary, controls = report(cfg, workspace, predictions | {"border": border_predictions(prepared)})
     rich.print(results_table(summary))
     log_results(cfg, workspace, summary, predictions)
     for name, first in controls.items():
         print(
             settle_control(
-                name, first, lambda name=name: test_control(cfg, name, repeat_under_second_key(cfg, workspace, runs[name], prepared))
+                name, first, lambda name=name: examine_control(cfg, name, repeat_under_second_key(cfg, workspace, runs[name], prepared))
             )
         )
 

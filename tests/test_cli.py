@@ -315,7 +315,7 @@ def test_estimate_prints_a_table():
 
 def test_estimate_prints_json():
     content = json.loads(run("estimate", *SMALL, "--protection", "slots", "--stride", 4, "--slot-bits", 10, "--json").stdout)
-    assert [step["name"] for step in content["steps"]] == ["encrypt", "decrypt"]
+    assert [step["name"] for step in content["steps"]] == ["encrypt", "decrypt", "stem", "recheck", "reveal"]
     assert content["num_ciphertexts"] == 15 * 16  # 24 slots: 2 images of 4 patches in each of 15 shards, for each of 16 places
     assert content["steps"][0]["bytes"] == 240 * 64 + 15 * 128
 

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 @click.option("--bits", type=int, default=3072, show_default=True, help="Length of the key.")
 @click.option("--protection", "kind", type=click.Choice(["dense", "slots"]), default="dense", show_default=True, help="Packing of pixels.")
 @click.option("--stride", type=click.IntRange(min=1), default=2, show_default=True, help="Side of a patch, in px; slots only.")
-@click.option("--slot-bits", type=click.IntRange(9, 32), default=12, show_default=True, help="Width of a slot; slots only.")
+@click.option("--channels", type=click.IntRange(1, 3), default=3, show_default=True, help="DCT filters of the stem; slots only.")
+@click.option("--weight-bits", type=click.IntRange(2, 16), default=4, show_default=True, help="Length of a filter's weights; slots only.")
+@click.option("--slot-bits", type=click.IntRange(9, 32), show_default="the least that fits the filters", help="Width of a slot; slots only.")
+@click.option("--check-fraction", type=click.FloatRange(0, 1), default=1.0, show_default=True, help="As reveal.check_fraction; slots only.")
 @click.option("--obfuscator", type=click.Choice(["djn", "standard"]), default="djn", show_default=True)
 @click.option("--workers", type=click.IntRange(min=1), show_default="all cores", help="Processes.")
 @click.option("--shard-mib", type=float, default=4, show_default=True, help="As executor.shard_mib.")
@@ -30,7 +33,10 @@ def estimate(
     bits: int,
     kind: str,
     stride: int,
-    slot_bits: int,
+    channels: int,
+    weight_bits: int,
+    slot_bits: int | None,
+    check_fraction: float,
     obfuscator: str,
     workers: int | None,
     shard_mib: float,
@@ -39,24 +45,33 @@ def estimate(
     allow_insecure_key: bool,
     as_json: bool,
 ) -> None:
-    """Predict time, bytes and core-hours of encrypting and decrypting images on this machine.
+    """Predict time, bytes and core-hours of encrypting and decrypting images on this machine; with slots, of stem and reveal too.
 
     Measures for some seconds what a run would do, with a key pair of that length that is thrown away. Run it on an idle machine.
 
     \b
     ppdl estimate --images 21165 --px 96
-    ppdl estimate --images 21165 --px 192 --protection slots --stride 2 --slot-bits 12 --bits 2048
+    ppdl estimate --images 21165 --px 192 --protection slots --stride 2 --bits 2048
     """
     from ppdl.crypto.estimate import estimate as measure
     from ppdl.crypto.estimate import plan_job
     from ppdl.crypto.keys import generate_keypair
+    from ppdl.crypto.linear import dct_filters
+    from ppdl.crypto.packing import smallest_slot_bits
     from ppdl.crypto.parallel import Executor
+    from ppdl.protections.cost import reveal_steps, stem_step
+    from ppdl.protections.filters import LARGEST_PIXEL
 
     key = generate_keypair(bits, allow_insecure_key=allow_insecure_key)
-    packing = {"stride": stride, "slot_bits": slot_bits} if kind == "slots" else {"stride": 1, "slot_bits": 8}
+    packing = {"stride": 1, "slot_bits": 8}
+    if kind == "slots":
+        weights = dct_filters(stride, channels, weight_bits)
+        packing = {"stride": stride, "slot_bits": slot_bits or smallest_slot_bits(weights, LARGEST_PIXEL)}
     executor = Executor(workers, shard_mib, min_shards, table_mib)
     job = plan_job(images, px, key, kind=kind, obfuscator=obfuscator, executor=executor, **packing)
     steps = list(measure(job))
+    if kind == "slots":
+        steps += [stem_step(job, weights), *reveal_steps(job, weights, check_fraction=check_fraction)]
     if as_json:
         plan = {"num_ciphertexts": job.plan.num_ciphertexts, "num_shards": job.plan.num_shards, "workers": executor.workers}
         click.echo(json.dumps({**plan, "steps": [asdict(step) for step in steps]}, indent=2))

@@ -10,7 +10,7 @@ from ppdl.evaluation.statistics import INCONCLUSIVE, INFERIOR, NON_INFERIOR, Com
 
 COLORS = {NON_INFERIOR: PALETTE[0], INCONCLUSIVE: PALETTE[5], INFERIOR: PALETTE[1]}
 MARKERS = {NON_INFERIOR: "o", INCONCLUSIVE: "D", INFERIOR: "s"}
-SHOWN_MARGINS = 3  # differences beyond so many margins are written at the edge: a run at chance would squeeze all others together
+SHOWN_MARGINS = 4  # differences beyond so many margins are written at the edge: a run at chance would squeeze all others together
 
 
 def plot_accuracy(
@@ -25,6 +25,7 @@ def plot_accuracy(
     """
     rows = len(results) + len(baselines)
     figure = Figure(figsize=(9.0 if comparisons else 5.6, 1.3 + 0.32 * rows), layout="constrained")
+    figure.get_layout_engine().set(wspace=0.06)
     panels = figure.subplots(1, 2 if comparisons else 1, sharey=True, squeeze=False)[0]
     _accuracy_panel(panels[0], results, baselines, comparisons)
     panels[0].set_yticks(range(rows), [*results, *(f"baseline: {name}" for name in baselines)])
@@ -59,25 +60,31 @@ def _accuracy_panel(
 
 def _difference_panel(axes: Axes, runs: list[str], comparisons: Mapping[str, Comparison], reference: str) -> None:
     margin = 100 * next(iter(comparisons.values())).margin
-    edge = SHOWN_MARGINS * margin
+    shown = {run: found for run, found in comparisons.items() if abs(100 * found.difference) <= SHOWN_MARGINS * margin}
+    left = min([-SHOWN_MARGINS * margin, *(105 * found.low for found in shown.values())])
+    right = max([SHOWN_MARGINS / 2 * margin, *(105 * found.high for found in shown.values())])
     for run, found in comparisons.items():
-        row, color = runs.index(run), COLORS[found.verdict]
-        beyond = abs(found.difference) * 100 > edge
-        if beyond:
-            side = 1 if found.difference > 0 else -1
-            axes.plot(side * edge, row, ">" if side > 0 else "<", color=color, ms=6, clip_on=False)
-            text = f"{points(found.difference)} [{points(found.low)}, {points(found.high)}]"
-            axes.annotate(text, (side * edge, row), (-8 * side, 0), textcoords="offset points", color=color, fontsize=8,
-                          ha="right" if side > 0 else "left", va="center_baseline")  # fmt: skip
+        color = COLORS[found.verdict]
+        if run in shown:
+            _whisker(axes, runs.index(run), found.difference, found.low, found.high, color=color, marker=MARKERS[found.verdict])
         else:
-            _whisker(axes, row, found.difference, found.low, found.high, color=color, marker=MARKERS[found.verdict])
+            _arrow(axes, runs.index(run), found, left if found.difference < 0 else right, color)
     axes.axvline(0, color="black", lw=0.8, zorder=1)
     axes.axvline(-margin, color=PALETTE[1], lw=1, ls="--", zorder=1)
-    axes.annotate("margin", (-margin, 1), (3, -2), xycoords=("data", "axes fraction"), textcoords="offset points", va="top",
-                  color=PALETTE[1], fontsize=8)  # fmt: skip
-    axes.set(xlim=(-edge, edge), xlabel="points of accuracy")
+    at = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "va": "top", "fontsize": 8}
+    axes.annotate("margin", (-margin, 1), (3, -2), color=PALETTE[1], **at)
+    axes.set(xlim=(left, right), xlabel="points of accuracy")
     axes.set_title(f"Difference to {reference}, 95 % interval", loc="left", fontsize=TITLE)
     _frame(axes)
+
+
+def _arrow(axes: Axes, row: int, found: Comparison, edge: float, color: str) -> None:
+    """Write a difference that lies beyond the edge of the axes."""
+    lower = found.difference < 0
+    axes.plot(edge, row, "<" if lower else ">", color=color, ms=6, clip_on=False)
+    text = f"{points(found.difference)} [{points(found.low)}, {points(found.high)}]"
+    place = {"textcoords": "offset points", "ha": "left" if lower else "right", "va": "center_baseline"}
+    axes.annotate(text, (edge, row), (8 if lower else -8, 0), color=color, fontsize=8, **place)
 
 
 def _whisker(axes: Axes, row: int, estimate: float, low: float, high: float, *, color: str, marker: str) -> None:

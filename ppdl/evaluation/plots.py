@@ -37,7 +37,7 @@ def plot_history(history: pd.DataFrame, *, title: str) -> Figure:
         axes.plot(history["epoch"], history[f"val_{name}"], color=PALETTE[0], marker=marker, label="validation")
         axes.axvline(best, color=GRAY, lw=0.8, ls=":", label="lowest validation loss")
         _history_axes(axes, name)
-    axes.legend(loc="lower right", fontsize=8, **LEGEND)
+    figure.axes[0].legend(loc="upper right", fontsize=8, **LEGEND)
     return figure
 
 
@@ -62,22 +62,21 @@ def plot_confusion(confusions: Mapping[str, Mapping[str, list]], class_names: Se
         confusions: by run, the `confusion` part of `evaluate_run`.
     """
     k = len(class_names)
-    figure, panels = _panels(confusions, panel=max(PANEL, 0.8 * k + 0.5))
+    figure, panels = _panels(confusions, panel=max(PANEL, 0.85 * k + 0.4), sharey=True)
+    names = [name.replace(" ", "\n").replace("_", "\n") for name in class_names]
     for axes, (run, confusion) in zip(panels, confusions.items(), strict=True):
         share = np.array(confusion["share"], float)  # None of a class without images becomes NaN, drawn white
-        image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+        axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
         for row, column in np.ndindex(k, k):
-            axes.text(column, row, _cell(confusion, row, column), ha="center", va="center", fontsize=7,
-                      color="white" if share[row, column] > 0.6 else "black")  # fmt: skip
+            color = "white" if share[row, column] > 0.6 else "black"
+            axes.text(column, row, _cell(confusion, row, column), ha="center", va="center", fontsize=7, color=color)
         axes.set_title(run, loc="left", fontsize=TITLE)
-        names = [name.replace(" ", "\n").replace("_", "\n") for name in class_names]
         axes.set_xticks(range(k), names, fontsize=8)
         axes.set_yticks(range(k), names, fontsize=8)
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0)
-    figure.supxlabel("predicted class", fontsize=TITLE)
+    figure.supxlabel("predicted class (share of the actual class, 95 % interval, images)", fontsize=TITLE)
     figure.supylabel("actual class", fontsize=TITLE)
-    figure.colorbar(image, ax=panels, format=PERCENT, label="share of the actual class", shrink=0.8, aspect=25)
     return figure
 
 
@@ -123,11 +122,12 @@ def plot_reliability(runs: Mapping[str, Predictions], results: Mapping[str, Mapp
     return figure
 
 
-def _panels(runs: Mapping, panel: float = PANEL) -> tuple[Figure, list[Axes]]:
+def _panels(runs: Mapping, panel: float = PANEL, *, sharey: bool = False) -> tuple[Figure, list[Axes]]:
     columns = min(len(runs), MAX_COLUMNS)
     rows = math.ceil(len(runs) / columns)
     figure = Figure(figsize=(panel * columns + 0.8, panel * rows + 0.4), layout="constrained")
-    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+    figure.get_layout_engine().set(w_pad=0.06, h_pad=0.08)
+    panels = list(figure.subplots(rows, columns, squeeze=False, sharey=sharey).flat)
     for axes in panels[len(runs) :]:
         axes.remove()
     for axes in panels:
