@@ -87,9 +87,7 @@ def stage(run: Callable[[DictConfig, Workspace], None], *, config_name: str = "c
             overrides = tuple(hydra_cfg.overrides.task)
             if hydra_cfg.mode == RunMode.MULTIRUN:
                 sweep = hydra_cfg.sweep.dir
-        workspace = Workspace(
-            inputs=PROJECT, outputs=Path(hydra_cfg.runtime.output_dir).resolve(), overrides=overrides, sweep=sweep
-        )
+        workspace = Workspace(inputs=PROJECT, outputs=Path(hydra_cfg.runtime.output_dir).resolve(), overrides=overrides, sweep=sweep)
         logging.captureWarnings(True)
         try:
             run(cfg, workspace)
@@ -166,9 +164,7 @@ def plain(node: Any) -> Any:
     return {key: plain(value) for key, value in node.items()} if isinstance(node, Mapping) else node
 
 
-def check_built_for(
-    built_for: Mapping[str, Any], wanted: Mapping[str, Any], *, what: str, full_name: Callable[[str], str] = str
-) -> None:
+def check_built_for(built_for: Mapping[str, Any], wanted: Mapping[str, Any], *, what: str, full_name: Callable[[str], str] = str) -> None:
     """Refuse an input that was built for other values than the configuration asks for.
 
     A sweep by hand (`python -m stages.train_plain -m ...`) reads what `dvc repro` built; a value that lies upstream of
@@ -186,10 +182,7 @@ def check_built_for(
         return
     rows = "\n".join(f"  {full_name(k)}: built for {found.get(k)!r}, the configuration says {asked.get(k)!r}" for k in different)
     sets = " ".join(f"-S '{full_name(k)}={_override(asked.get(k))}'" for k in different)
-    raise ConfigError(
-        f"{what} was built for other values:\n{rows}\n"
-        f"These lie upstream of this stage, so rebuild with: dvc exp run {sets}"
-    )
+    raise ConfigError(f"{what} was built for other values:\n{rows}\nThese lie upstream of this stage, so rebuild with: dvc exp run {sets}")
 
 
 def write_built_for(folder: Path, values: Mapping[str, Any]) -> None:

@@ -63,6 +63,7 @@ class Source:
     confidential: bool
     key_fingerprint: str | None
     facts: dict[str, Any]
+    note: str
 
 
 def runs_of(cfg: DictConfig, branch: str | None = None) -> list[Run]:
@@ -95,7 +96,7 @@ def open_source(cfg: DictConfig, workspace: Workspace, run: Run, prepared: Prepa
     """
     if run.branch == PLAIN:
         view = plain_view(Reduced(prepared.images, cfg.input_px))
-        return Source(view, "data/prepared", prepared.meta["images_sha256"], False, None, {})
+        return Source(view, "data/prepared", prepared.meta["images_sha256"], False, None, {}, "The yardstick: the trainer sees the images.")
     node = cfg.protections[run.branch]
     protection = protection_of(cfg, run.branch)
     path = f"data/{node.train_on}/{run.branch}"
@@ -114,7 +115,9 @@ def open_source(cfg: DictConfig, workspace: Workspace, run: Run, prepared: Prepa
         )
     view = protection.view(workspace.inputs / path, run.view, train_rows)
     sha256 = hashlib.sha256(contents.header_path.read_bytes()).hexdigest()
-    return Source(view, path, sha256, contents.confidential, contents.key_fingerprint, contents.facts)
+    hides = "hides" if contents.confidential else "**does not hide**"
+    note = f"What the trainer sees (`{path}`, view `{run.view}`) {hides} the images. The ciphertexts: {protection.reason}."
+    return Source(view, path, sha256, contents.confidential, contents.key_fingerprint, contents.facts, note)
 
 
 def protection_of(cfg: DictConfig, branch: str) -> Protection:
@@ -174,6 +177,7 @@ def train(
         inputs=("data/prepared/index.csv", source.path),
         sweep=workspace.sweep,
         overrides=workspace.overrides,
+        description=source.note,
     )
     with start_training_run(spec, store_root=checkout(), project=PROJECT, experiment=cfg.tracking.experiment) as tracked:
         result = fit(

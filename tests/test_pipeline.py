@@ -158,7 +158,9 @@ def test_a_typo_is_named(clone):
 
 
 def test_only_what_a_parameter_touches_runs_again(clone):
-    output = clone.run("dvc", "exp", "run", "-n", "views", *[a for v in SMALL for a in ("-S", v)], "-S", "protections.deterministic.views=[bytes]")
+    output = clone.run(
+        "dvc", "exp", "run", "-n", "views", *[a for v in SMALL for a in ("-S", v)], "-S", "protections.deterministic.views=[bytes]"
+    )
     assert "Running stage 'train_encrypted@deterministic'" in output
     for stage in ("download", "split", "encrypt@deterministic", "train_plain"):
         assert f"Running stage '{stage}'" not in output

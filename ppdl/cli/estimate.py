@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 @click.option("--stride", type=click.IntRange(min=1), default=2, show_default=True, help="Side of a patch, in px; slots only.")
 @click.option("--channels", type=click.IntRange(1, 3), default=3, show_default=True, help="DCT filters of the stem; slots only.")
 @click.option("--weight-bits", type=click.IntRange(2, 16), default=4, show_default=True, help="Length of a filter's weights; slots only.")
-@click.option("--slot-bits", type=click.IntRange(9, 32), show_default="the least that fits the filters", help="Width of a slot; slots only.")
+@click.option(
+    "--slot-bits", type=click.IntRange(9, 32), show_default="the least that fits the filters", help="Width of a slot; slots only."
+)
 @click.option("--check-fraction", type=click.FloatRange(0, 1), default=1.0, show_default=True, help="As reveal.check_fraction; slots only.")
 @click.option("--obfuscator", type=click.Choice(["djn", "standard"]), default="djn", show_default=True)
 @click.option("--workers", type=click.IntRange(min=1), show_default="all cores", help="Processes.")

@@ -8,14 +8,14 @@ from ppdl.evaluation.predictions import Predictions
 from ppdl.evaluation.weighted import NUM_BINS, bin_of, probabilities
 
 MACRO = "true_positive_rate"
-NUM_ROC_POINTS = 501
+NUM_ROC_POINTS = 201
 
 
 def roc_table(predictions: Predictions) -> pd.DataFrame:
     """Return the ROC curves of each class against the rest at common false positive rates.
 
     Returns:
-        501 rows: `false_positive_rate`, `true_positive_rate` (the mean over classes), then one column a class that has both test
+        201 rows: `false_positive_rate`, `true_positive_rate` (the mean over classes), then one column a class that has both test
         images and others beside it. At a vertical step the upper end is taken.
     """
     grid = np.linspace(0, 1, NUM_ROC_POINTS)

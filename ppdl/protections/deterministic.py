@@ -44,9 +44,7 @@ class Deterministic(Protection):
         "difference of their pixels"
     )
 
-    def encrypt(
-        self, images: np.ndarray, out_dir: Path, *, input_px: int, public_key: PublicKey, partial_dir: Path, executor: Any
-    ) -> None:
+    def encrypt(self, images: np.ndarray, out_dir: Path, *, input_px: int, public_key: PublicKey, partial_dir: Path, executor: Any) -> None:
         """Write a codebook artifact. Cost: 256 encryptions, then one table look-up a pixel."""
         write_codebook_artifact(
             out_dir,

@@ -37,9 +37,7 @@ def explained(doing: str, uri: str) -> Iterator[None]:
         raise
     except (*store_failures(), ImportError) as error:  # a database of a server needs its driver
         text = without_password(_reason(error))
-        raise TrackingError(
-            f"cannot {doing} the MLflow store {without_password(uri)}: {text}\n{_advice(uri, text)}"
-        ) from error
+        raise TrackingError(f"cannot {doing} the MLflow store {without_password(uri)}: {text}\n{_advice(uri, text)}") from error
 
 
 def _reason(error: Exception) -> str:

@@ -32,14 +32,10 @@ MODEL_NAME = "model"
 MODEL_FILE = "model.keras"
 
 
-def model_record(
-    model: keras.Model, *, num_symbols: int, step: int, metadata: Mapping[str, Any] | None = None
-) -> ModelRecord:
+def model_record(model: keras.Model, *, num_symbols: int, step: int, metadata: Mapping[str, Any] | None = None) -> ModelRecord:
     """Describe a Keras model of one input and one output. See `ModelRecord` for the arguments."""
     (taken,), (given,) = model.inputs, model.outputs
-    return ModelRecord(
-        tuple(taken.shape[1:]), taken.dtype, tuple(given.shape[1:]), given.dtype, num_symbols, step, metadata or {}
-    )
+    return ModelRecord(tuple(taken.shape[1:]), taken.dtype, tuple(given.shape[1:]), given.dtype, num_symbols, step, metadata or {})
 
 
 def input_example(record: ModelRecord) -> np.ndarray:
@@ -99,9 +95,7 @@ def _write_model(folder: str, path: Path, record: ModelRecord, modules: list[str
 
     # A packaging tool's absence is not the user's to mend: environments made by uv have no pip.
     logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)
-    mlflow_model = Model(
-        artifact_path=logged.artifact_location, run_id=run_id, model_id=logged.model_id, model_uuid=logged.model_id
-    )
+    mlflow_model = Model(artifact_path=logged.artifact_location, run_id=run_id, model_id=logged.model_id, model_uuid=logged.model_id)
     mlflow.keras.save_model(
         _SavedModel(path),
         folder,
@@ -125,9 +119,7 @@ def _signature(record: ModelRecord) -> Any:
     def schema(dtype: str, shape: tuple[int, ...]) -> Schema:
         return Schema([TensorSpec(np.dtype(dtype), (-1, *shape))])
 
-    return ModelSignature(
-        schema(record.input_dtype, record.input_shape), schema(record.output_dtype, record.output_shape)
-    )
+    return ModelSignature(schema(record.input_dtype, record.input_shape), schema(record.output_dtype, record.output_shape))
 
 
 def _requirements(modules: list[str]) -> list[str]:
@@ -149,9 +141,7 @@ def _our_modules(path: Path) -> list[str]:
         with zipfile.ZipFile(path) as archive:
             config = json.loads(archive.read("config.json"))
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise TrackingError(
-            f"{path} is not a file that `keras.Model.save` wrote ({error}), so it was not logged"
-        ) from None
+        raise TrackingError(f"{path} is not a file that `keras.Model.save` wrote ({error}), so it was not logged") from None
     return sorted({module for module in _modules(config) if module.split(".")[0] == "ppdl"})
 
 

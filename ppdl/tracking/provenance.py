@@ -43,9 +43,7 @@ def git_tags(project: Path) -> dict[str, str]:
 
 def _git(project: Path, *arguments: str) -> str | None:
     try:
-        done = subprocess.run(
-            ["git", "-C", str(project), *arguments], capture_output=True, text=True, check=True, timeout=30
-        )
+        done = subprocess.run(["git", "-C", str(project), *arguments], capture_output=True, text=True, check=True, timeout=30)
     except (OSError, subprocess.SubprocessError) as error:
         logger.debug("git %s: %s", arguments[0], error)
         return None
@@ -63,9 +61,7 @@ def dvc_tags(project: Path, inputs: Sequence[str]) -> dict[str, str]:
         inputs: paths as dvc.yaml writes them, such as "data/prepared".
     """
     tags = {
-        tag: os.environ[name]
-        for tag, name in {"dvc.stage": "DVC_STAGE", "dvc.experiment": "DVC_EXP_NAME"}.items()
-        if os.environ.get(name)
+        tag: os.environ[name] for tag, name in {"dvc.stage": "DVC_STAGE", "dvc.experiment": "DVC_EXP_NAME"}.items() if os.environ.get(name)
     }
     hashes = _lock_hashes(project / "dvc.lock")
     return tags | {f"dvc.md5.{path}": hashes[path] for path in inputs if path in hashes}

@@ -51,9 +51,7 @@ def _redacted(node: Any, where: str) -> Any:
         return node
     if isinstance(node, str | Path):
         return guard(str(node), where)
-    raise TrackingError(
-        f"{where} is a {type(node).__name__}: only plain values (text, numbers, lists, mappings) are logged to MLflow"
-    )
+    raise TrackingError(f"{where} is a {type(node).__name__}: only plain values (text, numbers, lists, mappings) are logged to MLflow")
 
 
 def is_private(name: str) -> bool:

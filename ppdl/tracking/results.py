@@ -43,9 +43,7 @@ class RunState:
     outcome: str
 
 
-def restore_runs(
-    models_dir: Path, store: Store, *, test_metrics: Mapping[str, Mapping[str, Any]] | None = None
-) -> list[RunState]:
+def restore_runs(models_dir: Path, store: Store, *, test_metrics: Mapping[str, Mapping[str, Any]] | None = None) -> list[RunState]:
     """Rebuild the runs of all models below `models_dir` that the store lacks, and complete those left unfinished.
 
     Args:

@@ -108,9 +108,7 @@ class TrainingRun:
         path = f"figures/{valid_name(name)}.png"
         self._attempt(f"figure {name}", lambda: self.store.client.log_figure(self.run_id, figure, path))
 
-    def log_model(
-        self, path: Path, model: keras.Model, *, num_symbols: int, step: int, class_names: Sequence[str]
-    ) -> None:
+    def log_model(self, path: Path, model: keras.Model, *, num_symbols: int, step: int, class_names: Sequence[str]) -> None:
         """Log the file of a trained model.
 
         Args:

@@ -55,9 +55,7 @@ def log_model(store: Store, run_id: str, path: Path, model: ModelRecord, best: l
     store.log_points(run_id, best, log_model_file(store, run_id, path, model))
 
 
-def end_run(
-    store: Store, run_id: str, status: str, *, error: BaseException | None = None, end_ms: int | None = None
-) -> None:
+def end_run(store: Store, run_id: str, status: str, *, error: BaseException | None = None, end_ms: int | None = None) -> None:
     """Set a run's final status: FINISHED, FAILED or KILLED, with what went wrong in the tag `failure`."""
     if error is not None:
         store.client.set_tag(run_id, "failure", _failure_text(error))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
@@ -42,7 +44,7 @@ def test_co_occurrence_reads_only_the_rows_it_is_given():
 def test_a_chain_is_ordered_whatever_its_names():
     names = np.random.default_rng(3).permutation(20)
     pairs = np.zeros((20, 20))
-    for a, b in zip(names[:-1], names[1:], strict=True):
+    for a, b in pairwise(names):
         pairs[a, b] = pairs[b, a] = 5
     order = seriate(pairs)
     assert list(order) in (list(names), list(names[::-1]))

@@ -48,9 +48,7 @@ def make_spec():
             "view": "spectral",
             "confidential": False,
             "key_fingerprint": "ab" * 32,
-            "dataset": DatasetRecord(
-                "phantom", "cd" * 32, "data/prepared", {"train": 70, "validation": 10, "test": 20}
-            ),
+            "dataset": DatasetRecord("phantom", "cd" * 32, "data/prepared", {"train": 70, "validation": 10, "test": 20}),
             "inputs": ("data/prepared",),
             "description": "**Not confidential**: equal pixels give equal ciphertexts.",
         }

@@ -141,9 +141,7 @@ def test_a_file_that_is_no_model_is_named(store_root, start, content):
         run.log_model(path, build(), num_symbols=256, step=0, class_names=())
 
 
-@pytest.mark.parametrize(
-    ("shape", "dtype", "num_symbols"), [((4, 5, 1), "uint8", 256), ((4, 5, 3), "int32", 700), ((2, 1), "float32", 16)]
-)
+@pytest.mark.parametrize(("shape", "dtype", "num_symbols"), [((4, 5, 1), "uint8", 256), ((4, 5, 3), "int32", 700), ((2, 1), "float32", 16)])
 def test_the_input_example_is_a_ramp_over_all_symbols(shape, dtype, num_symbols):
     example = input_example(ModelRecord(shape, dtype, (3,), "float32", num_symbols, 0))
     assert (example.shape, example.dtype) == ((1, *shape), np.dtype(dtype))

@@ -26,9 +26,7 @@ stages:
 def repository(tmp_path):
     def git(*arguments):
         who = ["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false"]
-        return subprocess.run(
-            ["git", *who, *arguments], cwd=tmp_path, check=True, capture_output=True, text=True
-        ).stdout
+        return subprocess.run(["git", *who, *arguments], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
 
     git("init", "-q")
     (tmp_path / "conf").mkdir()

@@ -79,9 +79,7 @@ def test_a_clone_rebuilds_the_run_it_lacks(store_root, finished, clone):
     assert (new.info.run_name, new.info.status, new.info.end_time) == (old.info.run_name, "FINISHED", record.end_ms)
     assert new.data.params == old.data.params
     assert new.inputs.dataset_inputs[0].dataset == old.inputs.dataset_inputs[0].dataset
-    assert {**old.data.tags, "restored_from": record.run_id}.items() - new.data.tags.items() == {
-        ("process", old.data.tags["process"])
-    }
+    assert {**old.data.tags, "restored_from": record.run_id}.items() - new.data.tags.items() == {("process", old.data.tags["process"])}
     for name, points in metric_points(original_store, old.info.run_id).items():
         restored = metric_points(store, new.info.run_id)[name]
         assert [(step, value) for step, _, value in restored] == [(step, value) for step, _, value in points]

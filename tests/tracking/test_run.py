@@ -65,9 +65,7 @@ def test_a_run_says_what_it_was(store_root, start):
 def test_a_plain_run_has_no_key(store_root, start):
     with start(name="plain", protection="plain", view="pixels", key_fingerprint=None, description="") as run:
         pass
-    assert {"key_fingerprint", "sweep", "overrides", "mlflow.note.content"}.isdisjoint(
-        read(store_root, run.run_id)[0].data.tags
-    )
+    assert {"key_fingerprint", "sweep", "overrides", "mlflow.note.content"}.isdisjoint(read(store_root, run.run_id)[0].data.tags)
 
 
 def test_metrics_go_into_the_sections_of_the_charts(store_root, start):
@@ -150,9 +148,7 @@ with start_training_run(spec, store_root=root, project=root, experiment="ppdl") 
 
 def kill_a_run(store_root, number):
     """Start a run in another process, send it a signal after its first epoch, and return its id and exit status."""
-    child = subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(store_root)], cwd=PROJECT, stdout=subprocess.PIPE, text=True
-    )
+    child = subprocess.Popen([sys.executable, "-c", CHILD, str(store_root)], cwd=PROJECT, stdout=subprocess.PIPE, text=True)
     run_id = child.stdout.readline().strip()
     os.kill(child.pid, number)
     child.communicate(timeout=60)
@@ -227,10 +223,7 @@ def test_a_store_that_goes_and_comes_back_gets_every_epoch(store_root, start, mo
             run.log_epoch(1, {"loss": 2.0})
         gone = False
         run.log_epoch(2, {"loss": 1.0})
-    assert (
-        f"MLflow run {run.run_id}: not logged: 1 values of metrics (sent again with the next) (API request"
-        in caplog.text
-    )
+    assert f"MLflow run {run.run_id}: not logged: 1 values of metrics (sent again with the next) (API request" in caplog.text
     _, store = read(store_root, run.run_id)
     points = store.client.get_metric_history(run.run_id, "train/loss")
     assert [(m.step, m.value) for m in points] == [(0, 3.0), (1, 2.0), (2, 1.0)]

@@ -32,10 +32,7 @@ def test_processes_that_start_at_once_share_a_cold_store(tmp_path, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     gate, root = tmp_path / "gate", tmp_path / "cold"
     command = [sys.executable, "-c", COLD_START, str(root), str(gate)]
-    processes = [
-        subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for _ in range(3)
-    ]
+    processes = [subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)]
     for process in processes:
         assert process.stdout.readline() == "ready\n"
     gate.touch()

@@ -1,0 +1,289 @@
+"""Metrics equal scikit-learn's, obey their laws, and their intervals cover what they promise."""
+
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as reference
+
+from ppdl.errors import ConfigError, DataError
+from ppdl.evaluation.bootstrap import group_codes, group_sums, interval, resamples, share_interval
+from ppdl.evaluation.metrics import CLASS_METRICS, METRICS, evaluate, evaluate_run
+from ppdl.evaluation.predictions import Predictions
+from ppdl.evaluation.weighted import WeightedAuroc, WeightedMetrics, probabilities
+
+FEW = {"num_bootstrap": 100, "seed": 0}
+
+
+@st.composite
+def test_sets(draw):
+    """Any small test set: logits on a coarse grid, so that ties are common, and classes that may lack images."""
+    k, n = draw(st.integers(2, 4)), draw(st.integers(4, 40))
+    labels = draw(st.lists(st.integers(0, k - 1), min_size=n, max_size=n))
+    logits = draw(st.lists(st.lists(st.integers(-3, 3), min_size=k, max_size=k), min_size=n, max_size=n))
+    groups = draw(st.lists(st.integers(0, n // 2), min_size=n, max_size=n).filter(lambda groups: len(set(groups)) > 1))
+    return np.array(labels), np.array(logits, float), np.array(groups), tuple("ABCD"[:k])
+
+
+def sklearn_metrics(labels, logits):
+    chances, predicted, k = probabilities(logits), logits.argmax(axis=1), logits.shape[1]
+    present = np.unique(labels)
+    return {
+        "accuracy": reference.accuracy_score(labels, predicted),
+        "balanced_accuracy": reference.recall_score(labels, predicted, labels=present, average="macro", zero_division=0),
+        "macro_f1": reference.f1_score(labels, predicted, labels=present, average="macro", zero_division=0),
+        "auroc": np.mean([reference.roc_auc_score(labels == c, chances[:, c]) for c in present]) if len(present) > 1 else None,
+        "log_loss": reference.log_loss(labels, chances, labels=np.arange(k)),
+        "brier": np.square(chances - np.eye(k)[labels]).sum(axis=1).mean(),
+    }
+
+
+@settings(max_examples=60, deadline=None)
+@given(test_sets())
+def test_metrics_equal_scikit_learn(test_set):
+    labels, logits, groups, class_names = test_set
+    found = evaluate_run(labels, logits, class_names, groups=groups, **FEW)
+    for name, value in sklearn_metrics(labels, logits).items():
+        assert found[name] == pytest.approx(value, abs=1e-9), name
+    predicted, classes = logits.argmax(axis=1), np.arange(len(class_names))
+    precision, recall, f1, counts = reference.precision_recall_fscore_support(labels, predicted, labels=classes, zero_division=0)
+    for c, name in enumerate(class_names):
+        per_class = found["per_class"][name]
+        assert per_class["num_images"] == counts[c]
+        assert per_class["precision"] == pytest.approx(precision[c])
+        assert per_class["recall"] == (pytest.approx(recall[c]) if counts[c] else None)
+        assert per_class["f1"] == (pytest.approx(f1[c]) if counts[c] else None)
+    assert found["confusion"]["counts"] == reference.confusion_matrix(labels, predicted, labels=classes).tolist()
+
+
+def test_metrics_equal_scikit_learn_s_own_averages_where_every_class_is_tested(simulated):
+    predictions = simulated(300, 4, skill=1.0)
+    found = evaluate(predictions, **FEW)
+    chances = probabilities(predictions.logits)
+    assert found["balanced_accuracy"] == pytest.approx(reference.balanced_accuracy_score(predictions.labels, predictions.predicted))
+    assert found["macro_f1"] == pytest.approx(reference.f1_score(predictions.labels, predictions.predicted, average="macro"))
+    assert found["auroc"] == pytest.approx(reference.roc_auc_score(predictions.labels, chances, multi_class="ovr", average="macro"))
+
+
+@settings(max_examples=60, deadline=None)
+@given(test_sets(), st.randoms(use_true_random=False))
+def test_a_weight_counts_like_so_many_copies(test_set, random):
+    labels, logits, groups, class_names = test_set
+    codes, num_groups = group_codes(groups)
+    weights = np.array([random.randint(0, 3) for _ in range(num_groups)])
+    copies = np.repeat(np.arange(len(labels)), weights[codes])
+    if not len(copies):
+        return
+    found = WeightedMetrics(Predictions(labels, logits, groups, np.arange(len(labels)), class_names), codes, num_groups)(
+        weights[None].astype(float)
+    )
+    for name, value in sklearn_metrics(labels[copies], logits[copies]).items():
+        assert found[name][0] == pytest.approx(np.nan if value is None else value, abs=1e-9, nan_ok=True), name
+
+
+def test_calibration_error_by_hand():
+    """Ten images at confidence 0.8, six right; five at 0.6, all right: 10/15 * 0.2 + 5/15 * 0.4."""
+    confidence = np.r_[np.full(10, 0.8), np.full(5, 0.6)]
+    labels = np.r_[np.zeros(6, int), np.ones(4, int), np.zeros(5, int)]
+    logits = np.log(np.stack([confidence, 1 - confidence], axis=1))
+    assert evaluate_run(labels, logits, ("A", "B"), **FEW)["ece"] == pytest.approx(10 / 15 * 0.2 + 5 / 15 * 0.4, abs=1e-6)
+
+
+def test_calibration_bins_have_equal_width_and_the_last_holds_certainty():
+    """Confidences 0.59 and 0.61 lie in bins of their own (the edge is 9/15), so their errors cannot cancel; 1 is no 16th bin."""
+    logits = np.log(np.array([[0.59, 0.41], [0.61, 0.39], [1 - 1e-30, 1e-30]]))
+    found = evaluate_run(np.array([0, 1, 0]), logits, ("A", "B"), **FEW)
+    assert found["ece"] == pytest.approx((0.41 + 0.61) / 3, abs=1e-6)
+
+
+@settings(max_examples=40, deadline=None)
+@given(test_sets(), st.integers(0, 2**32 - 1))
+def test_intervals_hold_the_estimate_and_stay_in_range(test_set, seed):
+    labels, logits, groups, class_names = test_set
+    found = evaluate_run(labels, logits, class_names, groups=groups, num_bootstrap=100, seed=seed)
+    parts = [(found, METRICS), *((part, CLASS_METRICS) for part in found["per_class"].values())]
+    for part, names in parts:
+        for name in names:
+            estimate, low, high = part[name], part[f"{name}_low"], part[f"{name}_high"]
+            assert (low is None) == (high is None)
+            if low is not None:
+                assert 0 <= low <= estimate <= high
+                assert high <= 1 + 1e-12 or name in ("brier", "log_loss")
+
+
+@settings(max_examples=30, deadline=None)
+@given(test_sets(), st.randoms(use_true_random=False))
+def test_the_order_of_images_and_of_classes_does_not_matter(test_set, random):
+    labels, logits, groups, class_names = test_set
+    order = np.array(random.sample(range(len(labels)), len(labels)))
+    classes = np.array(random.sample(range(len(class_names)), len(class_names)))
+    untied = logits + np.arange(len(class_names)) * 0.01  # equal logits go to the first class, which is another one afterwards
+    found = evaluate_run(labels, untied, class_names, groups=groups, **FEW)
+    moved = evaluate_run(
+        np.argsort(classes)[labels[order]], untied[order][:, classes], tuple(class_names[c] for c in classes), groups=groups[order], **FEW
+    )
+    for name in found.keys() - {"per_class", "confusion"}:
+        assert moved[name] == pytest.approx(found[name], abs=1e-9), name
+    assert {c: part["recall"] for c, part in moved["per_class"].items()} == {c: part["recall"] for c, part in found["per_class"].items()}
+
+
+def test_a_perfect_run_has_no_interval_of_width_zero(simulated):
+    predictions = simulated(120, skill=50.0, group_size=2)
+    found = evaluate(predictions, **FEW)
+    assert [found[name] for name in ("accuracy", "balanced_accuracy", "macro_f1", "auroc")] == [1, 1, 1, 1]
+    assert found["accuracy_low"] == pytest.approx(0.025 ** (1 / 60))  # Clopper-Pearson with 60 groups, not 120 images
+    assert found["per_class"]["A"]["recall_low"] == pytest.approx(0.025 ** (1 / 20))
+    assert found["per_class"]["A"]["precision_low"] == pytest.approx(0.025 ** (1 / 20))
+    assert found["confusion"]["share_high"][0][1] == pytest.approx(1 - 0.025 ** (1 / 20))
+    assert found["ece"] == pytest.approx(0, abs=1e-9)
+
+
+def test_a_class_without_test_images_is_left_out_of_means_and_reported(caplog):
+    labels = np.array([0, 0, 0, 1, 1, 1])
+    logits = np.eye(3)[[0, 0, 1, 1, 1, 2]] * 2.0
+    found = evaluate_run(labels, logits, ("A", "B", "C"), **FEW)
+    assert "no test image is of class C" in caplog.text
+    assert found["balanced_accuracy"] == pytest.approx(2 / 3)
+    assert found["macro_f1"] == pytest.approx((0.8 + 2 / 3) / 2)
+    assert found["auroc"] == pytest.approx(np.mean([found["per_class"][name]["auroc"] for name in "AB"]))
+    absent = found["per_class"]["C"]
+    assert {absent[name] for name in ("recall", "recall_low", "recall_high", "f1", "auroc", "auroc_low")} == {None}
+    assert (absent["precision"], absent["num_images"]) == (0, 0)
+    assert found["confusion"]["share"][2] == [None] * 3
+
+
+def test_one_class_has_no_auroc():
+    found = evaluate_run(np.zeros(5, int), np.eye(2)[[0, 0, 0, 1, 1]], ("A", "B"), **FEW)
+    assert (found["auroc"], found["auroc_low"], found["auroc_high"]) == (None, None, None)
+    assert found["accuracy"] == pytest.approx(0.6)
+
+
+def test_a_class_that_is_never_predicted_has_precision_zero_without_interval():
+    found = evaluate_run(np.array([0, 1, 0, 1]), np.eye(2)[[0, 0, 0, 0]], ("A", "B"), **FEW)["per_class"]["B"]
+    assert (found["precision"], found["precision_low"], found["precision_high"]) == (0, None, None)
+
+
+def test_copies_of_images_in_their_groups_teach_nothing(simulated):
+    """Three copies of each image, kept in its group, leave every interval as it was; without groups they seem to be evidence."""
+    predictions = simulated(120, skill=1.0)
+    thrice = np.repeat(np.arange(120), 3)
+    copied = {"labels": predictions.labels[thrice], "logits": predictions.logits[thrice], "class_names": predictions.class_names}
+    once = evaluate(predictions, num_bootstrap=1000, seed=3)
+    grouped = evaluate_run(**copied, groups=thrice, num_bootstrap=1000, seed=3)
+    for name in METRICS:
+        # group numbers are compared as text, so resamples are drawn in another order: equal up to the bootstrap's own noise
+        assert grouped[name] == pytest.approx(once[name])
+    once_by_text = evaluate_run(
+        predictions.labels, predictions.logits, predictions.class_names, groups=np.arange(120), num_bootstrap=1000, seed=3
+    )
+    for name in METRICS:
+        assert grouped[f"{name}_low"] == pytest.approx(once_by_text[f"{name}_low"])
+        assert grouped[f"{name}_high"] == pytest.approx(once_by_text[f"{name}_high"])
+    naive = evaluate_run(**copied, num_bootstrap=1000, seed=3)
+    width, naive_width = (found["accuracy_high"] - found["accuracy_low"] for found in (grouped, naive))
+    assert naive_width == pytest.approx(width / np.sqrt(3), rel=0.15)
+
+
+def test_the_interval_of_accuracy_equals_the_binomial_s_spread(simulated):
+    predictions = simulated(2000, skill=1.0)
+    found = evaluate(predictions, num_bootstrap=2000, seed=0)
+    error = np.sqrt(found["accuracy"] * (1 - found["accuracy"]) / 2000)
+    assert found["accuracy_low"] == pytest.approx(found["accuracy"] - 1.96 * error, abs=0.1 * error)
+    assert found["accuracy_high"] == pytest.approx(found["accuracy"] + 1.96 * error, abs=0.1 * error)
+
+
+def test_intervals_cover_the_truth_and_need_the_groups_for_it():
+    """300 simulated studies of 60 patients with 4 images each, whose answers agree within a patient."""
+    rng = np.random.default_rng(20)
+    num_studies, num_groups, size, truth = 300, 60, 4, 0.8
+    covered = {"cluster": 0, "naive": 0}
+    for study in range(num_studies):
+        patient = rng.beta(truth * 2, (1 - truth) * 2, num_groups)  # each patient is easy or hard
+        right = rng.random((num_groups, size)) < patient[:, None]
+        labels = np.zeros(num_groups * size, int)
+        logits = np.where(right.ravel()[:, None], [1.0, 0.0], [0.0, 1.0])
+        groups = np.repeat(np.arange(num_groups), size)
+        for name, of in (("cluster", groups), ("naive", np.arange(len(labels)))):
+            codes, n = group_codes(of)
+            sums = group_sums((logits.argmax(axis=1) == labels)[:, None], codes, n)
+            sizes = np.bincount(codes)
+            samples = np.concatenate(
+                [(w @ sums)[:, 0] / (w @ sizes) for w in resamples(n, num_bootstrap=300, seed=study, width=n)]
+            )
+            low, high = share_interval(samples, float(right.mean()), n)
+            covered[name] += low <= truth <= high
+    assert 0.90 <= covered["cluster"] / num_studies <= 0.98
+    assert covered["naive"] / num_studies < 0.85
+
+
+@pytest.mark.parametrize("name", ["macro_f1", "auroc", "brier"])
+def test_intervals_of_other_metrics_cover_the_truth(simulated, name):
+    truth = evaluate(simulated(60_000, skill=1.2, seed=999), num_bootstrap=100, seed=0)[name]
+    covered = 0
+    for study in range(120):
+        found = evaluate(simulated(150, skill=1.2, seed=study), num_bootstrap=200, seed=study)
+        covered += found[f"{name}_low"] <= truth <= found[f"{name}_high"]
+    assert covered >= 0.88 * 120
+
+
+def test_a_shifted_interval_holds_what_resampling_inflates():
+    """A calibrated run: its resamples' calibration error is larger than its own, yet the interval is around its own."""
+    rng = np.random.default_rng(5)
+    confidence = rng.uniform(0.5, 1, 400)
+    labels = (rng.random(400) > confidence).astype(int)
+    logits = np.log(np.stack([confidence, 1 - confidence], axis=1))
+    found = evaluate_run(labels, logits, ("A", "B"), num_bootstrap=1000, seed=0)
+    predictions = Predictions(labels, logits, np.arange(400), np.arange(400), ("A", "B"))
+    codes, n = group_codes(predictions.groups)
+    compute = WeightedMetrics(predictions, codes, n)
+    samples = np.concatenate([compute(w)["ece"] for w in resamples(n, num_bootstrap=1000, seed=0, width=n)])
+    assert samples.mean() > found["ece"] + 0.005
+    assert found["ece_low"] < found["ece"] - 0.005
+    assert found["ece_high"] > found["ece"] + 0.005
+
+
+def test_the_same_seed_gives_the_same_interval_and_another_seed_another(simulated):
+    predictions = simulated(100, skill=1.0)
+    first, again, other = (evaluate(predictions, num_bootstrap=100, seed=seed) for seed in (1, 1, 2))
+    assert first == again
+    assert first["brier_low"] != other["brier_low"]
+
+
+def test_resamples_draw_as_many_groups_as_there_are_whatever_the_chunks():
+    chunks = list(resamples(700, num_bootstrap=101, seed=1, width=200_000))
+    assert len(chunks) > 1
+    weights = np.concatenate(chunks)
+    assert weights.shape == (101, 700)
+    assert (weights.sum(axis=1) == 700).all()
+    np.testing.assert_array_equal(weights, np.concatenate(list(resamples(700, num_bootstrap=101, seed=1, width=700))))
+
+
+def test_undefined_resamples_are_left_out():
+    assert interval(np.array([np.nan, 0.5, 0.7]), 0.6) == pytest.approx((0.505, 0.695))
+    assert interval(np.array([np.nan]), 0.6) == (None, None)
+    assert interval(np.array([0.5]), np.nan) == (None, None)
+    assert share_interval(np.array([0.0]), 0.0, 0) == (None, None)
+
+
+def test_ties_count_half():
+    scores, positive = np.array([0.1, 0.5, 0.5, 0.9]), np.array([False, True, False, True])
+    assert WeightedAuroc(scores, positive, np.arange(4))(np.ones((1, 4)))[0] == pytest.approx(3.5 / 4)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"logits": np.full((4, 2), np.nan)}, DataError, "logits must be finite"),
+        ({"logits": np.zeros((4, 3))}, DataError, r"shape \(4, 2\), got \(4, 3\)"),
+        ({"labels": np.array([0, 1, 2, 0])}, DataError, r"labels must be in \[0, 2\)"),
+        ({"groups": np.zeros(4, int)}, DataError, "at least 2 groups, got 4 images of one group"),
+        ({"num_bootstrap": 99}, ConfigError, r"evaluation\.num_bootstrap must be >= 100 .* got 99"),
+    ],
+)
+def test_malformed_input_is_refused(change, error, message):
+    good = {"labels": np.array([0, 1, 1, 0]), "logits": np.zeros((4, 2)), "class_names": ("A", "B")}
+    with pytest.raises(error, match=message), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        evaluate_run(**good | FEW | change)
