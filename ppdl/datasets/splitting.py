@@ -25,7 +25,8 @@ class Split:
         num_folds: None for one split by fractions; K for cross-validation, where each image is in the test of one of K folds.
         fold: Which of the folds 0 to num_folds - 1 is the test; None without folds.
         near_duplicate_bits: Two pictures whose 256-bit perceptual hashes differ in at most so many bits are near duplicates.
-            Copies after recompression, resizing or a change of brightness stay within about 26; other patients begin at about 48 (1,500 X-rays).
+            Copies after recompression, resizing or a change of brightness stay within about 26; other patients begin at about 48
+            (1,500 X-rays).
         seed: Seeds the order in which groups are shared out.
 
     Raises:

@@ -5,6 +5,7 @@ pooled without counting an image twice or losing one.
 """
 
 import zipfile
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +54,7 @@ class Predictions:
         }
         ids, counts = np.unique(kept["image_ids"], return_counts=True)
         if counts.max() > 1:
-            raise DataError(f"image_ids must name each image once, got {ids[counts.argmax()]!r} {counts.max()} times")
+            raise DataError(f"image_ids must name each image once, got {str(ids[counts.argmax()])!r} {counts.max()} times")
         for name, array in kept.items():
             array.flags.writeable = False
             object.__setattr__(self, name, array)
@@ -85,7 +86,7 @@ class Predictions:
                 fields = {name: file[name] for name in FIELDS}
         except FileNotFoundError:
             raise DataError(f"{path}: no such predictions; evaluate writes them, run `dvc repro evaluate`") from None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise DataError(f"{path}: not predictions with {', '.join(FIELDS)} ({error}); delete it and evaluate again") from None
         try:
             return cls(**fields)

@@ -1,0 +1,150 @@
+"""Comparisons of two runs on the same images."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binom, binomtest
+
+from ppdl.errors import ConfigError, DataError
+from ppdl.evaluation.predictions import Predictions
+from ppdl.evaluation.statistics import INCONCLUSIVE, INFERIOR, NON_INFERIOR, compare, mcnemar_test, points
+
+SETTINGS = {"margin": 0.02, "num_bootstrap": 1000, "seed": 0}
+
+
+def two_runs(both: int, only_first: int, only_second: int, neither: int, group_size: int = 1) -> tuple[Predictions, Predictions]:
+    """Return two runs that are right on so many images."""
+    right = np.repeat([[1, 1], [1, 0], [0, 1], [0, 0]], [both, only_first, only_second, neither], axis=0).astype(bool)
+    num_images = len(right)
+    return tuple(
+        Predictions(
+            labels=np.zeros(num_images, int),
+            logits=np.where(right[:, [column]], [1.0, 0.0], [0.0, 1.0]),
+            groups=np.arange(num_images) // group_size,
+            image_ids=np.arange(num_images),
+            class_names=("A", "B"),
+        )
+        for column in (0, 1)
+    )
+
+
+def test_mcnemar_of_a_published_table():
+    """Fagerland, Lydersen and Laake 2013, table 2 (airway responsiveness of 21 children): 1 against 7, exact 0.070, mid-p 0.039."""
+    exact, mid = mcnemar_test(1, 7)
+    assert exact == pytest.approx(0.0703, abs=5e-5)
+    assert mid == pytest.approx(0.0391, abs=5e-5)
+
+
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_mcnemar_equals_the_sign_test(first, second):
+    exact, mid = mcnemar_test(first, second)
+    if first + second == 0:
+        assert (exact, mid) == (1, 1)
+        return
+    assert exact == pytest.approx(binomtest(first, first + second).pvalue)
+    fewer = min(first, second)
+    half_of_it = binom.cdf(fewer - 1, first + second, 0.5) + binom.pmf(fewer, first + second, 0.5) / 2
+    expected = 2 * half_of_it if first != second else 1 - binom.pmf(fewer, first + second, 0.5) / 2  # Fagerland et al., section 2
+    assert mid == pytest.approx(expected)
+    assert mcnemar_test(second, first) == pytest.approx((exact, mid))
+
+
+def test_the_paired_interval_has_the_paired_error():
+    """The known variance of a difference of paired shares: (b + c - (b - c)^2 / n) / n^2."""
+    found = compare(*two_runs(1100, 30, 10, 60), **SETTINGS | {"num_bootstrap": 4000})
+    error = np.sqrt((40 - 20**2 / 1200) / 1200**2)
+    assert found.difference == pytest.approx(-20 / 1200)
+    assert found.low == pytest.approx(found.difference - 1.96 * error, abs=0.1 * error)
+    assert found.high == pytest.approx(found.difference + 1.96 * error, abs=0.1 * error)
+    assert (found.only_reference_right, found.only_protected_right) == (30, 10)
+    assert (found.mcnemar_p, found.mcnemar_mid_p) == mcnemar_test(30, 10)
+
+
+def test_pairing_narrows_the_interval(simulated):
+    """Two runs with the same errors but for a few: the difference is known far better than either accuracy."""
+    plain, protected = two_runs(1000, 3, 3, 194)
+    found = compare(plain, protected, **SETTINGS)
+    unpaired = 2 * 1.96 * np.sqrt(2 * 0.836 * 0.164 / 1200)
+    assert found.high - found.low < unpaired / 5
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=4, max_size=30).filter(lambda rows: any(a != b for a, b in rows)))
+def test_swapping_the_runs_mirrors_the_result(right):
+    counts = [sum(pair == row for row in right) for pair in ((True, True), (True, False), (False, True), (False, False))]
+    first, second = two_runs(*counts)
+    there, back = (compare(*pair, margin=0.1, num_bootstrap=100, seed=5) for pair in ((first, second), (second, first)))
+    assert back.difference == pytest.approx(-there.difference)
+    assert (back.low, back.high) == pytest.approx((-there.high, -there.low))
+    assert back.mcnemar_p == pytest.approx(there.mcnemar_p)
+    assert there.low <= there.difference <= there.high
+
+
+@pytest.mark.parametrize(
+    ("counts", "verdict", "words"),
+    [
+        ((1150, 5, 5, 40), NON_INFERIOR, "it loses less than the margin of 2 points: non-inferior"),
+        ((1000, 100, 10, 90), INFERIOR, "it loses more than the margin of 2 points: inferior"),
+        ((1100, 40, 20, 40), INCONCLUSIVE, "the interval crosses the margin of -2 points: these images do not decide"),
+    ],
+)
+def test_the_verdict_is_where_the_whole_interval_lies(counts, verdict, words):
+    found = compare(*two_runs(*counts), **SETTINGS, names=("plain", "deterministic"))
+    assert found.verdict == verdict
+    assert {NON_INFERIOR: found.low > -0.02, INFERIOR: found.high < -0.02, INCONCLUSIVE: found.low <= -0.02 <= found.high}[verdict]
+    assert words in found.sentence
+
+
+def test_the_sentence_is_made_of_the_figures():
+    found = compare(*two_runs(1100, 30, 10, 60), **SETTINGS, names=("plain", "deterministic"))
+    assert found.sentence == (
+        "deterministic is right on 92.5 % of 1,200 test images, plain on 94.2 %: a difference of -1.7 points, 95 % interval "
+        f"{points(found.low)} to {points(found.high)}; the interval crosses the margin of -2 points: these images do not decide. "
+        "Images that only plain gets right: 30; that only deterministic gets right: 10 (McNemar, mid-p = 0.0015)."
+    )
+
+
+def test_points_have_a_sign_unless_they_are_none():
+    assert [points(share) for share in (0.0123, -0.0123, 0.0004, -0.0004, 0)] == ["+1.2", "-1.2", "0.0", "0.0", "0.0"]
+
+
+def test_runs_that_never_differ_still_have_an_interval():
+    """None of 40 groups differs, so up to 1 - 0.025^(1/40) = 8.8 % might: too few to call a margin of 2 points safe."""
+    plain, same = two_runs(60, 0, 0, 20, group_size=2)
+    found = compare(plain, same, **SETTINGS)
+    assert (found.low, found.high) == pytest.approx((-(1 - 0.025 ** (1 / 40)), 1 - 0.025 ** (1 / 40)))
+    assert found.verdict == INCONCLUSIVE
+    assert compare(*two_runs(900, 0, 0, 100), **SETTINGS).verdict == NON_INFERIOR
+
+
+def test_copies_in_a_group_are_no_further_evidence():
+    """Every image four times in its group: the interval is that of the images, twice as wide as if copies were patients."""
+    single = compare(*two_runs(100, 10, 5, 35), **SETTINGS)
+    copied = compare(*two_runs(400, 40, 20, 140, group_size=4), **SETTINGS)
+    naive = compare(*two_runs(400, 40, 20, 140), **SETTINGS)
+    assert copied.high - copied.low == pytest.approx(single.high - single.low, rel=0.1)
+    assert copied.high - copied.low == pytest.approx(2 * (naive.high - naive.low), rel=0.1)
+
+
+def test_the_interval_of_the_difference_covers_the_truth():
+    rng = np.random.default_rng(8)
+    covered = 0
+    for study in range(200):
+        found = compare(*two_runs(*rng.multinomial(300, [0.85, 0.06, 0.03, 0.06])), margin=0.02, num_bootstrap=300, seed=study)
+        covered += found.low <= -0.03 <= found.high
+    assert 0.90 <= covered / 200 <= 0.99
+
+
+def test_only_runs_of_the_same_images_can_be_compared():
+    plain, protected = two_runs(5, 2, 2, 1)
+    moved = dataclasses.replace(protected, image_ids=protected.image_ids[::-1])
+    with pytest.raises(DataError, match="runs 'plain' and 'opaque' must be tested on the same images in the same order"):
+        compare(plain, moved, **SETTINGS, names=("plain", "opaque"))
+
+
+@pytest.mark.parametrize("margin", [0, 1, -0.02, 2])
+def test_a_margin_is_a_share(margin):
+    with pytest.raises(ConfigError, match=rf"evaluation\.margin is a share of images.*got {margin}"):
+        compare(*two_runs(5, 2, 2, 1), **SETTINGS | {"margin": margin})
