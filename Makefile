@@ -12,7 +12,7 @@ repro: $(INSTALLED)
 	dvc repro $(ARGS)
 
 test: $(INSTALLED)
-	python -m pytest $(ARGS)
+	python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: $(INSTALLED)
 	ruff check .

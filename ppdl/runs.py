@@ -134,6 +134,7 @@ def _full_name(branch: str, key: str, steps: dict[str, Any]) -> str:
 
 def train_branch(cfg: DictConfig, workspace: Workspace, branch: str, *, stage: str) -> None:
     """Train every view of one branch and track each as one MLflow run."""
+    build(cfg.model, "model"), build(cfg.training, "training")  # a wrong value is named before any data is read
     prepared = prepared_data(cfg, workspace)
     rows = {name: prepared.rows(name) for name in ("train", "validation", "test")}
     for run in runs_of(cfg, branch):
