@@ -1,7 +1,7 @@
 """Synthetic chest X-rays in the layout of the COVID-19 Radiography Database: made anew on any machine, no download, no patient.
 
-The four classes differ in what `phantom_lungs` puts into the lungs; all else on a film is drawn alike for each class. The drawing is frozen:
-`tests/vectors/phantom_golden.json` holds hashes of ten images. It stands in for real data in tests and demonstrations and says nothing
+The four classes differ in what `phantom_lungs` puts into the lungs; all else on a film is drawn alike for each class. The drawing is
+frozen: `tests/vectors/phantom_golden.json` holds hashes of ten images. It stands in for real data in tests and demonstrations and says nothing
 about medicine.
 """
 
@@ -34,8 +34,8 @@ _GLYPHS = {
 class Phantom(Dataset):
     """Draw `num_images` films, as many of each class to within one.
 
-    Film `i` of a class depends on `seed`, the class, its patient and its place among the patient's films: more images or fewer classes leave
-    it as it is. A patient is in one class only.
+    Film `i` of a class depends on `seed`, the class, its patient and its place among the patient's films: more images or fewer classes
+    leave it as it is. A patient is in one class only.
 
     Attributes:
         num_images: Number of films, all classes together.
@@ -86,7 +86,10 @@ class Phantom(Dataset):
                 raise DataError(f"{folder} must be empty before phantoms are written into it; remove it or choose another folder")
             folder.mkdir(parents=True, exist_ok=True)
         films = list(self._films())
-        work = (joblib.delayed(_write_film)(out_dir / path, self.seed, name, patient, image, self.size_px) for path, name, patient, image in films)
+        work = (
+            joblib.delayed(_write_film)(out_dir / path, self.seed, name, patient, image, self.size_px)
+            for path, name, patient, image in films
+        )
         done = joblib.Parallel(n_jobs=-1, return_as="generator")(work)
         for _ in tqdm(done, total=len(films), desc="phantom", unit="image"):
             pass

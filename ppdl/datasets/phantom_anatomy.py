@@ -65,7 +65,9 @@ def _spline_basis(num_knots: int, size_px: int) -> np.ndarray:
 def smooth_noise(draw: Draw, num_knots: int, size_px: int) -> np.ndarray:
     """Return smooth noise of about unit variance whose grains are about 2 / num_knots wide."""
     basis = _spline_basis(num_knots, size_px)
-    return (basis @ draw.noise((num_knots + 3, num_knots + 3)) @ basis.T / 0.48).astype(np.float32)  # 0.48: what the spline leaves of the deviation
+    return (basis @ draw.noise((num_knots + 3, num_knots + 3)) @ basis.T / 0.48).astype(
+        np.float32
+    )  # 0.48: what the spline leaves of the deviation
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,9 @@ def place(patient: Draw, image: Draw, size_px: int) -> Chest:
     inner = a - (tip - (tip - middle) * _rise(3.0 * level)) - np.where(left, knob + trunk, np.float32(0.015))
     arch = patient.between(0.10, 0.16)
     away = (a - 0.52 * half_width) / (0.50 * half_width)
-    dome = base + patient.between(0.03, 0.07) * left.astype(np.float32) + arch * away * away * (0.45 + 0.55 * (away > 0.0).astype(np.float32))
+    dome = (
+        base + patient.between(0.03, 0.07) * left.astype(np.float32) + arch * away * away * (0.45 + 0.55 * (away > 0.0).astype(np.float32))
+    )
     edge = 0.014
     lungs = ramp(wall, edge) * ramp(inner, 0.018) * ramp(dome - v, edge) * ramp(v - apex, 0.02)
 
@@ -172,7 +176,9 @@ def soft_tissue(chest: Chest, patient: Draw) -> np.ndarray:
     fork = bump((a - 0.02 - 0.75 * (v - chest.apex - 0.38)) / 0.05) * bump((v - chest.apex - 0.45) / 0.10)
     tissue -= 0.26 * trachea + 0.10 * fork
     if patient.chance(0.75):
-        bubble = ellipse(u, v, (patient.between(0.24, 0.36), chest.base + 0.20), (patient.between(0.07, 0.16), patient.between(0.05, 0.08)), -12.0)
+        bubble = ellipse(
+            u, v, (patient.between(0.24, 0.36), chest.base + 0.20), (patient.between(0.07, 0.16), patient.between(0.05, 0.08)), -12.0
+        )
         tissue -= patient.between(0.15, 0.35) * ramp(1.0 - bubble, 0.18)
     if patient.chance(0.4):
         centre = patient.between(0.38, 0.46), chest.base - patient.between(0.12, 0.24)
@@ -201,7 +207,7 @@ def _ribs(chest: Chest, drop: float, spacing: float, radius: float) -> tuple[np.
 
 def bones(chest: Chest, patient: Draw) -> np.ndarray:
     """Return ribs, spine, clavicles, scapulae and the heads of the humeri."""
-    u, v, a = chest.u, chest.v, chest.a
+    v, a = chest.v, chest.a
     density, spacing = patient.between(0.75, 1.25), patient.between(0.122, 0.142)
     radius = patient.between(0.19, 0.25) * spacing
     back, _ = _ribs(chest, patient.between(0.22, 0.30), spacing, radius)
@@ -213,13 +219,21 @@ def bones(chest: Chest, patient: Draw) -> np.ndarray:
     phase = np.abs(vertebra - np.floor(vertebra) - 0.5) * 2.0  # 0 in the middle of a vertebral body, 1 in the disc
     width = 0.070 + 0.012 * phase * phase + 0.012 * ramp(v, 0.6)
     spine = ramp(width - a, 0.012) * (0.75 + 0.25 * ramp(0.78 - phase, 0.12))
-    spine += 0.5 * bump(ellipse(a, phase * 0.06, (0.046, 0.018), (0.017, 0.03))) + 0.35 * bump(ellipse(a, phase * 0.06, (0.0, 0.03), (0.013, 0.03)))
+    spine += 0.5 * bump(ellipse(a, phase * 0.06, (0.046, 0.018), (0.017, 0.03))) + 0.35 * bump(
+        ellipse(a, phase * 0.06, (0.0, 0.03), (0.013, 0.03))
+    )
 
     lift, start = patient.between(0.12, 0.24), patient.between(0.18, 0.26)
     x = (a - 0.07) / 0.62
     curve = chest.apex + start - lift * x * (1.8 - 0.8 * x) + 0.05 * bump((x - 0.25) / 0.3)
     off = np.abs(v - curve) / (0.030 + 0.016 * bump(x / 0.25))
-    clavicle = ramp(1.0 - off, 0.30) * (0.6 + 0.6 * np.minimum(off, 1.0) ** 2) * ramp(a - 0.06, 0.012) * ramp(0.78 - a, 0.03) * (1.0 - 0.5 * np.clip(x, 0.0, 1.0))
+    clavicle = (
+        ramp(1.0 - off, 0.30)
+        * (0.6 + 0.6 * np.minimum(off, 1.0) ** 2)
+        * ramp(a - 0.06, 0.012)
+        * ramp(0.78 - a, 0.03)
+        * (1.0 - 0.5 * np.clip(x, 0.0, 1.0))
+    )
 
     border = a - (0.56 + 0.14 * (v + 0.6)) - patient.between(-0.02, 0.08)
     reach = ramp(v + 0.66, 0.10) * ramp(0.08 - v - 0.6 * np.maximum(a - 0.66, 0.0), 0.12)

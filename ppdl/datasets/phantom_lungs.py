@@ -80,7 +80,7 @@ def nothing(chest: Chest, patient: Draw, image: Draw) -> np.ndarray:
 
 def ground_glass(chest: Chest, patient: Draw, image: Draw) -> np.ndarray:
     """Return bilateral hazy patches along the pleura, mostly low: COVID-19 pneumonia."""
-    severity = patient.between(0.18, 0.40) * image.between(0.9, 1.1)
+    severity = patient.between(0.25, 0.50) * image.between(0.9, 1.1)
     clear = np.ones_like(chest.u)
     for side in (-1.0, 1.0):
         for _ in range(2 + patient.chance(0.6)):
@@ -95,7 +95,7 @@ def ground_glass(chest: Chest, patient: Draw, image: Draw) -> np.ndarray:
 
 def consolidation(chest: Chest, patient: Draw, image: Draw) -> np.ndarray:
     """Return one dense patch in one lung, of a lobe's part: focal opacity."""
-    severity = patient.between(0.36, 0.54) * image.between(0.9, 1.1)
+    severity = patient.between(0.44, 0.66) * image.between(0.9, 1.1)
     side = 1.0 if patient.chance(0.5) else -1.0
     level = patient.between(0.25, 0.88)
     centre = side * patient.between(0.28, 0.48), chest.apex + level * (chest.base - chest.apex)
@@ -110,7 +110,7 @@ def consolidation(chest: Chest, patient: Draw, image: Draw) -> np.ndarray:
 
 def interstitial(chest: Chest, patient: Draw, image: Draw) -> np.ndarray:
     """Return a net of fine lines and faint nodules through both lungs: viral pneumonia."""
-    severity = patient.between(0.16, 0.30) * image.between(0.9, 1.1)
+    severity = patient.between(0.22, 0.38) * image.between(0.9, 1.1)
     net = bump(smooth_noise(image, 46, chest.size_px) / 0.8) + bump(smooth_noise(image, 66, chest.size_px) / 0.8)
     nodules = np.maximum(smooth_noise(image, 44, chest.size_px) - 0.5, 0.0)
     spread = np.clip(0.8 + 0.25 * smooth_noise(image, 6, chest.size_px), 0.3, 1.3)

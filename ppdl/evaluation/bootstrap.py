@@ -74,13 +74,13 @@ def interval(samples: np.ndarray, estimate: float, *, recentre: bool = False) ->
     Args:
         samples: (num_bootstrap,) the metric on each resample; NaN where it is undefined, which is left out.
         estimate: The metric on all images. NaN gives (None, None).
-        recentre: Shift the samples so that their mean falls on the estimate, but not below 0: for errors that resampling inflates.
+        recentre: Shift the samples so that their mean falls on the estimate, within [0, 1]: for errors that resampling inflates.
     """
     samples = samples[~np.isnan(samples)]
     if np.isnan(estimate) or not len(samples):
         return None, None
     if recentre:
-        samples = np.maximum(samples - (samples.mean() - estimate), 0)
+        samples = np.clip(samples - (samples.mean() - estimate), 0, 1)
     low, high = np.quantile(samples, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(min(low, estimate)), float(max(high, estimate))
 

@@ -59,7 +59,7 @@ def permutation_test(
         DataError: Two classes are needed; or no two groups have equally many images and different labels, so nothing can be permuted.
 
     Source: Phipson and Smyth, Stat. Appl. Genet. Mol. Biol. 9 (2010) 39, for counting the true labels.
-    Cost: 25 ns for each image and permutation: 10,000 of 1,200 images take 0.3 s.
+    Cost: 20 ns for each image and permutation: 10,000 of 1,200 images take 0.2 s.
     """
     if not 0 < alpha < 1:
         raise ConfigError(f"alpha must be in (0, 1), got {alpha}")

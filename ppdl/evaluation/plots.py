@@ -75,7 +75,7 @@ def plot_confusion(confusions: Mapping[str, Mapping[str, list]], class_names: Se
         axes.set_yticks(range(k), names, fontsize=8)
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0)
-    figure.supxlabel("predicted class (share of the actual class, 95 % interval, images)", fontsize=TITLE)
+    figure.supxlabel("predicted class\n(share of the actual class, 95 %, images)", fontsize=TITLE)
     figure.supylabel("actual class", fontsize=TITLE)
     return figure
 
@@ -117,7 +117,7 @@ def plot_reliability(runs: Mapping[str, Predictions], results: Mapping[str, Mapp
         axes.text(0.03, 0.97, f"ECE {of['ece']:.3f}\n[{of['ece_low']:.3f}, {of['ece_high']:.3f}]", va="top", fontsize=8)
         _unit_square(axes)
         axes.set_title(run, loc="left", fontsize=TITLE)
-    figure.supxlabel("confidence (dotted: perfectly calibrated; area: share of the images)", fontsize=TITLE)
+    figure.supxlabel("confidence\n(dotted: calibrated; area: share of images)", fontsize=TITLE)
     figure.supylabel("accuracy", fontsize=TITLE)
     return figure
 

@@ -4,7 +4,8 @@ A resample is a weighting: how often each group was drawn. The metric itself is 
 resamples come out of the same lines. Most metrics are functions of sums over images, hence of one matrix product of weights and sums
 by group; only the AUROC needs an order of the images.
 
-scikit-learn gives the same figures (the tests compare), but 2,000 resamples of 20,000 images would take it 20 minutes.
+scikit-learn gives the same figures (the tests compare) but takes one resample at a time: for 2,000 of 20,000 images a minute a run
+instead of 3 s.
 """
 
 import numpy as np

@@ -165,7 +165,7 @@ class Progress(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         width = len(str(self.epochs))
         name = f"epoch {epoch + 1:{width}}/{self.epochs}"
-        self._bar = tqdm(total=len(self.batches) * self.batches.batch_size, desc=name, unit="img", dynamic_ncols=True)
+        self._bar = tqdm(total=len(self.batches) * self.batches.batch_size, desc=name, unit="img", dynamic_ncols=True, mininterval=0.5)
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         self._bar.set_postfix_str(f"loss {float(logs['loss']):.3f}, accuracy {float(logs['accuracy']):.3f}", refresh=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from ppdl.training.model import MobileNetV2
 if TYPE_CHECKING:
     import keras
 
+LEAST_PART = 8
 COLUMNS = ["epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "images_per_s", "seconds"]
 
 
@@ -40,6 +40,8 @@ class Training:
         early_stopping_patience: Epochs without a lower validation loss after which training stops; None: never. Either way the weights
             of the epoch with the lowest are the result.
         num_threads: Of the Keras backend, see `set_num_threads`; None: all cores.
+        batch_parts: Parts of a batch that are computed, and normalised by BatchNorm, on their own, see `InParts`: keeps as many cores
+            busy. Whatever the number of threads, for it changes (a little) what is learned.
 
     Raises:
         ConfigError: An argument breaks its rule.
@@ -55,6 +57,7 @@ class Training:
     augmentation: Augmentation | Mapping[str, Any] | None
     early_stopping_patience: int | None
     num_threads: int | None
+    batch_parts: int = 1
 
     def __post_init__(self) -> None:
         check_integer("epochs", self.epochs, least=1)
@@ -69,6 +72,10 @@ class Training:
             raise ConfigError(f"class_weights must be balanced or null, got {self.class_weights!r}")
         check_integer("early_stopping_patience", self.early_stopping_patience, least=1, optional="never stop early")
         check_integer("num_threads", self.num_threads, least=1, optional="all cores")
+        check_integer("batch_parts", self.batch_parts, least=1)
+        if self.batch_parts > 1 and self.batch_size < LEAST_PART * self.batch_parts:
+            rule = f"batch_parts must leave BatchNorm at least {LEAST_PART} images a part"
+            raise ConfigError(f"{rule}, got {self.batch_parts} with batch_size {self.batch_size}")
         if isinstance(self.augmentation, Mapping):
             object.__setattr__(self, "augmentation", _augmentation(self.augmentation))
         elif not isinstance(self.augmentation, Augmentation | None):
@@ -138,7 +145,7 @@ def fit(
         validation_rows: Row numbers, none of them in `train_rows`.
         seed: Of weights, order, augmentation and dropout. Sets the global seeds of Python, NumPy and the backend.
         state_dir: A folder of this training alone. After each epoch it holds what is needed to go on after a kill; the same call
-            then goes on, one with other parameters or data starts over. Removed at the end.
+            then goes on, one with other parameters or data starts over. Its contents are removed at the end.
         callbacks: Called after our own, whose `learning_rate`, `images_per_s` and `seconds` are in the logs of an epoch.
         on_epoch: Called with each epoch's number and its row of the history. Resuming calls neither for epochs done before.
         progress: Show a bar.
@@ -148,10 +155,11 @@ def fit(
         DataError: Labels, rows or symbols are wrong.
     """
     started = time.perf_counter()
+    check_integer("seed", seed, least=0)
     labels, rows = _checked(view, np.asarray(labels), train_rows, validation_rows, num_classes)
     from ppdl.training.threads import set_num_threads
 
-    set_num_threads(training.num_threads)  # before the backend's first operation
+    set_num_threads(training.num_threads, training.batch_parts)  # before the backend's first operation
     from ppdl.training.session import Session
 
     session = Session(
@@ -190,8 +198,3 @@ def _checked_rows(name: str, rows: np.ndarray, num_images: int) -> np.ndarray:
     if len(np.unique(rows)) < len(rows):
         raise DataError(f"the {name} split must not hold an image twice, got {len(rows) - len(np.unique(rows))} repeated rows")
     return rows.astype(np.int64)
-
-
-def comparable(training: Training) -> dict[str, Any]:
-    """Return the parameters that decide what a training gives: all but the number of threads."""
-    return {k: v for k, v in dataclasses.asdict(training).items() if k != "num_threads"}

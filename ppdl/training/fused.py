@@ -48,16 +48,16 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
 
     def _fits(self, inputs: Any, mask: Any) -> bool:
         plain = mask is None and self.scale and self.center and not self.renorm and not self.synchronized
-        return plain and len(inputs.shape) == 4 and self.axis in (3, -1) and keras.backend.standardize_dtype(inputs.dtype) == "float32"
+        if keras.backend.backend() != "tensorflow" or not plain:
+            return False
+        return len(inputs.shape) == 4 and self.axis in (3, -1) and keras.backend.standardize_dtype(inputs.dtype) == "float32"
 
 
 def fused(model: keras.Model) -> keras.Model:
-    """Return a model with the same weights and outputs whose BatchNorm layers are fused; `model` itself on other backends.
+    """Return a copy of a model, with the same weights and outputs, whose BatchNorm layers are fused.
 
-    The copy has weights of its own: `model.set_weights(fused(model).get_weights())` brings them back.
+    The copy has weights of its own: `model.set_weights(copy.get_weights())` brings them back.
     """
-    if keras.backend.backend() != "tensorflow":
-        return model
 
     def copy_layer(layer: keras.Layer) -> keras.Layer:
         kind = FusedBatchNormalization if type(layer) is keras.layers.BatchNormalization else type(layer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ import pandas as pd
 from ppdl.protections.base import View
 from ppdl.training.callbacks import FeedEpoch, Keep, Progress, RefuseNaN, Report, Stopwatch
 from ppdl.training.data import Batches, check_symbols
-from ppdl.training.fit import COLUMNS, FitResult, Training, comparable
+from ppdl.training.fit import COLUMNS, FitResult, Training
 from ppdl.training.fused import fused
 from ppdl.training.model import MobileNetV2
 from ppdl.training.optimizer import FlatAdamW
+from ppdl.training.parts import InParts
 from ppdl.training.schedule import warmup_cosine
 from ppdl.training.state import State, digest_of, read_state, remove_state
 
@@ -43,7 +45,8 @@ class Session:
         self.train, self.validation = _batches(view, labels, rows, training, num_classes, seed)
         self.model = model.build(view, num_classes)
         self.network = compiled(self.model, training, len(self.train))
-        parts = {"model": model, "training": comparable(training), "num_classes": num_classes, "seed": seed}
+        # The number of threads does not decide what is learned.
+        parts = {"model": model, "training": dataclasses.replace(training, num_threads=None), "num_classes": num_classes, "seed": seed}
         parts |= {"keras": keras.__version__, "backend": keras.backend.backend()}
         self.digest = digest_of(view, labels, rows, parts, self.model.get_weights())
 
@@ -90,9 +93,11 @@ class Session:
 
 
 def compiled(model: keras.Model, training: Training, steps_per_epoch: int) -> keras.Model:
-    """Return a fast copy of `model` (see `fused`), or itself, compiled for training."""
+    """Return a copy of `model` that trains fast, see `fused` and `InParts`, compiled."""
     num_steps, warmup_steps = training.epochs * steps_per_epoch, round(training.warmup_epochs * steps_per_epoch)
     network = fused(model)
+    if training.batch_parts > 1:
+        network = InParts(network, training.batch_parts)
     optimizer = FlatAdamW(
         warmup_cosine(training.learning_rate, warmup_steps, num_steps),
         weight_decay=training.weight_decay,

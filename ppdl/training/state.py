@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import logging
 import os
-import shutil
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -80,8 +80,11 @@ def read_state(folder: Path, digest: str) -> State | None:
 
 
 def remove_state(folder: Path) -> None:
-    """Remove the state of a training that is done."""
-    shutil.rmtree(folder, ignore_errors=True)
+    """Remove the state of a training that is done, and the folder if nothing else is in it."""
+    for path in [folder / _FILE, *folder.glob(f".{_FILE}.*")]:
+        path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def digest_of(view: View, labels: np.ndarray, rows: Sequence[np.ndarray], parts: dict[str, Any], weights: Sequence[np.ndarray]) -> str:

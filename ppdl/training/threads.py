@@ -3,43 +3,51 @@
 from __future__ import annotations
 
 import logging
+import os
 
 _log = logging.getLogger(__name__)
 
 
-def set_num_threads(num_threads: int | None) -> None:
-    """Limit the Keras backend to `num_threads` threads; None leaves all cores to it.
+def set_num_threads(num_threads: int | None, num_parts: int = 1) -> None:
+    """Share `num_threads` threads, or with None all cores, out among operations that need nothing of each other.
 
-    The limit holds for the process, and TensorFlow takes it only before its first operation: later calls change nothing but
-    are said so in the log. With 1, several trainings run side by side, which is the fastest way to train many small networks.
+    There are as many as the batch has parts (see `InParts`), and at least two, the gradients by a layer's input and by its weights.
+
+    The setting holds for the process, and TensorFlow takes it only before its first operation; the log says when a number comes
+    too late. With 1, several trainings run side by side, which is the fastest way to train many small networks.
     """
-    if num_threads is None:
-        return
     import keras
 
     backend = keras.backend.backend()
     if backend == "tensorflow":
-        _limit_tensorflow(num_threads)
-    elif backend == "torch":
+        _set_tensorflow(num_threads, num_parts)
+    elif num_threads is not None and backend == "torch":
         import torch
 
         torch.set_num_threads(num_threads)
-    else:
+    elif num_threads is not None:
         _log.warning("training.num_threads=%d has no effect with Keras backend %s: limit it with `taskset`", num_threads, backend)
 
 
-def _limit_tensorflow(num_threads: int) -> None:
+def num_cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _set_tensorflow(num_threads: int | None, num_parts: int) -> None:
     import tensorflow as tf
 
+    if num_threads is None and tf.config.list_physical_devices("GPU"):
+        return
+    total = num_threads or num_cores()
+    at_once = min(total, max(num_parts, 2))  # operations at a time
+    within = max(total // at_once, 1)  # threads of each
     threading = tf.config.threading
     try:
-        threading.set_intra_op_parallelism_threads(num_threads)
-        threading.set_inter_op_parallelism_threads(num_threads)
+        threading.set_inter_op_parallelism_threads(at_once)
+        threading.set_intra_op_parallelism_threads(within)
     except RuntimeError:  # TensorFlow has started in this process
-        found = threading.get_intra_op_parallelism_threads()
-        if found != num_threads:
-            _log.warning(
-                "training.num_threads=%d comes too late: TensorFlow already runs with %s threads in this process",
-                num_threads,
-                found or "all",
-            )
+        found = threading.get_inter_op_parallelism_threads(), threading.get_intra_op_parallelism_threads()
+        if num_threads is not None and found != (at_once, within):
+            running = " x ".join(str(n or "all") for n in found)
+            _log.warning("training.num_threads=%d comes too late: TensorFlow already runs with %s threads here", num_threads, running)

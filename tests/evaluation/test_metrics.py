@@ -236,6 +236,11 @@ def test_a_shifted_interval_holds_what_resampling_inflates():
     assert found["ece_high"] > found["ece"] + 0.005
 
 
+def test_a_shifted_interval_stays_in_range():
+    assert interval(np.repeat([0.0, 1.0], 50), 0.1, recentre=True)[0] == 0
+    assert interval(np.repeat([0.0, 1.0], 50), 0.9, recentre=True)[1] == 1
+
+
 def test_the_same_seed_gives_the_same_interval_and_another_seed_another(simulated):
     predictions = simulated(100, skill=1.0)
     first, again, other = (evaluate(predictions, num_bootstrap=100, seed=seed) for seed in (1, 1, 2))

@@ -160,6 +160,15 @@ def test_stops_when_validation_does_not_improve(tmp_path):
     assert len(result.history) == result.best_epoch + 3 < 30
 
 
+def test_learns_in_parts_too(tmp_path):
+    result = run(tmp_path, training=training(epochs=4, batch_parts=2))
+    assert result.history["val_accuracy"].max() > 0.9
+    logits = predict_logits(result.model, VIEW, VALIDATION_ROWS, 16)
+    assert (logits.argmax(1) == LABELS[VALIDATION_ROWS]).mean() == pytest.approx(result.history["val_accuracy"][result.best_epoch])
+    norm = next(layer for layer in result.model.layers if isinstance(layer, keras.layers.BatchNormalization))
+    assert (type(norm), norm.momentum) == (keras.layers.BatchNormalization, 0.8)
+
+
 def test_class_weights_make_a_rare_class_count(tmp_path):
     # Images carry no signal. Unweighted, the network learns the class shares; weighted, that all classes are alike.
     labels = np.repeat([0, 1, 2], [96, 12, 12])[np.random.default_rng(0).permutation(NUM_IMAGES)]
@@ -192,6 +201,7 @@ def test_a_loss_that_is_no_number_is_explained(tmp_path):
         ({"validation": VALIDATION_ROWS + 1}, DataError, r"validation split must lie in \[0, 120\), got 91 to 120"),
         ({"train": np.append(TRAIN_ROWS, 0)}, DataError, "must not hold an image twice, got 1 repeated rows"),
         ({"validation": np.arange(88, 120)}, DataError, "2 are in both, the first is row 88"),
+        ({"seed": -1}, ConfigError, "seed must be an integer >= 0, got -1"),
         ({"num_classes": 1}, ConfigError, "at least 2 classes, got 1"),
         ({"view": View("s", IMAGES, np.zeros((9, 1), np.float32), False, 1.0, 0.0)}, DataError, r"symbols must lie in \[0, 9\)"),
     ],

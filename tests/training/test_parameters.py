@@ -28,6 +28,8 @@ from tests.training.toys import training
         ({"class_weights": "even"}, "class_weights must be balanced or null, got 'even'"),
         ({"early_stopping_patience": 0}, r"integer >= 1 or null \(never stop early\), got 0"),
         ({"num_threads": 0}, r"num_threads must be an integer >= 1 or null \(all cores\), got 0"),
+        ({"batch_parts": 0}, "batch_parts must be an integer >= 1, got 0"),
+        ({"batch_parts": 3}, r"at least 8 images a part, got 3 with batch_size 16"),
         ({"augmentation": {"flip": True}}, "must have the keys flip and shift and no others, got flip"),
         ({"augmentation": {"flip": True, "shift": 0, "zoom": 1}}, "no others, got flip, shift, zoom"),
         ({"augmentation": "flip"}, "augmentation must be null or .* got 'flip'"),
