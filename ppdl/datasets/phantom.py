@@ -1,8 +1,8 @@
 """Synthetic chest X-rays in the layout of the COVID-19 Radiography Database: made anew on any machine, no download, no patient.
 
 The four classes differ in what `phantom_lungs` puts into the lungs; all else on a film is drawn alike for each class. The drawing is
-frozen: `tests/vectors/phantom_golden.json` holds hashes of ten images. It stands in for real data in tests and demonstrations and says nothing
-about medicine.
+frozen: `tests/vectors/phantom_golden.json` holds hashes of ten images. It stands in for real data in tests and demonstrations and says
+nothing about medicine.
 """
 
 from collections.abc import Sequence
