@@ -182,7 +182,7 @@ def test_plaintexts_of_another_type_are_refused(value, kind):
             action()
 
 
-@pytest.mark.parametrize("value", [-1, N, N + 5, -N])
+@pytest.mark.parametrize("value", [-1, N, N + 5, -N], ids=["-1", "n", "n+5", "-n"])
 def test_plaintexts_out_of_range_are_refused_without_quoting_them(value):
     with pytest.raises(CryptoError, match=r"plaintext 1 is not in \[0, n\) of the 128-bit key") as error:
         encrypt_batch(KEY.public, [1, value], SOURCE)
@@ -235,6 +235,7 @@ def test_arrays_of_another_shape_are_refused(array, found):
         (KEY.p * 5, "has a factor in common with n"),
         (KEY.q**2, "has a factor in common with n"),
     ],
+    ids=["0", "n^2", "all ones", "n", "5 p", "q^2"],
 )
 def test_numbers_that_no_encryption_gives_are_refused(number, rule):
     good = encrypt_batch(KEY.public, [1, 2], SOURCE)
