@@ -57,7 +57,7 @@ class Training:
     augmentation: Augmentation | Mapping[str, Any] | None
     early_stopping_patience: int | None
     num_threads: int | None
-    batch_parts: int = 1
+    batch_parts: int
 
     def __post_init__(self) -> None:
         check_integer("epochs", self.epochs, least=1)

@@ -56,5 +56,6 @@ def training(**changes: Any) -> Training:
         "augmentation": {"flip": True, "shift": 0.1},
         "early_stopping_patience": None,
         "num_threads": None,
+        "batch_parts": 1,
     }
     return Training(**(values | changes))
