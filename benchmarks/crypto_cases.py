@@ -56,7 +56,7 @@ def measure(
         for name, (run, units) in cases.items():
             start = clock()
             run()
-            samples[name].append((clock() - start) / units)
+            samples[name].append(max(clock() - start, 1e-6) / units)  # CPU time comes in ticks: a short case may take none
     return {name: statistics.median(times) for name, times in samples.items()}
 
 

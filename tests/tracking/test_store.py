@@ -157,8 +157,9 @@ def test_a_store_in_a_place_that_cannot_be_is_named(tmp_path, monkeypatch):
         open_store(tmp_path / "file" / "store", "ppdl")
 
 
-def test_a_read_only_database_is_named(store_root, start, monkeypatch):
+def test_a_read_only_database_is_named(store_root, start, monkeypatch, tmp_path):
     open_store(store_root, "ppdl")
+    monkeypatch.chdir(tmp_path)  # MLflow takes such a URI for a path, too, and makes its folders here
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///file:{store_root}/mlflow.db?mode=ro&uri=true")
     with pytest.raises(TrackingError, match=r"readonly database.*\n.*writable by this user"), start():
         pytest.fail("training must not begin")
