@@ -29,7 +29,7 @@ def rows(pixels: np.ndarray, key_bits: int, repeats: int, user_seconds: Callable
     result = []
     for name, module, run in (("pypaillier", "paillier", _pypaillier), ("TenSEAL BFV", "tenseal", _tenseal)):
         if find_spec(module) is None:
-            result.append((name, f"not installed (pip install 'ppdl[bench]')"))
+            result.append((name, "not installed (pip install 'ppdl[bench]')"))
         else:
             result += [(f"{name}, {use}", text) for use, text in run(import_module(module), pixels, key_bits, median)]
     return result
