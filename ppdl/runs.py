@@ -205,7 +205,6 @@ def train(
 def _keep(folder: Path, result: FitResult, source: Source, prepared: Prepared, tracked: TrainingRun) -> None:
     from ppdl.training.predict import save_model
 
-    folder.mkdir(parents=True, exist_ok=True)
     save_model(result.model, folder / "model.keras")
     result.history.to_csv(folder / "history.csv", index=False)
     tracked.log_model(

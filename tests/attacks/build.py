@@ -13,6 +13,8 @@ import numpy as np
 
 from ppdl.crypto.shards import npy_header
 
+KINDS = ("codebook", "dense", "slots")
+
 
 def read(folder: Path) -> dict[str, Any]:
     """Read a header as plain JSON."""

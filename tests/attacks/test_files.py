@@ -3,7 +3,6 @@
 import io
 import os
 import pickle
-import shutil
 
 import numpy as np
 import pytest
@@ -11,38 +10,7 @@ import pytest
 from ppdl.crypto.artifact import open_artifact
 from ppdl.crypto.keys import generate_keypair
 from ppdl.errors import ArtifactError
-from tests.attacks.build import change_array, in_file, read, replace_file, swap_files
-from tests.crypto.artifacts import random_images
-from tests.crypto.artifacts import write as write_artifact
-
-KINDS = ("codebook", "dense", "slots")
-
-
-@pytest.fixture(scope="module")
-def public():
-    return generate_keypair(256, allow_insecure_key=True).public
-
-
-@pytest.fixture(scope="module")
-def pristine(tmp_path_factory, public):
-    """Give a folder with a good artifact of each kind, of 4 data shards."""
-    root = tmp_path_factory.mktemp("pristine")
-    for kind in KINDS:
-        options = {"shard_bytes": 300} if kind == "codebook" else {}
-        (root / kind).mkdir()
-        write_artifact(root / kind, kind, random_images(), public, **options).verify(public)
-    return root
-
-
-@pytest.fixture
-def victim(pristine, tmp_path):
-    """Give a function that copies a good artifact to a folder that may be damaged."""
-
-    def copy(kind):
-        shutil.copytree(pristine / kind / "artifact", tmp_path / "victim")
-        return tmp_path / "victim"
-
-    return copy
+from tests.attacks.build import KINDS, change_array, in_file, read, replace_file, swap_files
 
 
 def use(folder):

@@ -2,40 +2,13 @@
 
 import json
 import re
-import shutil
 
 import pytest
 
 from ppdl.crypto import header_file
 from ppdl.crypto.artifact import open_artifact
-from ppdl.crypto.keys import generate_keypair
 from ppdl.errors import ArtifactError
 from tests.attacks.build import dump, read, set_field, set_text, write
-from tests.crypto.artifacts import random_images
-from tests.crypto.artifacts import write as write_artifact
-
-
-@pytest.fixture(scope="module")
-def pristine(tmp_path_factory):
-    """Give a folder with a good artifact of each kind."""
-    root = tmp_path_factory.mktemp("pristine")
-    public = generate_keypair(256, allow_insecure_key=True).public
-    for kind in ("codebook", "dense", "slots"):
-        options = {"shard_bytes": 300} if kind == "codebook" else {}
-        (root / kind).mkdir()
-        write_artifact(root / kind, kind, random_images(), public, **options).verify(public)
-    return root
-
-
-@pytest.fixture
-def victim(pristine, tmp_path):
-    """Give a function that copies a good artifact to a folder that may be damaged."""
-
-    def copy(kind):
-        shutil.copytree(pristine / kind / "artifact", tmp_path / "victim")
-        return tmp_path / "victim"
-
-    return copy
 
 
 def two_spaces(text):
