@@ -10,6 +10,7 @@ import base64
 import gzip
 import math
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,17 +89,23 @@ def _cut(text: bytes) -> list[bytes]:
 def _find_in_file(file: Path, pieces: dict[tuple[str, str], list[bytes]]) -> list[Find]:
     with file.open("rb") as stream:
         finds = _match(str(file), _chunks(stream), pieces)
-    if zipfile.is_zipfile(file):
-        with zipfile.ZipFile(file) as archive:
-            for member in archive.namelist():
-                with archive.open(member) as stream:
-                    finds += _match(f"{file}:{member}", _chunks(stream), pieces)
-        return finds
-    with file.open("rb") as stream:
-        packed = stream.read(2) == b"\x1f\x8b"
-    if packed:
-        with gzip.open(file) as stream:
-            finds += _match(f"{file}:gzip", _chunks(stream), pieces)
+    return finds + _find_in_archive(file, pieces)
+
+
+def _find_in_archive(file: Path, pieces: dict[tuple[str, str], list[bytes]]) -> list[Find]:
+    """Search what a file packs. Ciphertexts are random bytes and now and then begin or end as an archive does: those hold no members."""
+    finds = []
+    try:
+        if zipfile.is_zipfile(file):
+            with zipfile.ZipFile(file) as archive:
+                for member in archive.namelist():
+                    with archive.open(member) as stream:
+                        finds += _match(f"{file}:{member}", _chunks(stream), pieces)
+        else:
+            with gzip.open(file) as stream:
+                finds += _match(f"{file}:gzip", _chunks(stream), pieces)
+    except (zipfile.BadZipFile, gzip.BadGzipFile, EOFError, zlib.error):
+        pass  # no archive, or one cut short: its bytes were searched as they are
     return finds
 
 

@@ -144,6 +144,16 @@ def test_the_search_finds_nothing_in_another_keys_files(key, tmp_path):
     assert find_private_key(key, [tmp_path]) == []
 
 
+@pytest.mark.parametrize(
+    "bytes_like", [b"x" * 50 + b"PK\x05\x06" + b"x" * 40, b"\x1f\x8b\x08\x00" + b"x" * 90, b"\x1f\x8b"], ids=["zip", "gzip", "cut"]
+)
+def test_random_bytes_that_look_like_an_archive_are_searched_as_bytes(key, tmp_path, bytes_like):
+    (tmp_path / "x").write_bytes(bytes_like)
+    assert find_private_key(key, [tmp_path]) == []
+    (tmp_path / "x").write_bytes(bytes_like + str(key.p).encode())
+    assert find_private_key(key, [tmp_path])
+
+
 def test_a_missing_path_is_an_error(key, tmp_path):
     with pytest.raises(FileNotFoundError):
         find_private_key(key, [tmp_path / "missing"])
