@@ -104,7 +104,7 @@ def build(node: DictConfig | Mapping[str, Any], where: str) -> Any:
     """Construct the component that a config node names with `_target_`.
 
     Args:
-        node: `_target_` and the arguments of its constructor.
+        node: `_target_` and the arguments of its constructor, which may be such nodes themselves.
         where: the node's place in the configuration, for messages.
 
     Raises:
@@ -113,7 +113,10 @@ def build(node: DictConfig | Mapping[str, Any], where: str) -> Any:
     """
     from hydra.utils import get_object
 
-    arguments = dict(plain(node))
+    arguments = {
+        key: build(value, f"{where}.{key}") if isinstance(value, Mapping) and "_target_" in value else value
+        for key, value in plain(node).items()
+    }
     target = arguments.pop("_target_", None)
     if not isinstance(target, str):
         raise ConfigError(f"{where} needs `_target_: package.module.Class`, got {target!r}")

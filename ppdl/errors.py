@@ -33,5 +33,9 @@ class LeakError(PpdlError):
     """A negative control beat chance: what must be noise to a network is not."""
 
 
+class AttackDoesNotApply(PpdlError):
+    """What was protected has nothing that an attack works on; a result, which the reports print."""
+
+
 class TrackingError(PpdlError):
     """The MLflow store cannot be used, or a run is missing from it."""

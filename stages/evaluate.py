@@ -1,4 +1,4 @@
-"""Everybody: the test set, once. Reports below reports/, test metrics added to the MLflow run of each training."""
+"""Everybody: the test set, once. Reports below reports/; test metrics and attacks added to the MLflow run of each training."""
 
 import rich
 from omegaconf import DictConfig
@@ -6,6 +6,7 @@ from omegaconf import DictConfig
 from ppdl.config import Workspace, stage
 from ppdl.evaluation.controls import settle_control
 from ppdl.evaluation.tables import results_table
+from ppdl.reporting import log_audits, write_report
 from ppdl.runs import (
     border_predictions,
     examine_control,
@@ -25,6 +26,7 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
     summary, controls = report(cfg, workspace, predictions | {"border": border_predictions(prepared)})
     rich.print(results_table(summary))
     log_results(cfg, workspace, summary, predictions)
+    log_audits(cfg, workspace, write_report(cfg, workspace))
     for name, first in controls.items():
         print(
             settle_control(

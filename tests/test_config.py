@@ -36,7 +36,8 @@ TARGET = f"{__name__}.Component"
 @pytest.mark.parametrize("path", [p for p in GROUPS if p.parent.name != "protection"], ids=lambda p: f"{p.parent.name}/{p.stem}")
 def test_every_group_file_composes_and_opens_with_its_command(path: Path):
     group, name = path.parent.name, path.stem
-    cfg = composed(f"+experiment={name}") if group == "experiment" else composed(f"{group}={name}")
+    choose = {"experiment": f"+experiment={name}", "attack": f"+attack@attacks.another={name}"}.get(group, f"{group}={name}")
+    cfg = composed(choose)
     assert cfg.seed == composed().seed
     first = path.read_text().splitlines()
     assert any(line.startswith("# ") and ("dvc " in line or "python -m" in line) for line in first[:3]), f"{path} names no command"
@@ -49,6 +50,12 @@ def test_every_protection_builds(name: str):
     protection = config.build(node.scheme, "protections.other.scheme")
     assert key == "other"
     assert set(node.views) <= set(protection.views)
+
+
+@pytest.mark.parametrize("name", [p.stem for p in GROUPS if p.parent.name == "attack"])
+def test_every_attack_builds(name: str):
+    attack = config.build(composed(f"+attack@attacks.another={name}").attacks.another, "attacks.another")
+    assert attack.name == name and attack.needs and attack.knowledge
 
 
 @pytest.mark.parametrize("group", ["dataset", "model", "training", "executor"])

@@ -15,6 +15,7 @@ COMMANDS = {
     "verify": "ppdl.cli.verify:verify",
     "decrypt": "ppdl.cli.decrypt:decrypt",
     "estimate": "ppdl.cli.estimate:estimate",
+    "audit": "ppdl.cli.audit:audit",
     "restore-runs": "ppdl.cli.restore_runs:restore_runs",
 }
 
@@ -49,5 +50,6 @@ def main() -> None:
     ppdl verify data/encrypted/deterministic   every byte against its SHA-256
     ppdl decrypt ARTIFACT --private-key KEY --out DIR
     ppdl estimate --images 21165 --px 96       time and bytes before you encrypt
+    ppdl audit FOLDER                          attack anybody's "encrypted" images
     ppdl restore-runs                          the MLflow runs of models that `dvc pull` brought
     """

@@ -1,0 +1,125 @@
+"""Order symbols by how often they are neighbours, with more care than one eigenvector takes.
+
+In a single image the Fiedler vector (ppdl.protections.seriation) folds the order where few symbols hang on the rest by a thread, such
+as those of a label on the film. So several orders are tried, and a likelihood decides. Its model: symbols a and b are neighbours as
+often as their frequencies say, times a fall-off with the distance of their ranks, which never rises and is estimated from the order.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.linalg import eigh
+from scipy.optimize import isotonic_regression
+from scipy.sparse.csgraph import shortest_path
+from scipy.spatial.distance import cdist
+
+from ppdl.protections.seriation import seriate
+
+_STEPS = (8, 16, 32, 64, 128)  # of a random walk on the symbols, from neighbour to neighbour
+_NEAREST = 8  # symbols that one step of a path may reach
+_REFINED = 2  # orders that are worth refining, by their likelihood before
+_ROUNDS = 15  # of refinement; the order hardly changes after ten
+_FEWEST_SYMBOLS = 12  # below, a fall-off cannot be estimated, and one eigenvector does
+_MOST_SYMBOLS = 400  # above, ways between symbols take too long (cubic), and the Fiedler vector alone is refined
+_TINY = np.finfo(float).tiny
+
+
+def likeliest_order(pairs: np.ndarray) -> np.ndarray:
+    """Order symbols so that neighbours are near each other.
+
+    Args:
+        pairs: (num_symbols, num_symbols) symmetric counts of neighbours with an empty diagonal.
+
+    Returns:
+        The symbols of the largest connected component, (num_ordered,) int, in either direction.
+
+    Cost: some 0.2 s for 256 symbols on one core, 2 s for 1024.
+    """
+    first = seriate(pairs)
+    if len(first) < _FEWEST_SYMBOLS:
+        return first
+    inner = pairs[np.ix_(first, first)]
+    orders = [np.arange(len(first))]
+    if len(first) <= _MOST_SYMBOLS:
+        orders += [geodesic_order(inner, steps) for steps in _STEPS]
+    orders = sorted(orders, key=lambda order: -log_likelihood(order, inner))[:_REFINED]
+    best = max((refine(order, inner) for order in orders), key=lambda order: log_likelihood(order, inner))
+    return first[best]
+
+
+def geodesic_order(pairs: np.ndarray, steps: int) -> np.ndarray:
+    """Order connected symbols by the length of the way between them, (num_ordered,) int.
+
+    Two symbols are near where random walks of `steps` steps from either end alike. Lengths add up along the shortest path over near
+    symbols, and multidimensional scaling lays them on a line: a chain of symbols that is bent in the plane unrolls.
+
+    Source: R. R. Coifman, S. Lafon, "Diffusion maps", Applied and Computational Harmonic Analysis 21(1), 2006 (the distance);
+        J. B. Tenenbaum, V. de Silva, J. C. Langford, "A global geometric framework for nonlinear dimensionality reduction", Science
+        290, 2000 (shortest paths, then scaling).
+    """
+    k, degree = len(pairs), pairs.sum(1)
+    walk = np.linalg.matrix_power((np.eye(k) + pairs / degree[:, None]) / 2, steps)
+    distance = cdist(*[walk / np.sqrt(degree / degree.sum())] * 2)
+    nearest = np.argsort(distance, axis=1)[:, : _NEAREST + 1]
+    ways = np.zeros((k, k))
+    np.put_along_axis(ways, nearest, np.maximum(np.take_along_axis(distance, nearest, 1), _TINY), 1)
+    lengths = shortest_path(ways, directed=False)
+    lengths[np.isinf(lengths)] = 2 * lengths[np.isfinite(lengths)].max()  # islands: far apart, wherever
+    centred = -0.5 * lengths**2
+    centred -= centred.mean(0)
+    centred -= centred.mean(1, keepdims=True)
+    _, vectors = eigh(centred, subset_by_index=(k - 1, k - 1))
+    return np.argsort(vectors[:, 0], kind="stable")
+
+
+def log_likelihood(order: np.ndarray, pairs: np.ndarray) -> float:
+    """Return the log-likelihood of the neighbours in an order, less that of chance."""
+    sorted_pairs = pairs[np.ix_(order, order)]
+    degree, distance = sorted_pairs.sum(1), _distances(len(order))
+    fall_off = _log_fall_off(sorted_pairs, degree, distance)
+    return float((sorted_pairs * fall_off).sum() - degree @ _log_normaliser(fall_off, degree))
+
+
+def refine(order: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Move each symbol half of the way to the rank where its neighbours are likeliest, over and over.
+
+    One eigenvector weighs all pairs alike; the fall-off knows that an edge in the image tells less than a slope.
+
+    Args:
+        order: (num_ordered,) symbols, a first order.
+        pairs: (num_symbols, num_symbols) symmetric counts of neighbours with an empty diagonal.
+
+    Returns:
+        The same symbols, (num_ordered,), in the same direction.
+
+    Cost: some 2 ms a round for 256 symbols.
+    """
+    ranks, distance = np.arange(len(order)), _distances(len(order))
+    for _ in range(_ROUNDS):
+        sorted_pairs = pairs[np.ix_(order, order)]
+        degree = sorted_pairs.sum(1)
+        fall_off = _log_fall_off(sorted_pairs, degree, distance)  # (candidate rank, symbol)
+        likelihood = sorted_pairs @ fall_off - degree[:, None] * _log_normaliser(fall_off, degree)  # (symbol, candidate rank)
+        moved = np.argsort(ranks + likelihood.argmax(1), kind="stable")  # by twice the mean of the rank and the likeliest rank
+        if np.array_equal(moved, ranks):
+            break
+        order = order[moved]
+    return order
+
+
+def _distances(k: int) -> np.ndarray:
+    return np.abs(np.arange(k)[:, None] - np.arange(k))
+
+
+def _log_fall_off(sorted_pairs: np.ndarray, degree: np.ndarray, distance: np.ndarray) -> np.ndarray:
+    """Return the log of how much oftener than by chance two ranks are neighbours; distance 0 counts as 1: (num_ordered, num_ordered)."""
+    k, off = len(degree), distance > 0
+    seen = np.bincount(distance[off], sorted_pairs[off], k)[1:]
+    expected = np.maximum(np.bincount(distance[off], (np.outer(degree, degree) / degree.sum())[off], k)[1:], _TINY)
+    ratio = (seen + 0.5 * expected / k) / expected  # never 0
+    smooth = np.log(isotonic_regression(ratio, weights=expected, increasing=False).x)
+    return np.concatenate([smooth[:1], smooth])[distance]
+
+
+def _log_normaliser(fall_off: np.ndarray, degree: np.ndarray) -> np.ndarray:
+    return np.log(np.exp(fall_off) @ (degree / degree.sum()))

@@ -1,0 +1,156 @@
+"""What lies in the folders of the pipeline, as an attacker sees it: from an artifact, and from a revealed view, to a `Target`."""
+
+from __future__ import annotations
+
+import math
+import secrets
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ppdl.audit.base import Symbols, Target
+from ppdl.audit.release_view import release_view
+from ppdl.crypto.artifact import Artifact, open_artifact
+from ppdl.protections.filters import Filters, parse_spec
+from ppdl.protections.lazy import MappedRows
+from ppdl.protections.noise import NoiseSecret
+from ppdl.protections.revealed import Revealed, read_revealed
+
+if TYPE_CHECKING:
+    from ppdl.crypto.keys import PublicKey
+    from ppdl.protections.base import Protection
+
+_CODEBOOK = "codebook"
+
+
+def target_of(artifact_dir: Path, revealed_dir: Path | None, *, public_key: PublicKey) -> Target:
+    """Return what a thief of an artifact, and of what was revealed of it, holds.
+
+    Raises:
+        ArtifactError: a folder holds no such thing, is damaged, or is of another key.
+    """
+    artifact = open_artifact(artifact_dir)
+    artifact.check_key(public_key)
+    source = artifact.header.source
+    deterministic = artifact.header.kind == _CODEBOOK
+    return Target(
+        name=artifact.header.protection.name,
+        num_images=source.num_images,
+        height=source.height,
+        width=source.width,
+        symbols=Symbols(artifact.indices, len(artifact.codebook), artifact.codebook) if deterministic else None,
+        ciphertexts=None if deterministic else ciphertexts_of_images(artifact),
+        public_key=public_key,
+        view=None if revealed_dir is None else read_revealed(revealed_dir),
+        picture=picture_of(artifact),
+    )
+
+
+def ciphertexts_of_images(artifact: Artifact) -> MappedRows:
+    """Return ciphertexts of each image, (num_images, num_ciphertexts, ciphertext_bytes) uint8.
+
+    Where images share ciphertexts, those that hold pixels of one image alone, as many as every image has; so no ciphertext counts twice.
+    Images that are too small to fill any have one that may also hold pixels of their neighbours.
+    """
+    packing, shards = artifact.header.packing, artifact.header.data_shards
+    first_row = np.cumsum([0] + [shard.shape[0] for shard in shards])
+    first_image = np.array([shard.first_image for shard in shards])
+    group, pixels, slots = packing.images_per_group, packing.plane_height * packing.plane_width, packing.slots
+    own = packing.stream_rows(1) if group == 1 else max((pixels - slots + 1) // slots, 1)
+    block = np.arange(packing.planes * own)  # consecutive rows, see ppdl.crypto.layout
+    everything = artifact.ciphertexts
+
+    def gather(images: np.ndarray) -> np.ndarray:
+        shard = np.searchsorted(first_image, images, "right") - 1
+        number, place = np.divmod(images - first_image[shard], group)
+        begin = np.minimum(-(-place * pixels // slots), ((place + 1) * pixels - 1) // slots)  # the last for images that fill none
+        row = first_row[shard] + packing.planes * (number * packing.stream_rows(group) + begin)
+        return everything[(row[:, None] + block).ravel()].reshape(len(images), len(block), -1)
+
+    numbers = np.arange(artifact.header.source.num_images)
+    return MappedRows(numbers, gather, (len(block), artifact.header.ciphertext_bytes), np.uint8)
+
+
+def picture_of(artifact: Artifact) -> MappedRows:
+    """Show ciphertexts as a thief sees them, (num_images, height, width) uint8.
+
+    The last byte of each pixel's ciphertext; where a ciphertext holds many pixels, all bytes of an image in a square (zeros at its end).
+    """
+    if artifact.header.kind == _CODEBOOK:
+        shown, indices = artifact.codebook[:, -1], artifact.indices
+        return MappedRows(indices, lambda block: shown[block], indices.shape[1:], np.uint8)
+    rows = ciphertexts_of_images(artifact)
+    num_bytes = math.prod(rows.shape[1:])
+    side = math.isqrt(num_bytes - 1) + 1
+
+    def squares(block: np.ndarray) -> np.ndarray:
+        shown = np.zeros((len(block), side * side), np.uint8)
+        shown[:, :num_bytes] = block.reshape(len(block), -1)
+        return shown.reshape(-1, side, side)
+
+    return MappedRows(rows, squares, (side, side), np.uint8)
+
+
+def encryption_of(
+    protection: Protection, input_px: int, public_key: PublicKey, executor: Any, view: Revealed | None
+) -> Callable[[np.ndarray], Target]:
+    """Return what an attacker does who encrypts images of his own choice with the public key.
+
+    Where a view was revealed, the key holder reveals that of the chosen images in the same way, with noise from a secret that the
+    attacker does not have; computed from the pixels, which gives the same integers as from their ciphertexts.
+    """
+    secret = NoiseSecret(secrets.token_bytes(32))
+
+    def encrypt(images: np.ndarray) -> Target:
+        with tempfile.TemporaryDirectory(prefix="ppdl-audit-") as folder:
+            artifact_dir = Path(folder) / "artifact"
+            protection.encrypt(
+                images,
+                artifact_dir,
+                input_px=input_px,
+                public_key=public_key,
+                partial_dir=Path(folder) / "partial",
+                executor=executor,
+            )
+            target = in_memory(target_of(artifact_dir, None, public_key=public_key))
+        if view is None:
+            return target
+        params = view.header.params
+        spec = parse_spec(params["stem"], Path(folder))
+        array = release_view(images, stride=params["stride"], filters=spec, secret=secret, **_levels(view), noise=params["reveal"]["noise"])
+        return replace(target, view=Revealed(replace(view.header, shape=list(array.shape)), array))
+
+    return encrypt
+
+
+def release_of(images: Any, view: Revealed | None) -> Callable[..., np.ndarray] | None:
+    """Return what a key holder does who reveals more than one view of the same images; None where nothing was revealed.
+
+    Every release draws its noise anew: `release(rows, stride, filters, noise)`, see `release_view`. Clipping is that of `view`.
+
+    Args:
+        images: that were protected, (num_images, height, width) uint8.
+    """
+    if view is None:
+        return None
+
+    def release(rows: np.ndarray, stride: int, filters: Filters, noise: float) -> np.ndarray:
+        secret = NoiseSecret(secrets.token_bytes(32))
+        return release_view(np.asarray(images[rows]), stride=stride, filters=filters, secret=secret, **_levels(view), noise=noise)
+
+    return release
+
+
+def _levels(view: Revealed) -> dict[str, float]:
+    return {key: view.header.params["reveal"][key] for key in ("clip", "clip_detail")}
+
+
+def in_memory(target: Target) -> Target:
+    """Return a target whose arrays no longer need its folder."""
+    symbols = target.symbols and replace(target.symbols, array=np.array(target.symbols.array), codebook=np.array(target.symbols.codebook))
+    ciphertexts = None if target.ciphertexts is None else np.array(target.ciphertexts)
+    return replace(target, symbols=symbols, ciphertexts=ciphertexts, picture=np.array(target.picture))

@@ -1,0 +1,122 @@
+"""What the figures of an audit mean, in plain words, by rules that know no protection's name.
+
+1. An attack *rebuilds* images when its SSIM is at least `REBUILT`, and *shows* them when it is more than `MARGIN` above a blind guess,
+   which is the mean of public images. An attacker who was given images of the set in the clear must do so on other images of the set.
+   Of several that rebuild, the sentence names the one that needs least (images in the clear count most, then the public
+   key), and of equals the nearest.
+2. Obfuscators that occur twice give exact differences. An attack *tells apart* when the lower end of the interval of its advantage is
+   above `ADVANTAGE`, and *finds patients* when the lower end of the interval of its top-1 rate is above twice chance.
+3. `broken`: the ciphertexts are rebuilt. `leaky`: the ciphertexts show, repeat, tell apart or give patients away, or the revealed view
+   does. `unbroken`: none of it, which is no proof.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+REBUILT = 0.8  # SSIM
+MARGIN = 0.1  # SSIM above a blind guess
+ADVANTAGE = 0.1
+BLIND = "blind"
+COSTLY = ("known", "public_key")  # needs that count more than any number of others, in this order
+ARTIFACT, VIEW = "artifact", "view"
+BROKEN, LEAKY, UNBROKEN = "broken", "leaky", "unbroken"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Hold what an audit concludes.
+
+    Attributes:
+        level: `broken`, `leaky` or `unbroken`.
+        sentence: the reasons with their figures.
+        best_attack, best_ssim: of all rebuilt images, those nearest to the originals, a blind guess included.
+    """
+
+    level: str
+    sentence: str
+    best_attack: str | None
+    best_ssim: float | None
+
+
+def judge(results: Mapping[str, Mapping[str, Any]]) -> Verdict:
+    """Apply the rules of this module.
+
+    Args:
+        results: by attack, its metrics, with `surface` (artifact or view), `needs` and `knowledge`; attacks that do not apply are left out.
+    """
+    artifact = {name: found for name, found in results.items() if found.get("surface") == ARTIFACT}
+    view = {name: found for name, found in results.items() if found.get("surface") == VIEW}
+    blind = results.get(BLIND, {}).get("ssim")
+    rebuilt, shown = _best(artifact), _best(view)
+    best = max((found for found in (rebuilt, shown, (blind, BLIND) if blind is not None else None) if found), default=None)
+    marks = {surface: _marks(found) for surface, found in ((ARTIFACT, artifact), (VIEW, view))}
+    if rebuilt and rebuilt[0] >= REBUILT:
+        level, text = BROKEN, f"Not confidential: {_rebuilt(_cheapest(artifact), artifact)}."
+    elif rebuilt and _above(rebuilt, blind):
+        level, text = LEAKY, f"Not confidential: {_rebuilt(rebuilt, artifact)}; a blind guess has SSIM {blind:.2f}."
+    elif marks[ARTIFACT]:
+        level, text = LEAKY, f"Not confidential: {'; '.join(marks[ARTIFACT])}."
+    else:
+        level, text = UNBROKEN, "No attack here got anything out of the ciphertexts, which is no proof that none can."
+    if view:
+        level, text = _with_view(level, text, view, shown, blind, marks[VIEW])
+    return Verdict(level, text, best[1] if best else None, best[0] if best else None)
+
+
+def _with_view(
+    level: str, text: str, view: Mapping[str, Any], shown: tuple[float, str] | None, blind: float | None, marks: list[str]
+) -> tuple[str, str]:
+    """Add what the revealed view gives away."""
+    reasons = list(marks)
+    if shown and (_above(shown, blind) or shown[0] >= REBUILT):
+        guess = "" if blind is None else f"; a blind guess has SSIM {blind:.2f}"
+        reasons.insert(0, _rebuilt(shown, view) + guess)
+    if not reasons:
+        return level, f"{text} Nor did any out of the revealed view."
+    as_good = shown is not None and shown[0] >= REBUILT
+    advice = " Treat it as the images themselves." if as_good else ""
+    return (LEAKY if level == UNBROKEN else level), f"{text} The revealed view is in the clear: {'; '.join(reasons)}.{advice}"
+
+
+def _best(results: Mapping[str, Mapping[str, Any]]) -> tuple[float, str] | None:
+    return max(((found["ssim"], name) for name, found in results.items() if found.get("ssim") is not None and name != BLIND), default=None)
+
+
+def _cheapest(results: Mapping[str, Mapping[str, Any]]) -> tuple[float, str]:
+    """Return SSIM and name of the attack that rebuilds images from least."""
+    rebuilt = {name: row for name, row in results.items() if (row.get("ssim") or 0) >= REBUILT and name != BLIND}
+    *_, ssim, name = min(
+        (*(need in row["needs"] for need in COSTLY), len(row["needs"]), -row["ssim"], name) for name, row in rebuilt.items()
+    )
+    return -ssim, name
+
+
+def _above(found: tuple[float, str], blind: float | None) -> bool:
+    return blind is not None and found[0] > blind + MARGIN
+
+
+def _rebuilt(found: tuple[float, str], results: Mapping[str, Mapping[str, Any]]) -> str:
+    ssim, name = found
+    return f"images rebuilt at {results[name]['psnr']:.0f} dB (SSIM {ssim:.2f}) by {name} from {results[name]['knowledge']}"
+
+
+def _marks(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Say which figures give something away without a rebuilt image."""
+    marks = []
+    for found in results.values():
+        if shared := found.get("shared_obfuscators"):
+            marks.append(f"{shared:.1%} of the obfuscators occur again, which gives differences of plaintexts exactly")
+        if others := sum(found.get("differences_with_others", {}).values()):
+            marks.append(f"{others:,} obfuscators occur in another artifact too, which gives differences of plaintexts exactly")
+        low = found.get("advantage_low")
+        if low is not None and low > ADVANTAGE:
+            marks.append(f"two chosen images are told apart (advantage {found['advantage']:.2f})")
+        low = found.get("top1_low")
+        if low is not None and low > 2 * found["chance_top1"]:
+            marks.append(
+                f"patients are found again by an earlier X-ray ({found['top1']:.0%} at first sight, chance {found['chance_top1']:.1%})"
+            )
+    return marks

@@ -1,0 +1,118 @@
+"""`ppdl audit`."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ppdl.audit.base import Attack, Target
+    from ppdl.audit.folder import FolderAudit
+
+_NUM_PRIOR = 200
+_PRIOR_SEED = 1_000_003  # added to --seed, so that a set of phantoms under audit is not its own public images
+_SHEET_IMAGES, _SHEET_PX = 8, 128
+
+
+@click.command(short_help='Attack anybody\'s folder of "encrypted" images.')
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--originals", type=click.Path(path_type=Path), help="The images before encryption: same names, or same order.")
+@click.option("--prior", type=click.Path(path_type=Path), help="Public images of the same kind. Default: synthetic chest X-rays.")
+@click.option("--max-images", type=click.IntRange(min=1), default=300, show_default=True, help="Read at most as many, evenly spaced.")
+@click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write all figures to this file.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), help="Write contact sheets into this folder: seen, rebuilt, original."
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the attackers' random choices.")
+def audit(
+    path: Path, originals: Path | None, prior: Path | None, max_images: int, json_path: Path | None, out: Path | None, seed: int
+) -> None:
+    """Attack a folder of "encrypted" images, and say whether they are confidential.
+
+    PATH holds images of one size: PNG, JPEG, BMP, TIFF or WebP files, nested or not, or .npy or .npz arrays (images, height, width) or
+    (images, height, width, channels) of integers or floats. No key is used. With --originals, what attacks rebuild is compared with
+    them; without, its structure is compared with what the same attack makes of the same pixels in random places.
+
+    The exit code is 0 for any verdict.
+
+    \b
+    ppdl audit encrypted/
+    ppdl audit encrypted/ --originals plain/ --out sheets/ --json audit.json
+    ppdl audit ciphertexts.npy --prior public-xrays/
+    """
+    from ppdl.audit.folder import audit_folder
+    from ppdl.audit.pictures import read_originals, read_pictures, read_prior, target_of_pictures
+    from ppdl.audit.prior import phantom_prior
+
+    found = read_pictures(path, max_images=max_images)
+    truth = None if originals is None else read_originals(originals, found, max_images=max_images)
+    height, width = found.values.shape[1:3]
+    if prior is None:
+        click.echo(f"drawing {_NUM_PRIOR} synthetic chest X-rays for the attacker to compare with (--prior gives others)", err=True)
+        public = phantom_prior(_NUM_PRIOR, height, width, seed=seed + _PRIOR_SEED)
+    else:
+        public = read_prior(prior, height, width)
+    target = target_of_pictures(path.name, found.values, public)
+    result = audit_folder(_attacks(with_originals=truth is not None), target, truth, seed=seed)
+    _print_table(
+        result, f"{path}: {target.num_images} of {found.num_found} images, {width} x {height} px", with_originals=truth is not None
+    )
+    click.echo(result.sentence)
+    if json_path is not None:
+        about = {"path": str(path), "num_images": target.num_images, "num_found": found.num_found, "height": height, "width": width}
+        about |= {"seed": seed, "with_originals": truth is not None}
+        report = {**about, "attacks": result.results, "verdict": {"level": result.level, "sentence": result.sentence}}
+        json_path.parent.mkdir(parents=True, exist_ok=True)
+        json_path.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
+    if out is not None:
+        _write_sheets(out, target, result, truth)
+
+
+def _attacks(*, with_originals: bool) -> "dict[str, Attack]":
+    """Build the attacks that apply to pictures, as conf/attack configures them."""
+    import yaml
+
+    from ppdl.audit.folder import ATTACKS, WITH_ORIGINALS
+    from ppdl.config import CONF, build
+
+    files = {name: CONF / "attack" / f"{name}.yaml" for name in ATTACKS + (WITH_ORIGINALS if with_originals else ())}
+    return {name: build(yaml.safe_load(file.read_text()), str(file)) for name, file in files.items() if file.is_file()}
+
+
+def _print_table(result: "FolderAudit", title: str, *, with_originals: bool) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from ppdl.audit.folder import meaning
+
+    table = Table(title=title, caption="null: the same attack on the same pixels in random places")
+    numbers = ("psnr, dB", "ssim", "null") if with_originals else ("structure", "null")
+    keys = ("psnr", "ssim", "ssim_null") if with_originals else ("structure", "structure_null")
+    for name in ("attack", "knowledge", *numbers, "what it means"):
+        table.add_column(name, justify="right" if name in numbers else "left")
+    for name, row in result.results.items():
+        table.add_row(name, row["knowledge"], *("" if row.get(key) is None else f"{row[key]:.2f}" for key in keys), meaning(row))
+    Console().print(table)
+
+
+def _write_sheets(out: Path, target: "Target", result: "FolderAudit", originals: "np.ndarray | None") -> None:
+    """Write a picture for each attack that returned images: a row an image of what a thief sees, what was rebuilt, the original."""
+    import numpy as np
+    from PIL import Image
+
+    out.mkdir(parents=True, exist_ok=True)
+    for name, rebuilt in result.rebuilt.items():
+        rows = rebuilt.rows[:_SHEET_IMAGES]
+        seen = np.asarray(target.picture[rows])
+        columns = [seen if seen.ndim == 4 else seen[..., None], rebuilt.images[: len(rows), ..., None]]
+        if originals is not None:
+            columns.append(originals[rows][..., None])
+        framed = [np.pad(column, ((0, 0), (2, 2), (2, 2), (0, 0)), constant_values=255) for column in columns]
+        sheet = np.concatenate([np.broadcast_to(column, (*column.shape[:3], 3)) for column in framed], axis=2)
+        sheet = sheet.reshape(-1, sheet.shape[2], 3)
+        zoom = max(1, _SHEET_PX // target.width)
+        Image.fromarray(sheet.repeat(zoom, 0).repeat(zoom, 1)).save(out / f"{name}.png")
+    click.echo(f"wrote {len(result.rebuilt)} contact sheets to {out}: seen | rebuilt{' | original' if originals is not None else ''}")

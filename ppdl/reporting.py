@@ -1,0 +1,77 @@
+"""From what the stages left on disk to the report for people: reports/audit.json and reports/report.html."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from ppdl.audit.quality import image_psnr, image_ssim
+from ppdl.audit.records import PICTURES_FILE, audit_metric, headlines
+from ppdl.config import PROJECT, Workspace, checkout, plain
+from ppdl.evaluation.html import read_content, read_pictures, write_html
+from ppdl.tracking.provenance import dvc_tags, git_tags
+
+MEASURES = {"psnr": image_psnr, "ssim": image_ssim}
+PACKAGES = ("ppdl", "keras", "tensorflow", "numpy", "phe", "gmpy2", "dvc", "mlflow", "hydra-core")
+HASHED = ("data/raw", "data/prepared", "keys/public.json")
+
+
+def write_report(cfg: DictConfig, workspace: Workspace) -> Path:
+    """Write reports/audit.json and reports/report.html from the figures, the audits and the pictures of all branches.
+
+    Raises:
+        DataError: a file that another stage should have written is missing or damaged.
+    """
+    reports, audit_dir = workspace.outputs / "reports", workspace.inputs / "reports/audit"
+    branches = list(cfg.protections)
+    content = read_content(reports, audit_dir, config=_public(cfg), provenance=_provenance(cfg), figures=_figures(reports))
+    content = replace(
+        content,
+        audit={name: content.audit[name] for name in branches if name in content.audit},
+        cost={name: content.cost[name] for name in branches if name in content.cost},
+        pictures={name: read_pictures(audit_dir / name / PICTURES_FILE, MEASURES) for name in branches if name in content.audit},
+    )
+    (reports / "audit.json").write_text(json.dumps(audit_metric(content.audit), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    write_html(reports / "report.html", content)
+    return reports / "report.html"
+
+
+def log_audits(cfg: DictConfig, workspace: Workspace, report_html: Path) -> None:
+    """Add what the attacks found, and the report, to the MLflow run of each training."""
+    from ppdl.runs import PLAIN, runs_of
+    from ppdl.tracking import log_test_results, open_store
+
+    store = open_store(checkout(), cfg.tracking.experiment)
+    for run in runs_of(cfg):
+        path = workspace.inputs / "reports/audit" / run.branch / "audit.json"
+        found = {"best_ssim": 1.0} if run.branch == PLAIN else headlines(json.loads(path.read_text(encoding="utf-8")))
+        log_test_results(store, workspace.inputs / run.folder / "run.json", found, artifacts=[report_html], section="audit")
+
+
+def _public(cfg: DictConfig) -> dict[str, Any]:
+    """Return the configuration without the place of the private key."""
+    tree = plain(cfg)
+    return {key: node for key, node in tree.items() if key != "keygen"} | {"keygen": {"key_bits": tree["keygen"]["key_bits"]}}
+
+
+def _provenance(cfg: DictConfig) -> dict[str, Any]:
+    git = git_tags(PROJECT)
+    encrypted = [f"data/{node.train_on}/{name}" for name, node in cfg.protections.items()]
+    hashes = {key.removeprefix("dvc.md5."): value for key, value in dvc_tags(PROJECT, [*HASHED, *encrypted]).items() if "md5" in key}
+    return {
+        "git_commit": git.get("git.commit"),
+        "git_dirty": git.get("git.dirty") == "true",
+        "command": "dvc repro",
+        "hashes": hashes,
+        "versions": {package: version(package) for package in PACKAGES},
+    }
+
+
+def _figures(reports: Path) -> dict[str, bytes]:
+    paths = [*(reports / "evaluation/figures").glob("*.png"), *(reports / "data").glob("*.png")]
+    return {path.stem: path.read_bytes() for path in sorted(paths)}

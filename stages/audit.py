@@ -1,0 +1,54 @@
+"""Attacker: what the artifact and the revealed view of one protection give away, to reports/audit/NAME. No private key is read."""
+
+import dataclasses
+
+import numpy as np
+from omegaconf import DictConfig
+
+from ppdl.audit.base import Truth, scored_rows
+from ppdl.audit.examine import examine
+from ppdl.audit.prior import phantom_prior
+from ppdl.audit.records import write_audit
+from ppdl.audit.setting import draw_known, draw_queries
+from ppdl.audit.target import encryption_of, release_of, target_of
+from ppdl.config import Workspace, branch, build, stage
+from ppdl.crypto.keys import generate_keypair
+from ppdl.crypto.keystore import load_public
+from ppdl.datasets.reduced import Reduced
+from ppdl.runs import prepared_data, protection_of
+
+
+def run(cfg: DictConfig, workspace: Workspace) -> None:
+    name, node = branch(cfg)
+    settings, executor = cfg.audit, build(cfg.executor, "executor")
+    attacks = {key: build(attack, f"attacks.{key}") for key, attack in cfg.attacks.items()}
+    prepared, protection = prepared_data(cfg, workspace), protection_of(cfg, name)
+    public_key = load_public(workspace.inputs / "keys/public.json")
+    revealed = workspace.inputs / "data/revealed" / name if node.train_on == "revealed" else None
+    target = target_of(workspace.inputs / "data/encrypted" / name, revealed, public_key=public_key)
+
+    images, groups = Reduced(prepared.images, target.height), prepared.index["group"].to_numpy()
+    rng = np.random.default_rng(settings.seed)
+    scored = [scored_rows(target.num_images, attack.num_scored) for attack in attacks.values() if hasattr(attack, "num_scored")]
+    unscored = np.setdiff1d(prepared.rows("train"), np.concatenate([*scored, []]))
+    queries = draw_queries(images, groups, settings.num_queries, rng)
+    second_key = generate_keypair(public_key.key_bits, allow_insecure_key=True).public  # as long as the first, its private part dropped
+    target = dataclasses.replace(
+        target,
+        prior=phantom_prior(settings.num_prior, target.height, target.width, seed=settings.prior_seed),
+        known=draw_known(images, unscored, settings.num_known, rng),
+        queries=queries.images,
+        encrypt=encryption_of(protection, cfg.input_px, public_key, executor, target.view),
+        rekey=encryption_of(protection, cfg.input_px, second_key, executor, None),
+        release=release_of(images, target.view),
+    )
+    truth = Truth(images, groups, queries.groups, queries.rows)
+    audit = examine(attacks, target, truth, seed=settings.seed)
+    write_audit(workspace.outputs / "reports/audit" / name, audit, target, truth, num_pictures=settings.num_pictures)
+    print(f"{name}: {audit.verdict.sentence}")
+
+
+main = stage(run)
+
+if __name__ == "__main__":
+    main()
