@@ -16,6 +16,7 @@ COMMANDS = {
     "decrypt": "ppdl.cli.decrypt:decrypt",
     "estimate": "ppdl.cli.estimate:estimate",
     "audit": "ppdl.cli.audit:audit",
+    "frontier": "ppdl.cli.frontier:frontier",
     "restore-runs": "ppdl.cli.restore_runs:restore_runs",
 }
 
@@ -51,5 +52,6 @@ def main() -> None:
     ppdl decrypt ARTIFACT --private-key KEY --out DIR
     ppdl estimate --images 21165 --px 96       time and bytes before you encrypt
     ppdl audit FOLDER                          attack anybody's "encrypted" images
+    ppdl frontier                              accuracy against the best attacker, over all experiments
     ppdl restore-runs                          the MLflow runs of models that `dvc pull` brought
     """

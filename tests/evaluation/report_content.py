@@ -35,6 +35,9 @@ NO_SYMBOLS = {"does_not_apply": "no ciphertext occurs twice, so none stands for 
 NO_VIEW = {"does_not_apply": "nothing was revealed"}
 
 
+UNION = [{"name": "strides 2 and 4", "num_views": 2, "ssim": 0.93, "psnr": 32.4}]
+
+
 def full_content(**changes: object) -> ReportContent:
     """Return a report of three protections with all sections; `changes` replace parts of it."""
     parts = {"metrics": _metrics(), "details": _details(), "synthetic": True, "audit": _audit(), "pictures": _pictures()}
@@ -139,7 +142,14 @@ def _audit() -> dict:
             "attacks": attacks(
                 dict.fromkeys(("ratio", "seriation", "known_plaintext", "frequency"), NO_SYMBOLS)
                 | {"blind": blind, "distinguisher": none, "cipher_metrics": metrics}
-                | {"inversion": {"ssim": 0.86, "psnr": 29.6, "curve": curve, "union": [{"name": "strides 2 and 4", "num_views": 2, "ssim": 0.93, "psnr": 32.4}]}}
+                | {
+                    "inversion": {
+                        "ssim": 0.86,
+                        "psnr": 29.6,
+                        "curve": curve,
+                        "union": UNION,
+                    }
+                }
                 | {"distinguisher_view": {"advantage": 1.0, "advantage_low": 0.982, "advantage_high": 1.0}}
                 | {"linkage": {"top1": 0.55, "top1_low": 0.46, "top1_high": 0.64, "top5": 0.78} | chance}
             ),
