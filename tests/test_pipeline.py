@@ -102,6 +102,21 @@ def test_a_fresh_clone_runs_and_a_second_repro_has_nothing_to_do(clone):
     assert "Data and pipelines are up to date" in clone.run("dvc", "repro")
 
 
+def test_every_protection_was_attacked_and_the_report_says_so(clone):
+    audit = json.loads((clone.path / "reports/audit.json").read_text())
+    assert audit.keys() == RUNS - {"plain"}
+    assert audit["deterministic"]["verdict"].startswith("broken") and audit["deterministic"]["ratio"]["exact_up_to_offset"] is True
+    assert audit["opaque"]["verdict"].startswith("unbroken") and "does_not_apply" in audit["opaque"]["seriation"]
+    assert audit["homomorphic"]["verdict"].startswith("leaky") and audit["homomorphic"]["distinguisher_view"]["advantage"] > 0.5
+    page = (clone.path / "reports/report.html").read_text()
+    assert all(name in page for name in RUNS) and "synthetic" in page
+    metrics = {run["name"]: run["metrics"] for run in clone.runs()}
+    assert metrics["deterministic"]["audit/best_ssim"] == pytest.approx(1) and metrics["plain"]["audit/best_ssim"] == 1
+    assert metrics["opaque"]["audit/best_ssim"] < 0.8
+    clone.run("ppdl", "frontier", "--out", "dvc_plots/frontier.png")
+    shutil.rmtree(clone.path / "dvc_plots")
+
+
 def test_nothing_that_dvc_versions_lands_in_git(clone):
     untracked = clone.run("git", "status", "--porcelain", "--untracked-files=all")
     paths = [line[3:] for line in untracked.splitlines()]
