@@ -5,22 +5,27 @@ import dataclasses
 import numpy as np
 from omegaconf import DictConfig
 
-from ppdl.audit.base import Truth, scored_rows
+from ppdl.audit.base import Target, Truth, scored_rows
 from ppdl.audit.examine import examine
 from ppdl.audit.prior import phantom_prior
 from ppdl.audit.records import write_audit
-from ppdl.audit.setting import draw_known, draw_queries
+from ppdl.audit.setting import Settings, draw_known, draw_queries
 from ppdl.audit.target import encryption_of, release_of, target_of
-from ppdl.config import Workspace, branch, build, stage
+from ppdl.config import Workspace, branch, build, construct, stage
 from ppdl.crypto.keys import generate_keypair
 from ppdl.crypto.keystore import load_public
 from ppdl.datasets.reduced import Reduced
+from ppdl.errors import ConfigError
 from ppdl.runs import prepared_data, protection_of
 
 
 def run(cfg: DictConfig, workspace: Workspace) -> None:
     name, node = branch(cfg)
-    settings, executor = cfg.audit, build(cfg.executor, "executor")
+    settings, executor = construct(Settings, cfg.audit, "audit"), build(cfg.executor, "executor")
+    if cfg.dataset.get("seed") == settings.prior_seed:
+        raise ConfigError(
+            f"audit.prior_seed must differ from dataset.seed, or the public images are the set's; got {settings.prior_seed} twice"
+        )
     attacks = {key: build(attack, f"attacks.{key}") for key, attack in cfg.attacks.items()}
     prepared, protection = prepared_data(cfg, workspace), protection_of(cfg, name)
     public_key = load_public(workspace.inputs / "keys/public.json")
@@ -32,14 +37,18 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
     scored = [scored_rows(target.num_images, attack.num_scored) for attack in attacks.values() if hasattr(attack, "num_scored")]
     unscored = np.setdiff1d(prepared.rows("train"), np.concatenate([*scored, []]))
     queries = draw_queries(images, groups, settings.num_queries, rng)
-    second_key = generate_keypair(public_key.key_bits, allow_insecure_key=True).public  # as long as the first, its private part dropped
+
+    def under_a_fresh_key(chosen: np.ndarray) -> Target:
+        fresh = generate_keypair(public_key.key_bits, allow_insecure_key=True).public  # as long as the set's; its private part is dropped
+        return encryption_of(protection, cfg.input_px, fresh, executor, None)(chosen)
+
     target = dataclasses.replace(
         target,
         prior=phantom_prior(settings.num_prior, target.height, target.width, seed=settings.prior_seed),
         known=draw_known(images, unscored, settings.num_known, rng),
         queries=queries.images,
         encrypt=encryption_of(protection, cfg.input_px, public_key, executor, target.view),
-        rekey=encryption_of(protection, cfg.input_px, second_key, executor, None),
+        rekey=under_a_fresh_key,
         release=release_of(images, target.view),
     )
     truth = Truth(images, groups, queries.groups, queries.rows)

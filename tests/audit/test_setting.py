@@ -3,12 +3,21 @@
 import numpy as np
 import pytest
 
-from ppdl.audit.setting import draw_known, draw_queries
+from ppdl.audit.setting import Settings, draw_known, draw_queries
+from ppdl.errors import ConfigError
 
 
 @pytest.fixture
 def images():
     return np.random.default_rng(0).integers(0, 256, (120, 16, 16), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(("name", "value"), [("num_prior", 0), ("num_known", 1.5), ("num_queries", True), ("seed", -1)])
+def test_settings_name_the_rule(name, value):
+    values = {"num_prior": 10, "prior_seed": 1, "num_known": 5, "num_queries": 5, "num_pictures": 3, "seed": 0}
+    assert Settings(**values).num_prior == 10
+    with pytest.raises(ConfigError, match=f"{name} must be a whole number >= [01], got"):
+        Settings(**values | {name: value})
 
 
 def test_known_images_come_from_the_rows_given(images):

@@ -1,0 +1,28 @@
+"""The stage audit checks its configuration before it reads anything."""
+
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from ppdl.config import CONF, Workspace
+from ppdl.errors import ConfigError
+from stages import audit
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("audit.prior_seed=20220314", "audit.prior_seed must differ from dataset.seed"),
+        ("audit.num_queries=0", "audit: num_queries must be a whole number >= 1, got 0"),
+        ("+audit.num_querys=3", "did you mean 'num_queries'"),
+        ("attacks.ratio.num_scored=0", "attacks.ratio: "),
+        ("+attacks.ratio.num_score=3", "did you mean 'num_scored'"),
+    ],
+)
+def test_a_wrong_value_is_named(tmp_path: Path, override: str, message: str):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("config", overrides=["branch=opaque", override])
+    with pytest.raises(ConfigError) as error:
+        audit.run(cfg, Workspace(inputs=tmp_path, outputs=tmp_path))
+    assert message in str(error.value)
