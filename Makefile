@@ -1,5 +1,5 @@
 # make repro   set up if needed, then rebuild the experiment        make test   set up if needed, then run the tests
-# make ui      browse the MLflow runs on http://127.0.0.1:5000      make lint   ruff, import-linter, params.yaml in step
+# make ui      browse the MLflow runs on http://127.0.0.1:5000      make lint   ruff, import-linter, params.yaml and docs/reference.md in step
 PYTHON ?= python3
 PORT ?= 5000
 ARGS ?=
@@ -19,6 +19,7 @@ lint: $(INSTALLED)
 	ruff format --check .
 	lint-imports
 	python -m ppdl.config --check
+	python -m ppdl.reference --check
 
 ui: $(INSTALLED)
 	mlflow ui --host 127.0.0.1 --port $(PORT) --workers 1 --backend-store-uri sqlite:///$(CURDIR)/mlflow.db

@@ -146,7 +146,7 @@ def _fields(node: yaml.MappingNode, prefix: str, text: str, lines: list[str]) ->
         name = prefix + key.value
         if key.value in ("_target_", "defaults"):
             continue
-        meaning = _comment(key, value, lines) or described.get(key.value, "")
+        meaning = _comment(key, value, lines) or described.get(key.value, "").rstrip(".")
         if not isinstance(value, yaml.MappingNode) or not value.value:
             yield Field(name, _default(value, text), meaning)
             continue
@@ -276,8 +276,13 @@ def _text(text: str) -> str:
     """Escape what Markdown would take for markup, outside of code."""
     parts = text.split("`")
     if len(parts) % 2 == 0:
-        parts = ["\\`".join(parts)]
-    return "`".join(part if i % 2 else re.sub(r"([\\*_<|~\[\]])", r"\\\1", part) for i, part in enumerate(parts))
+        parts = ["&#96;".join(parts)]
+    return "`".join(part if i % 2 else _escaped(part) for i, part in enumerate(parts))
+
+
+def _escaped(text: str) -> str:
+    text = re.sub(r"([\\*_\[\]])", r"\\\1", text)
+    return text.replace("<", "&lt;").replace("|", "&#124;")  # which no backslash escapes everywhere
 
 
 def main(argv: list[str] | None = None) -> int:
