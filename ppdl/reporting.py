@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from ppdl.audit.quality import image_psnr, image_ssim
-from ppdl.audit.records import PICTURES_FILE, audit_metric, headlines
+from ppdl.audit.records import AUDIT_FILE, PICTURES_FILE, audit_metric, headlines
 from ppdl.config import PROJECT, Workspace, checkout, plain
 from ppdl.evaluation.html import read_content, read_pictures, write_html
 from ppdl.tracking.provenance import dvc_tags, git_tags
@@ -42,15 +43,38 @@ def write_report(cfg: DictConfig, workspace: Workspace) -> Path:
 
 
 def log_audits(cfg: DictConfig, workspace: Workspace, report_html: Path) -> None:
-    """Add what the attacks found, and the report, to the MLflow run of each training."""
+    """Add what the attacks found, a verdict in words, and the report to the MLflow run of each training.
+
+    The report stays out where tracking.log_report says so.
+    """
     from ppdl.runs import PLAIN, runs_of
     from ppdl.tracking import log_test_results, open_store
 
     store = open_store(checkout(), cfg.tracking.experiment)
+    artifacts = [report_html] if cfg.tracking.log_report else []
+    metrics = json.loads((workspace.outputs / "reports/metrics.json").read_text(encoding="utf-8"))
     for run in runs_of(cfg):
-        path = workspace.inputs / "reports/audit" / run.branch / "audit.json"
-        found = {"best_ssim": 1.0} if run.branch == PLAIN else headlines(json.loads(path.read_text(encoding="utf-8")))
-        log_test_results(store, workspace.inputs / run.folder / "run.json", found, artifacts=[report_html], section="audit")
+        found, leakage = {"best_ssim": 1.0}, "the trainer sees the images"
+        if run.branch != PLAIN:
+            path = workspace.inputs / "reports/audit" / run.branch / AUDIT_FILE
+            audit = json.loads(path.read_text(encoding="utf-8"))
+            verdict, found = audit["verdict"], headlines(audit)
+            leakage = f"SSIM {verdict['best_ssim']:.2f} by {verdict['best_attack']}; {verdict['level']}. {verdict['sentence']}"
+        log_test_results(
+            store,
+            workspace.inputs / run.folder / "run.json",
+            found,
+            artifacts=artifacts,
+            section="audit",
+            verdict=f"**Utility:** {_utility(metrics, run.name)}\n\n**Leakage, best attacker:** {leakage}",
+        )
+
+
+def _utility(metrics: Mapping[str, Any], name: str) -> str:
+    """Say an accuracy with its interval and its controls."""
+    own, baselines = metrics[name], {key: f"{100 * found['accuracy']:.1f} %" for key, found in metrics["baselines"].items()}
+    ends = f"[{100 * own['accuracy_low']:.1f}, {100 * own['accuracy_high']:.1f}]"
+    return f"accuracy {100 * own['accuracy']:.1f} % {ends}; " + ", ".join(f"{key} {value}" for key, value in baselines.items())
 
 
 def _public(cfg: DictConfig) -> dict[str, Any]:

@@ -113,6 +113,8 @@ def test_every_protection_was_attacked_and_the_report_says_so(clone):
     metrics = {run["name"]: run["metrics"] for run in clone.runs()}
     assert metrics["deterministic"]["audit/best_ssim"] == pytest.approx(1) and metrics["plain"]["audit/best_ssim"] == 1
     assert metrics["opaque"]["audit/best_ssim"] < 0.8
+    notes = {run["name"]: run["tags"]["mlflow.note.content"] for run in clone.runs()}
+    assert "**Utility:** accuracy" in notes["plain"] and "broken. Not confidential" in notes["deterministic"]
     clone.run("ppdl", "frontier", "--out", "dvc_plots/frontier.png")
     shutil.rmtree(clone.path / "dvc_plots")
 

@@ -14,7 +14,8 @@ from ppdl.tracking.model import model_path_beside
 from ppdl.tracking.names import section_metrics
 from ppdl.tracking.provenance import PROCESS, process_is_alive
 from ppdl.tracking.record import RunRecord, read_record
-from ppdl.tracking.redact import valid_name
+from ppdl.tracking.redact import MAX_TAG, guard, shorten, valid_name
+from ppdl.tracking.spec import NOTE
 from ppdl.tracking.store import Point, Store, now_ms
 from ppdl.tracking.write import create_run, end_run, log_description, log_model, points_of
 
@@ -96,6 +97,7 @@ def log_test_results(
     figures: Mapping[str, matplotlib.figure.Figure] | None = None,
     artifacts: Sequence[Path] = (),
     section: str = "test",
+    verdict: str | None = None,
 ) -> str:
     """Add results to the finished run of a model, which is rebuilt first when the store lacks it.
 
@@ -107,6 +109,7 @@ def log_test_results(
         figures: by name, stored as figures/NAME.png.
         artifacts: files, stored as SECTION/FILE.
         section: of the metrics' names, see `names`.
+        verdict: markdown, put above the description that training gave the run.
 
     Returns:
         The run's id in this store.
@@ -122,6 +125,9 @@ def log_test_results(
             store.client.log_figure(run_id, figure, f"figures/{valid_name(name)}.png")
         for path in artifacts:
             store.client.log_artifact(run_id, str(path), section)
+        if verdict is not None:
+            note = f"{verdict}\n\n{read_record(run_json).tags.get(NOTE, '')}".strip()
+            store.client.set_tag(run_id, NOTE, shorten(guard(note, "verdict"), MAX_TAG))
     return run_id
 
 

@@ -63,6 +63,15 @@ def test_a_section_of_its_own(store_root, finished):
     assert store.client.get_run(run_id).data.metrics["audit/ssim"] == 0.85
 
 
+def test_a_verdict_stands_above_the_description_however_often_it_is_given(store_root, finished):
+    store, before = open_store(store_root, "ppdl"), read_record(finished).tags["mlflow.note.content"]
+    for verdict in ("first", "**second**"):
+        run_id = log_test_results(store, finished, {}, verdict=verdict)
+    assert store.client.get_run(run_id).data.tags["mlflow.note.content"] == f"**second**\n\n{before}"
+    log_test_results(store, finished, {"accuracy": 0.9})
+    assert store.client.get_run(run_id).data.tags["mlflow.note.content"].startswith("**second**")
+
+
 def test_results_that_are_no_numbers_are_named(store_root, finished):
     store = open_store(store_root, "ppdl")
     with pytest.raises(TrackingError, match=r"metric test/accuracy must be a number, got '90 %'"):
