@@ -160,10 +160,10 @@ def _accuracy(content: ReportContent) -> list[dict[str, Any]]:
 
 
 def _control(name: str, found: Mapping[str, Any]) -> str:
-    p = f"{found['permutation_p']:.2g}"
+    test = f"permutation test over groups, p = {found['permutation_p']:.2g}"
     if found.get("at_chance"):
-        return f"Negative control: {name} is at chance (permutation test over groups, p = {p}). No leak by order, size or label was found."
-    return f"Negative control: {name} BEATS chance (permutation test over groups, p = {p}). Something leaks: trust no figure of this page."
+        return f"Negative control: {name} is at chance ({test}). That is no evidence of a leak, and no proof that there is none."
+    return f"Negative control: {name} BEATS chance ({test}). Something leaks: trust no figure of this page."
 
 
 def _attacks(content: ReportContent) -> dict[str, Any]:
