@@ -115,7 +115,7 @@ def test_every_protection_was_attacked_and_the_report_says_so(clone):
     assert metrics["opaque"]["audit/best_ssim"] < 0.8
     notes = {run["name"]: run["tags"]["mlflow.note.content"] for run in clone.runs()}
     assert "**Utility:** accuracy" in notes["plain"] and "broken. Not confidential" in notes["deterministic"]
-    clone.run("ppdl", "frontier", "--out", "dvc_plots/frontier.png")
+    clone.run(sys.executable, "-m", "ppdl", "frontier", "--out", "dvc_plots/frontier.png")
     shutil.rmtree(clone.path / "dvc_plots")
 
 
