@@ -83,10 +83,9 @@ def stem_step(job: Job, weights: np.ndarray) -> Step:
     num_columns = job.plan.num_ciphertexts // job.plan.packing.planes
     size = num_columns * len(weights) * job.private_key.public.ciphertext_bytes + job.plan.num_shards * NPY_HEADER_BYTES
     detail = f"{plan.num_multiplications} multiplications for {len(weights)} outputs: {core_s * 1e3:.3f} ms a core, {workers} workers"
-    wall_s, core_s = (
-        wall_s * num_columns / workers + began - start,
-        core_s * num_columns + start_core_s * workers,
-    )  # with the workers' start
+    start_core_s = start_core_s if job.executor.workers > 1 else 0.0  # a single worker is this process, which runs already
+    wall_s = began - start + wall_s * num_columns / workers
+    core_s = start_core_s * workers + core_s * num_columns
     return Step("stem", wall_s, core_s, size, detail)
 
 
