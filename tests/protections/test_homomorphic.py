@@ -1,7 +1,8 @@
 """Sources and trainer of the homomorphic protection: slots that just fit, and a view of what was revealed."""
 
-from __future__ import itertools
+from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
