@@ -158,7 +158,7 @@ from pathlib import Path
 if __name__ == "__main__":
     folder, workers = Path(sys.argv[1]), int(sys.argv[2])
     executor = Executor(workers, shard_mib=8, min_shards=40, table_mib=1)
-    write(folder, "dense", random_images(2000, 16, 16), load_public(folder / "public.json"), executor=executor, obfuscator="standard")
+    write(folder, "dense", random_images(8000, 16, 16), load_public(folder / "public.json"), executor=executor, obfuscator="standard")
 """
 
 
