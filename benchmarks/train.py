@@ -1,7 +1,7 @@
 """Measure training here against a plain `model.fit` on arrays, both in one run, in turns.
 
-    python -m benchmarks.train                          # alpha 0.35 and 1.0 at 64 and 96 px, about 5 minutes on 2 idle cores
-    python -m benchmarks.train --alphas 0.35 --px 96    # one case, about 80 s
+    python -m benchmarks.train                          # alpha 0.35 and 1.0 at 64 and 96 px, some 8 minutes on 2 idle cores
+    python -m benchmarks.train --alphas 0.35 --px 96    # one case, about 2 minutes
     python -m benchmarks.train --json                   # one JSON object a line
 
 Both train the same MobileNetV2 with the same batches of 32. "plain" is keras.applications.MobileNetV2 with AdamW, fed with float32
