@@ -1,6 +1,6 @@
 """Measure training here against a plain `model.fit` on arrays, both in one run, in turns.
 
-    python -m benchmarks.train                          # alpha 0.35 and 1.0 at 64 and 96 px, some 8 minutes on 2 idle cores
+    python -m benchmarks.train                          # alpha 0.35 and 1.0 at 64 and 96 px, more than 7 minutes on 2 idle cores
     python -m benchmarks.train --alphas 0.35 --px 96    # one case, about 2 minutes
     python -m benchmarks.train --json                   # one JSON object a line
 
