@@ -5,7 +5,6 @@ slots. The promise is within 25 % on an idle machine; other load between the two
 """
 
 import argparse
-import resource
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from ppdl.crypto.estimate import Job, estimate, plan_job
 from ppdl.crypto.fields import Protection
 from ppdl.crypto.keys import PrivateKey, generate_keypair
 from ppdl.crypto.parallel import Executor
+from ppdl.protections.cost import core_seconds
 
 PACKINGS = {"dense": {"stride": 1, "slot_bits": 8}, "slots": {"stride": 2, "slot_bits": 12}}
 
@@ -84,15 +84,11 @@ def compare(job: Job, key: PrivateKey, packing: dict[str, int]) -> list[tuple[st
     return rows
 
 
-def timed(function: Callable[[], None]) -> tuple[float, float]:
-    """Measure wall and user CPU seconds, worker processes included (they have ended by then)."""
-    start, core_start = time.perf_counter(), _core_s()
+def timed(function: Callable[[], object]) -> tuple[float, float]:
+    """Measure wall and CPU seconds, worker processes included (they have ended by then)."""
+    start, core_start = time.perf_counter(), core_seconds()
     function()
-    return time.perf_counter() - start, _core_s() - core_start
-
-
-def _core_s() -> float:
-    return sum(resource.getrusage(who).ru_utime for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return time.perf_counter() - start, core_seconds() - core_start
 
 
 if __name__ == "__main__":

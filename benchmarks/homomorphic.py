@@ -7,10 +7,7 @@ EncryptedNumber a pixel, and is scaled up by pixels and patches. Core time, all 
 from __future__ import annotations
 
 import argparse
-import resource
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +15,7 @@ import phe
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.estimate import timed
 from ppdl.crypto.estimate import estimate, plan_job
 from ppdl.crypto.keys import PrivateKey, generate_keypair
 from ppdl.crypto.parallel import Executor
@@ -123,18 +121,6 @@ def _phe_filter(patch: list[phe.EncryptedNumber], weights: list[int]) -> phe.Enc
     for pixel, weight in zip(patch[1:], weights[1:], strict=True):
         total = total + pixel * weight
     return total
-
-
-def timed(function: Callable[[], object]) -> tuple[float, float]:
-    """Measure wall and CPU seconds, worker processes included (they have ended by then)."""
-    start, core_start = time.perf_counter(), _core_s()
-    function()
-    return time.perf_counter() - start, _core_s() - core_start
-
-
-def _core_s() -> float:
-    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from ppdl.audit.as_is import at_size
 from ppdl.audit.base import Symbols, Target
-from ppdl.datasets.image_io import FORMATS, MAX_PIXELS, PICTURE_SUFFIXES, BadImageError, check_size, luma, read_gray
+from ppdl.datasets.image_io import MAX_PIXELS, PICTURE_SUFFIXES, BadImageError, luma, opened_picture, read_gray
 from ppdl.errors import DataError
 
 ARRAY_SUFFIXES = frozenset({".npy", ".npz"})
@@ -182,25 +182,16 @@ def _named(file: Path, read) -> np.ndarray:
 
 def _read_as_stored(file: Path) -> np.ndarray:
     """Read a picture without bringing it to gray or to 8 bits: (height, width) or (height, width, 3)."""
-    try:
-        if file.stat().st_size == 0:
-            raise BadImageError("the file is empty (0 bytes)")
-        with warnings.catch_warnings(), Image.open(file, formats=FORMATS) as image:
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # check_size refuses what is too large
-            check_size(image.width, image.height, getattr(image, "n_frames", 1))
+    if file.stat().st_size == 0:
+        raise BadImageError("the file is empty (0 bytes)")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # what is too large is refused by its size
+        with opened_picture(file) as image:
             if image.mode.startswith("I;16"):
                 return np.asarray(image).astype(np.uint16)
             if image.mode in ("L", "I", "F"):
                 return np.array(image)
             return np.array(image.convert("L" if image.mode in ("1", "LA") else "RGB"))
-    except (BadImageError, MemoryError):
-        raise
-    except Image.UnidentifiedImageError as error:
-        raise BadImageError(f"unreadable: not one of {', '.join(FORMATS)}, or its header is damaged") from error
-    except Image.DecompressionBombError as error:
-        raise BadImageError(f"too large: more than {MAX_PIXELS} pixels may be a decompression bomb") from error
-    except Exception as error:  # decoders meet hostile bytes, see ppdl.datasets.image_io
-        raise BadImageError(f"unreadable: {type(error).__name__}: {error}") from error
 
 
 def _arrays(path: Path, files: list[Path]) -> Pictures:

@@ -12,6 +12,8 @@ The rule. How a file stores a picture must not show in its pixels, or the networ
 So gray, RGB, RGBA, palette and 16-bit copies of a picture give the same bytes.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -117,13 +119,17 @@ def luma(image: Image.Image) -> np.ndarray:
     return np.asarray(image.convert("L"))
 
 
-def _read_picture(path: Path) -> np.ndarray:
-    """Read a picture through Pillow: (height, width) uint8."""
+@contextmanager
+def opened_picture(path: Path) -> Iterator[Image.Image]:
+    """Open a picture through Pillow, its size checked; whatever fails while it is open is the file's fault.
+
+    Raises:
+        BadImageError: The file is no picture of `FORMATS`, damaged, or too large.
+    """
     try:
         with Image.open(path, formats=FORMATS) as image:
             check_size(image.width, image.height, getattr(image, "n_frames", 1))
-            rawmode, white_is_zero = _rawmode(image), getattr(image, "tag_v2", {}).get(_TIFF_PHOTOMETRIC) == 0
-            return _to_gray(ImageOps.exif_transpose(image), rawmode, white_is_zero)  # of the file, only mode and info outlive the turn
+            yield image
     except (BadImageError, MemoryError):
         raise
     except Image.UnidentifiedImageError as error:
@@ -132,6 +138,13 @@ def _read_picture(path: Path) -> np.ndarray:
         raise BadImageError(f"too large: more than {MAX_PIXELS} pixels may be a decompression bomb") from error
     except Exception as error:  # decoders meet hostile bytes: Pillow also lets SyntaxError, struct.error, EOFError and more through
         raise BadImageError(f"unreadable: {type(error).__name__}: {error}") from error
+
+
+def _read_picture(path: Path) -> np.ndarray:
+    """Read a picture through Pillow: (height, width) uint8."""
+    with opened_picture(path) as image:
+        rawmode, white_is_zero = _rawmode(image), getattr(image, "tag_v2", {}).get(_TIFF_PHOTOMETRIC) == 0
+        return _to_gray(ImageOps.exif_transpose(image), rawmode, white_is_zero)  # of the file, only mode and info outlive the turn
 
 
 def _rawmode(image: Image.Image) -> str:

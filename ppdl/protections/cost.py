@@ -32,14 +32,15 @@ def recorded_cost(path: Path) -> Iterator[dict[str, Any]]:
         A dict for further values, such as bytes.
     """
     more: dict[str, Any] = {}
-    start, core_start = time.perf_counter(), _core_seconds()
+    start, core_start = time.perf_counter(), core_seconds()
     yield more
-    cost = {"seconds": round(time.perf_counter() - start, 3), "core_seconds": round(_core_seconds() - core_start, 3)}
+    cost = {"seconds": round(time.perf_counter() - start, 3), "core_seconds": round(core_seconds() - core_start, 3)}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(cost | more, indent=1) + "\n", encoding="utf-8")
 
 
-def _core_seconds() -> float:
+def core_seconds() -> float:
+    """Return the CPU time of this process and of its finished worker processes so far."""
     usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
