@@ -233,27 +233,45 @@ def compose_params(path: Path, overrides: list[str] | None = None) -> None:
     )
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Write or check params.yaml."""
+def keep_in_step(module: str, name: str, path: Path, fresh: Callable[[], bytes], argv: list[str] | None) -> int:
+    """Write a generated file, or check it: the command line of the modules that generate one from conf/.
+
+    Args:
+        module, name: of the command and of the file, for messages.
+        fresh: gives what the file must hold.
+
+    Returns:
+        1 when --check found the file out of step, otherwise 0.
+    """
     import argparse
 
-    parser = argparse.ArgumentParser(prog="python -m ppdl.config", description="Keep params.yaml in step with conf/.")
+    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=f"Keep {name} in step with conf/.")
     action = parser.add_mutually_exclusive_group(required=True)
-    action.add_argument("--write", action="store_true", help="compose conf/ into params.yaml")
-    action.add_argument("--check", action="store_true", help="exit 1 when params.yaml is out of step with conf/")
+    action.add_argument("--write", action="store_true", help=f"write {name}")
+    action.add_argument("--check", action="store_true", help=f"exit 1 when {name} is out of step with conf/")
     args = parser.parse_args(argv)
-    with tempfile.TemporaryDirectory() as folder:
-        fresh = Path(folder) / "params.yaml"
-        compose_params(fresh)
-        if args.write:
-            PARAMS.write_bytes(fresh.read_bytes())
-            print(f"wrote {PARAMS}")
-            return 0
-        if not PARAMS.exists() or PARAMS.read_bytes() != fresh.read_bytes():
-            print("params.yaml is out of step with conf/: run `python -m ppdl.config --write`", file=sys.stderr)
-            return 1
-    print("params.yaml is in step with conf/")
+    content = fresh()
+    if args.write:
+        path.write_bytes(content)
+        print(f"wrote {path}")
+        return 0
+    if not path.exists() or path.read_bytes() != content:
+        print(f"{name} is out of step with conf/: run `python -m {module} --write`", file=sys.stderr)
+        return 1
+    print(f"{name} is in step with conf/")
     return 0
+
+
+def fresh_params() -> bytes:
+    """Return what params.yaml must hold."""
+    with tempfile.TemporaryDirectory() as folder:
+        compose_params(Path(folder) / "params.yaml")
+        return (Path(folder) / "params.yaml").read_bytes()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Write or check params.yaml."""
+    return keep_in_step("ppdl.config", "params.yaml", PARAMS, fresh_params, argv)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import yaml
 
-from ppdl.config import CONF, PROJECT
+from ppdl.config import CONF, PROJECT, keep_in_step
 from ppdl.errors import ConfigError
 
 PAGE = PROJECT / "docs/reference.md"
@@ -287,27 +287,11 @@ def _escaped(text: str) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Write or check docs/reference.md."""
-    import argparse
-
-    parser = argparse.ArgumentParser(prog="python -m ppdl.reference", description="Keep docs/reference.md in step with conf/.")
-    action = parser.add_mutually_exclusive_group(required=True)
-    action.add_argument("--write", action="store_true", help="write docs/reference.md")
-    action.add_argument("--check", action="store_true", help="exit 1 when docs/reference.md is out of step with conf/")
-    args = parser.parse_args(argv)
     try:
-        fresh = page(read_conf()).encode()
+        return keep_in_step("ppdl.reference", "docs/reference.md", PAGE, lambda: page(read_conf()).encode(), argv)
     except ConfigError as error:
         print(f"ConfigError: {error}", file=sys.stderr)
         return 1
-    if args.write:
-        PAGE.write_bytes(fresh)
-        print(f"wrote {PAGE}")
-        return 0
-    if not PAGE.exists() or PAGE.read_bytes() != fresh:
-        print("docs/reference.md is out of step with conf/: run `python -m ppdl.reference --write`", file=sys.stderr)
-        return 1
-    print("docs/reference.md is in step with conf/")
-    return 0
 
 
 if __name__ == "__main__":
