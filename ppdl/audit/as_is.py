@@ -36,8 +36,7 @@ class AsIs(base.Attack):
     source: ClassVar[str] = "none: what anybody does first"
 
     def __post_init__(self) -> None:
-        if self.num_scored < 1:
-            raise ConfigError(f"num_scored must be >= 1, got {self.num_scored}")
+        base.check_whole(1, num_scored=self.num_scored)
         if self.median_px < 3 or self.median_px % 2 == 0:
             raise ConfigError(f"median_px must be odd and >= 3, got {self.median_px}")
 

@@ -198,6 +198,13 @@ class Attack(ABC):
         return self.score(self.run(target.only(self.needs, self.wants), rng), truth)
 
 
+def check_whole(least: int, **values: Any) -> None:
+    """Raise ConfigError, with its name, unless each value is an integer of at least `least`."""
+    for name, value in values.items():
+        if type(value) is not int or value < least:  # a bool is none
+            raise ConfigError(f"{name} must be an integer >= {least}, got {value!r}")
+
+
 def scored_rows(num_images: int, num_scored: int) -> np.ndarray:
     """Return the rows that every attack rebuilds, evenly spaced, so that a report can set them side by side: (at most num_scored,) int."""
     return np.unique(np.linspace(0, num_images - 1, min(num_images, num_scored)).astype(int))

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ppdl.audit.base import PRIOR, Attack, Finding, Rebuilt, Target, Truth, score_rebuilt, scored_rows
+from ppdl.audit.base import PRIOR, Attack, Finding, Rebuilt, Target, Truth, check_whole, score_rebuilt, scored_rows
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,9 @@ class Blind(Attack):
     needs: ClassVar[frozenset[str]] = frozenset({PRIOR})
     knowledge: ClassVar[str] = "nothing of this set: public images alone"
     source: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        check_whole(1, num_scored=self.num_scored)
 
     def run(self, target: Target, rng: np.random.Generator) -> Rebuilt:
         """Return the same image for every row."""

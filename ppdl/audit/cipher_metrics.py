@@ -9,7 +9,6 @@ import numpy as np
 
 from ppdl.audit import base
 from ppdl.audit.as_is import at_size, gray_rows
-from ppdl.errors import ConfigError
 
 # Of two independent images of uniform bytes: 255/256 of pixels differ, by (256 + 1) / (3 * 256) of the range 0..255 on the average.
 IDEAL_NPCR, IDEAL_UACI = 100 * 255 / 256, 100 * 257 / 768
@@ -64,8 +63,7 @@ class CipherMetrics(base.Attack):
     source: ClassVar[str] = "Y. Wu, J. P. Noonan and S. Agaian, NPCR and UACI randomness tests for image encryption, 2011"
 
     def __post_init__(self) -> None:
-        if self.num_scored < 1:
-            raise ConfigError(f"num_scored must be >= 1, got {self.num_scored}")
+        base.check_whole(1, num_scored=self.num_scored)
 
     def run(self, target: base.Target, rng: np.random.Generator) -> _Measured:
         """Measure all that needs no original."""

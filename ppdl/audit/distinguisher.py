@@ -11,8 +11,8 @@ from scipy.stats import beta, kurtosis, skew
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from ppdl.audit.base import ENCRYPT, PRIOR, VIEW, Attack, Finding, Target, Truth
-from ppdl.errors import AttackDoesNotApply, ConfigError
+from ppdl.audit.base import ENCRYPT, PRIOR, VIEW, Attack, Finding, Target, Truth, check_whole
+from ppdl.errors import AttackDoesNotApply
 
 _MOST_BYTES = 1 << 16  # that a linear classifier looks at: evenly spaced where there are more
 _LEAST_TRIALS = 20
@@ -57,8 +57,7 @@ class Distinguisher(Attack):
     source: ClassVar[str] = "Goldwasser and Micali 1984"
 
     def __post_init__(self) -> None:
-        if type(self.num_trials) is not int or self.num_trials < _LEAST_TRIALS:
-            raise ConfigError(f"num_trials must be an integer >= {_LEAST_TRIALS}, got {self.num_trials!r}")
+        check_whole(_LEAST_TRIALS, num_trials=self.num_trials)
 
     def run(self, target: Target, rng: np.random.Generator) -> Game:
         """Play. Cost: num_trials encryptions, and seconds for the classifiers."""

@@ -7,9 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from ppdl.audit.base import PRIOR, SYMBOLS, Attack, Finding, Rebuilt, Target, Truth, score_rebuilt, scored_rows
+from ppdl.audit.base import PRIOR, SYMBOLS, Attack, Finding, Rebuilt, Target, Truth, check_whole, score_rebuilt, scored_rows
 from ppdl.audit.histogram import UNKNOWN, symbol_counts, value_counts
-from ppdl.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -31,8 +30,7 @@ class Frequency(Attack):
     source: ClassVar[str] = "al-Kindi, on deciphering cryptographic messages (9th century): frequency analysis"
 
     def __post_init__(self) -> None:
-        if self.num_scored < 1:
-            raise ConfigError(f"frequency.num_scored must be >= 1, got {self.num_scored}")
+        check_whole(1, **{f"{self.name}.num_scored": self.num_scored})
 
     def run(self, target: Target, rng: np.random.Generator) -> Rebuilt:
         """Rebuild by frequency. Cost: reads every symbol of the set once."""

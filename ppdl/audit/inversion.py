@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ppdl.audit.base import PRIOR, RELEASE, VIEW, Attack, Finding, Rebuilt, Target, Truth, score_rebuilt, scored_rows
+from ppdl.audit.base import PRIOR, RELEASE, VIEW, Attack, Finding, Rebuilt, Target, Truth, check_whole, score_rebuilt, scored_rows
 from ppdl.audit.decoder import Decoder
 from ppdl.audit.linear_inversion import MIDDLE, UNIT, Look, coarsest, fit_context, pseudo_inverse, stacked
 from ppdl.audit.release_view import images_to_patches, patches_to_images
@@ -72,12 +72,10 @@ class Inversion(Attack):
     source: ClassVar[str] = "Dosovitskiy and Brox 2016"
 
     def __post_init__(self) -> None:
-        if type(self.context) is not int or self.context < 0:
-            raise ConfigError(f"context must be an integer >= 0, got {self.context!r}")
+        check_whole(0, context=self.context)
+        check_whole(1, num_scored=self.num_scored)
         if not 0 < self.held_out < 1:
             raise ConfigError(f"held_out must be a fraction above 0 and below 1, got {self.held_out!r}")
-        if type(self.num_scored) is not int or self.num_scored < 1:
-            raise ConfigError(f"num_scored must be an integer >= 1, got {self.num_scored!r}")
         Filters(**self.curve_filters)
         for union in self.unions:
             if set(union) != {"name", "views"} or len(union["views"]) < 2:

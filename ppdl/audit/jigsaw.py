@@ -56,9 +56,7 @@ class Jigsaw(base.Attack):
     )
 
     def __post_init__(self) -> None:
-        for name in ("num_images", "num_scored", "max_blocks"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be >= 1, got {getattr(self, name)}")
+        base.check_whole(1, num_images=self.num_images, num_scored=self.num_scored, max_blocks=self.max_blocks)
         if self.min_contrast <= 1:
             raise ConfigError(f"min_contrast must be > 1, got {self.min_contrast}")
 

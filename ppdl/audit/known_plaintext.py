@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ppdl.audit.base import KNOWN, SYMBOLS, Attack, Finding, Rebuilt, Target, Truth, score_rebuilt, scored_rows
+from ppdl.audit.base import KNOWN, SYMBOLS, Attack, Finding, Rebuilt, Target, Truth, check_whole, score_rebuilt, scored_rows
 from ppdl.audit.histogram import UNKNOWN, symbol_counts
 from ppdl.errors import AttackDoesNotApply, ConfigError
 from ppdl.protections.seriation import co_occurrence
@@ -44,8 +44,7 @@ class KnownPlaintext(Attack):
         object.__setattr__(self, "num_known", tuple(sorted(self.num_known)))
         if not self.num_known or self.num_known[0] < 1:
             raise ConfigError(f"known_plaintext.num_known must list counts >= 1, got {list(self.num_known)}")
-        if self.num_scored < 1:
-            raise ConfigError(f"known_plaintext.num_scored must be >= 1, got {self.num_scored}")
+        check_whole(1, **{f"{self.name}.num_scored": self.num_scored})
 
     def run(self, target: Target, rng: np.random.Generator) -> _Dictionaries:
         """Learn from the first known images of each number. Cost: reads every symbol of the set once."""

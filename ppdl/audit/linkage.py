@@ -11,7 +11,7 @@ from PIL import Image
 from scipy import linalg, ndimage
 from statsmodels.stats.proportion import proportion_confint
 
-from ppdl.audit.base import CIPHERTEXTS, PICTURE, PRIOR, QUERIES, SYMBOLS, VIEW, Attack, Finding, Target, Truth
+from ppdl.audit.base import CIPHERTEXTS, PICTURE, PRIOR, QUERIES, SYMBOLS, VIEW, Attack, Finding, Target, Truth, check_whole
 from ppdl.errors import AttackDoesNotApply, ConfigError
 from ppdl.protections.seriation import spectral_table
 
@@ -62,9 +62,9 @@ class Linkage(Attack):
     source: ClassVar[str] = "Belhumeur, Hespanha and Kriegman 1997; Packhaeuser et al. 2022"
 
     def __post_init__(self) -> None:
-        for name, least in (("match_px", 8), ("num_dimensions", 1), ("num_retakes", 2), ("num_seriated", 1)):
-            if type(getattr(self, name)) is not int or getattr(self, name) < least:
-                raise ConfigError(f"{name} must be an integer >= {least}, got {getattr(self, name)!r}")
+        check_whole(8, match_px=self.match_px)
+        check_whole(2, num_retakes=self.num_retakes)
+        check_whole(1, num_dimensions=self.num_dimensions, num_seriated=self.num_seriated)
         for name in ("shift", "turn", "scale", "noise"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} must be a standard deviation >= 0, got {getattr(self, name)!r}")

@@ -55,9 +55,7 @@ class NegativePositive(base.Attack):
     )
 
     def __post_init__(self) -> None:
-        for name in ("num_images", "num_scored"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be >= 1, got {getattr(self, name)}")
+        base.check_whole(1, num_images=self.num_images, num_scored=self.num_scored)
         if self.prior_weight < 0:
             raise ConfigError(f"prior_weight must be >= 0, got {self.prior_weight}")
 

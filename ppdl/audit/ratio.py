@@ -27,6 +27,7 @@ from ppdl.audit.base import (
     Rebuilt,
     Target,
     Truth,
+    check_whole,
     score_rebuilt,
     scored_rows,
 )
@@ -82,8 +83,7 @@ class Ratio(Attack):
     def __post_init__(self) -> None:
         if self.num_ciphertexts is not None and self.num_ciphertexts < 2:
             raise ConfigError(f"ratio.num_ciphertexts must be >= 2 or null, got {self.num_ciphertexts}")
-        if self.num_scored < 1:
-            raise ConfigError(f"ratio.num_scored must be >= 1, got {self.num_scored}")
+        check_whole(1, **{f"{self.name}.num_scored": self.num_scored})
 
     def run(self, target: Target, rng: np.random.Generator) -> _Guess:
         """Search for shared obfuscators and divide. Cost: some 10 us a ciphertext of 3072-bit keys."""

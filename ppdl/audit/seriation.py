@@ -13,7 +13,7 @@ import numpy as np
 from scipy.stats import spearmanr
 from threadpoolctl import threadpool_limits
 
-from ppdl.audit.base import PRIOR, SYMBOLS, Attack, Finding, Rebuilt, Target, Truth, score_rebuilt, scored_rows
+from ppdl.audit.base import PRIOR, SYMBOLS, Attack, Finding, Rebuilt, Target, Truth, check_whole, score_rebuilt, scored_rows
 from ppdl.audit.histogram import UNKNOWN, values_in_order
 from ppdl.audit.ordering import likeliest_order
 from ppdl.errors import AttackDoesNotApply, ConfigError
@@ -66,9 +66,7 @@ class Seriation(Attack):
         object.__setattr__(self, "num_images", tuple(self.num_images))
         if not self.num_images or any(count is not None and count < 1 for count in self.num_images):
             raise ConfigError(f"seriation.num_images must list counts >= 1 or null, got {list(self.num_images)}")
-        for name in ("num_repeats", "num_scored"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"seriation.{name} must be >= 1, got {getattr(self, name)}")
+        check_whole(1, **{f"{self.name}.{name}": getattr(self, name) for name in ("num_repeats", "num_scored")})
 
     def run(self, target: Target, rng: np.random.Generator) -> dict[str, list[_Draw]]:
         """Rebuild from each size of set. Cost: some 0.25 s a set, and for all images 20 ns a pixel."""
