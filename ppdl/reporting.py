@@ -12,17 +12,18 @@ from typing import Any
 from omegaconf import DictConfig
 
 from ppdl.audit.quality import image_psnr, image_ssim
-from ppdl.audit.records import AUDIT_FILE, PICTURES_FILE, audit_metric, headlines
+from ppdl.audit.records import PICTURES_FILE, audit_metric, headlines
 from ppdl.config import PROJECT, Workspace, checkout, plain
-from ppdl.evaluation.html import read_content, read_pictures, write_html
+from ppdl.evaluation.html import ReportContent, read_content, read_pictures, write_html
 from ppdl.tracking.provenance import dvc_tags, git_tags
 
+REPORT = "report.html"
 MEASURES = {"psnr": image_psnr, "ssim": image_ssim}
 PACKAGES = ("ppdl", "keras", "tensorflow", "numpy", "phe", "gmpy2", "dvc", "mlflow", "hydra-core")
 HASHED = ("data/raw", "data/prepared", "keys/public.json")
 
 
-def write_report(cfg: DictConfig, workspace: Workspace) -> Path:
+def write_report(cfg: DictConfig, workspace: Workspace) -> ReportContent:
     """Write reports/audit.json and reports/report.html from the figures, the audits and the pictures of all branches.
 
     Raises:
@@ -38,11 +39,11 @@ def write_report(cfg: DictConfig, workspace: Workspace) -> Path:
         pictures={name: read_pictures(audit_dir / name / PICTURES_FILE, MEASURES) for name in branches if name in content.audit},
     )
     (reports / "audit.json").write_text(json.dumps(audit_metric(content.audit), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    write_html(reports / "report.html", content)
-    return reports / "report.html"
+    write_html(reports / REPORT, content)
+    return content
 
 
-def log_audits(cfg: DictConfig, workspace: Workspace, report_html: Path) -> None:
+def log_audits(cfg: DictConfig, workspace: Workspace, content: ReportContent) -> None:
     """Add what the attacks found, a verdict in words, and the report to the MLflow run of each training.
 
     The report stays out where tracking.log_report says so.
@@ -51,13 +52,11 @@ def log_audits(cfg: DictConfig, workspace: Workspace, report_html: Path) -> None
     from ppdl.tracking import log_test_results, open_store
 
     store = open_store(checkout(), cfg.tracking.experiment)
-    artifacts = [report_html] if cfg.tracking.log_report else []
-    metrics = json.loads((workspace.outputs / "reports/metrics.json").read_text(encoding="utf-8"))
+    artifacts = [workspace.outputs / "reports" / REPORT] if cfg.tracking.log_report else []
     for run in runs_of(cfg):
         found, leakage = {"best_ssim": 1.0}, "the trainer sees the images"
         if run.branch != PLAIN:
-            path = workspace.inputs / "reports/audit" / run.branch / AUDIT_FILE
-            audit = json.loads(path.read_text(encoding="utf-8"))
+            audit = content.audit[run.branch]
             verdict, found = audit["verdict"], headlines(audit)
             leakage = f"SSIM {verdict['best_ssim']:.2f} by {verdict['best_attack']}; {verdict['level']}. {verdict['sentence']}"
         log_test_results(
@@ -66,7 +65,7 @@ def log_audits(cfg: DictConfig, workspace: Workspace, report_html: Path) -> None
             found,
             artifacts=artifacts,
             section="audit",
-            verdict=f"**Utility:** {_utility(metrics, run.name)}\n\n**Leakage, best attacker:** {leakage}",
+            verdict=f"**Utility:** {_utility(content.metrics, run.name)}\n\n**Leakage, best attacker:** {leakage}",
         )
 
 

@@ -18,6 +18,7 @@ from ppdl.crypto.artifact import Artifact, open_artifact
 from ppdl.protections.filters import Filters, parse_spec
 from ppdl.protections.lazy import MappedRows
 from ppdl.protections.noise import NoiseSecret
+from ppdl.protections.opaque import as_squares, bytes_side
 from ppdl.protections.revealed import Revealed, read_revealed
 
 if TYPE_CHECKING:
@@ -84,15 +85,8 @@ def picture_of(artifact: Artifact) -> MappedRows:
         shown, indices = artifact.codebook[:, -1], artifact.indices
         return MappedRows(indices, lambda block: shown[block], indices.shape[1:], np.uint8)
     rows = ciphertexts_of_images(artifact)
-    num_bytes = math.prod(rows.shape[1:])
-    side = math.isqrt(num_bytes - 1) + 1
-
-    def squares(block: np.ndarray) -> np.ndarray:
-        shown = np.zeros((len(block), side * side), np.uint8)
-        shown[:, :num_bytes] = block.reshape(len(block), -1)
-        return shown.reshape(-1, side, side)
-
-    return MappedRows(rows, squares, (side, side), np.uint8)
+    side = bytes_side(math.prod(rows.shape[1:]))
+    return MappedRows(rows, lambda block: as_squares(block, side), (side, side), np.uint8)
 
 
 def encryption_of(

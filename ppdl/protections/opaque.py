@@ -86,7 +86,7 @@ class Opaque(Protection):
             raise ArtifactError(f"{artifact_dir} must hold protection {self.name!r}, found {found!r}: encrypt this branch again")
         rows = artifact.ciphertexts_by_image  # (num_images, ciphertexts of an image, ciphertext_bytes)
         side = bytes_side(rows.shape[1] * rows.shape[2])
-        array = MappedRows(rows, lambda block: _as_squares(block, side), (side, side), np.uint8)
+        array = MappedRows(rows, lambda block: as_squares(block, side), (side, side), np.uint8)
         return View(name=view_name, array=array, table=None, trainable=False, scale=1 / 127.5, offset=-1.0)
 
 
@@ -99,7 +99,7 @@ def bytes_side(num_bytes: int) -> int:
     return math.isqrt(num_bytes - 1) + 1
 
 
-def _as_squares(ciphertexts: np.ndarray, side: int) -> np.ndarray:
+def as_squares(ciphertexts: np.ndarray, side: int) -> np.ndarray:
     """Lay out (k, rows, ciphertext_bytes) uint8 as (k, side, side), zeros at the end."""
     squares = np.zeros((len(ciphertexts), side * side), np.uint8)
     content = ciphertexts.reshape(len(ciphertexts), -1)
