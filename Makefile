@@ -44,7 +44,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 # Pins anew; one file for Python 3.11 to 3.13, with every extra that the tests use.
 lock:
 	uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
-	  --extra dicom --extra kaggle --extra sweep --extra dev -o requirements.lock
+	  --extra dicom --extra kaggle --extra postgres --extra ray --extra s3 --extra sweep --extra dev -o requirements.lock
 
 clean-venv:
 	rm -rf .venv
