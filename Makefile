@@ -1,12 +1,12 @@
 # make repro   set up if needed, then rebuild the experiment        make test   set up if needed, then run the tests
-# make ui      browse the MLflow runs on http://127.0.0.1:5000      make lint   ruff, import-linter, params.yaml and docs/reference.md in step
+# make ui      browse the MLflow runs; it prints the address         make lint   ruff, import-linter, mypy, params.yaml and docs/reference.md in step
 PYTHON ?= python3
 PORT ?= 5000
 ARGS ?=
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 INSTALLED := .venv/.installed
 
-.PHONY: repro test lint ui setup lock clean-venv
+.PHONY: repro test lint ui docs setup lock clean-venv soak audit-deps
 
 repro: $(INSTALLED)
 	dvc repro $(ARGS)
@@ -18,11 +18,17 @@ lint: $(INSTALLED)
 	ruff check .
 	ruff format --check .
 	lint-imports
+	mypy
+	bandit --quiet -c pyproject.toml -r ppdl stages
 	python -m ppdl.config --check
 	python -m ppdl.reference --check
 
 ui: $(INSTALLED)
-	mlflow ui --host 127.0.0.1 --port $(PORT) --workers 1 --backend-store-uri sqlite:///$(CURDIR)/mlflow.db
+	ppdl ui --port $(PORT)
+
+# The site, into build/site; a broken link fails.
+docs: $(INSTALLED)
+	mkdocs build --strict --quiet
 
 setup: $(INSTALLED)
 
@@ -44,7 +50,19 @@ $(INSTALLED): requirements.lock pyproject.toml
 # Pins anew; one file for Python 3.11 to 3.13, with every extra that the tests use.
 lock:
 	uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
-	  --extra dicom --extra kaggle --extra postgres --extra ray --extra s3 --extra sweep --extra dev -o requirements.lock
+	  --extra dicom --extra docs --extra kaggle --extra postgres --extra ray --extra s3 --extra sweep --extra dev -o requirements.lock
+
+# Hours of faults and damaged input; .ci/run takes a small sample of each. KILLS=5 CASES=1000 make soak: less of it.
+KILLS ?= 50
+CASES ?= 100000
+soak: $(INSTALLED)
+	python -m tests.soak.fuzz --cases $(CASES) --out tests/soak/results/fuzz.json
+	python -m tests.soak.kills --num $(KILLS) --out tests/soak/results/kills.json
+	python -m tests.soak.table --write
+
+# Known vulnerabilities of the pinned dependencies. Fails where the advisory database does not answer.
+audit-deps: $(INSTALLED)
+	python .ci/audit_deps.py --required
 
 clean-venv:
 	rm -rf .venv

@@ -174,6 +174,7 @@ def _ours(alpha: float, images: np.ndarray, labels: np.ndarray, *, num_threads: 
         early_stopping_patience=None,
         num_threads=num_threads,
         batch_parts=batch_parts,
+        devices=1,
     )
     set_num_threads(num_threads, batch_parts)
     view = plain_view(images)

@@ -10,6 +10,7 @@ The only module that imports hydra.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import difflib
 import functools
@@ -17,6 +18,7 @@ import hashlib
 import inspect
 import json
 import logging
+import math
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -26,11 +28,13 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from ppdl.errors import ConfigError, PpdlError
+from ppdl.errors import ConfigError, DivergedError, PpdlError
+from ppdl.typecheck import check_types
 
 PROJECT = Path(__file__).resolve().parents[1]
 CONF = PROJECT / "conf"
 PARAMS = PROJECT / "params.yaml"
+PROTECTION_KEYS = ["train_on", "views", "scheme", "stem", "reveal"]  # of a node of protections
 
 
 def checkout(project: Path = PROJECT) -> Path:
@@ -54,12 +58,14 @@ class Workspace:
         outputs: root of what this stage writes; the same as `inputs` under DVC, the job's own folder in a sweep.
         overrides: Hydra overrides of a job that was started by hand.
         sweep: folder of the sweep that the job belongs to.
+        job: number of the job in its sweep.
     """
 
     inputs: Path
     outputs: Path
     overrides: tuple[str, ...] = ()
     sweep: str | None = None
+    job: int | None = None
 
     def on_its_own(self) -> Workspace:
         """Return the workspace of a job that reads what it wrote itself."""
@@ -72,32 +78,57 @@ class Workspace:
         return checkout() / ".ppdl" / hashlib.sha256(str(self.outputs).encode()).hexdigest()[:12]
 
 
-def stage(run: Callable[[DictConfig, Workspace], None], *, config_name: str = "config") -> Callable[[], None]:
-    """Turn `run(cfg, workspace)` into a Hydra app whose user errors end in one clear message and exit code 1."""
+def stage(run: Callable[[DictConfig, Workspace], float | None], *, config_name: str = "config") -> Callable[[], None]:
+    """Turn `run(cfg, workspace)` into a Hydra app whose user errors end in one clear message and exit code 1.
+
+    What `run` returns is the objective of a sweep, which is minimised. A job whose training diverged is a bad trial, and its objective
+    infinite; any other user error is the same for the jobs that would follow, so it ends the sweep.
+    """
     import hydra
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
+    from ppdl.config_check import check_config, disk_failure, misspelt
+
     @functools.wraps(run)
-    def job(cfg: DictConfig) -> None:
+    def job(cfg: DictConfig) -> float | None:
         hydra_cfg = HydraConfig.get()
-        overrides, sweep = (), None
+        overrides: tuple[str, ...] = ()
+        sweep = number = None
         under_dvc = hydra_cfg.job.config_name == "pipeline"
         if not under_dvc:
             overrides = tuple(hydra_cfg.overrides.task)
             if hydra_cfg.mode == RunMode.MULTIRUN:
-                sweep = hydra_cfg.sweep.dir
-        workspace = Workspace(inputs=PROJECT, outputs=Path(hydra_cfg.runtime.output_dir).resolve(), overrides=overrides, sweep=sweep)
+                sweep, number = hydra_cfg.sweep.dir, hydra_cfg.job.num
+        outputs = Path(hydra_cfg.runtime.output_dir).resolve()
+        workspace = Workspace(inputs=PROJECT, outputs=outputs, overrides=overrides, sweep=sweep, job=number)
         logging.captureWarnings(True)
         try:
-            run(cfg, workspace)
+            check_config(cfg)
+            return run(cfg, workspace)
         except PpdlError as error:
-            # In a multirun the other jobs go on to be run by the launcher only if this one does not end the process,
-            # but a sweep over a broken value should stop at once and say why.
-            print(f"\n{type(error).__name__}: {error}", file=sys.stderr)
+            print(f"\n{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+            if sweep is not None and isinstance(error, DivergedError):
+                return math.inf  # NaN would end an Optuna sweep
+            raise SystemExit(1) from None  # also ends the sweep, in a worker of the joblib launcher too
+        except OSError as error:
+            if (text := disk_failure(error, outputs, workspace.unfinished)) is None:
+                raise
+            print(f"\n{text}", file=sys.stderr, flush=True)
             raise SystemExit(1) from None
 
-    return hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)
+    app = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)
+
+    @functools.wraps(run)
+    def main() -> None:
+        try:
+            app()
+        except SystemExit as stop:
+            if stop.code and (hint := misspelt(sys.argv[1:])):
+                print(hint, file=sys.stderr)
+            raise
+
+    return main
 
 
 def build(node: DictConfig | Mapping[str, Any], where: str) -> Any:
@@ -135,10 +166,16 @@ def construct(cls: type, node: DictConfig | Mapping[str, Any], where: str) -> An
     missing = [n for n, p in parameters.items() if p.default is p.empty and n not in arguments]
     if missing:
         raise ConfigError(f"{where} lacks {', '.join(missing)}, which {cls.__name__} needs")
+    arguments = {k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()}
     try:
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()})
-    except PpdlError as error:
+        made = cls(**arguments)
+    except PpdlError as error:  # a component's own rule says more than a type
         raise type(error)(f"{where}: {error}") from None
+    except (TypeError, ValueError, AttributeError):
+        check_types(cls, arguments, where)
+        raise
+    check_types(cls, arguments, where)
+    return made
 
 
 def check_keys(found: Mapping[str, Any], valid: list[str], where: str) -> None:
@@ -156,8 +193,15 @@ def branch(cfg: DictConfig) -> tuple[str, DictConfig]:
     if name not in names:
         raise ConfigError(f"branch must name one of protections ({', '.join(names)}), got {name!r}: add branch=NAME")
     node = cfg.protections[name]
-    check_keys(node, ["train_on", "views", "scheme", "stem", "reveal"], f"protections.{name}")
+    check_keys(node, PROTECTION_KEYS, f"protections.{name}")
     return name, node
+
+
+def with_values(cfg: DictConfig, values: Mapping[str, Any]) -> DictConfig:
+    """Return a copy of the configuration with some values in the place of its own."""
+    changed = copy.deepcopy(cfg)
+    changed.merge_with(values)
+    return changed
 
 
 def plain(node: Any) -> Any:
@@ -197,12 +241,18 @@ def read_built_for(folder: Path) -> dict[str, Any]:
     """Read what `write_built_for` recorded.
 
     Raises:
-        ConfigError: the folder has no record, so it is missing or unfinished.
+        ConfigError: the folder has no record, so it is missing or unfinished, or a damaged one.
     """
     path = folder / "built_for.json"
     if not path.is_file():
         raise ConfigError(f"{path} is missing: build {folder.name} with `dvc repro`")
-    return json.loads(path.read_text())
+    try:
+        values = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} cannot be read ({error}): build {folder.name} again with `dvc repro --force`") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} must be a JSON object, got {type(values).__name__}: build {folder.name} again with `dvc repro --force`")
+    return values
 
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:

@@ -9,6 +9,7 @@ import dataclasses
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import joblib
 import numpy as np
@@ -16,13 +17,15 @@ from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
 from ppdl.config import Workspace, check_built_for, construct, read_built_for, write_built_for
+from ppdl.crypto.keystore import default_private_dir, require_private
 from ppdl.datasets.prepared import Prepared
 from ppdl.datasets.splitting import SPLITS, Split, assign_splits
 from ppdl.errors import ConfigError, PpdlError
 from ppdl.evaluation.predictions import Predictions, pool
-from ppdl.runs import Run, border_predictions, open_source, predictions_of, prepared_data, runs_of, train
+from ppdl.heads import features_of, infer, train_head, write_backbone
+from ppdl.runs import PLAIN, Run, border_predictions, open_source, predictions_of, prepared_data, runs_of, scaled_logits, train
 
-_NOT_RESULTS = ("branch", "crossval", "tracking", "executor")
+_NOT_RESULTS = ("branch", "crossval", "tracking", "executor", "signing")
 
 
 def claim_folder(cfg: DictConfig, folder: Path) -> None:
@@ -31,7 +34,7 @@ def claim_folder(cfg: DictConfig, folder: Path) -> None:
     Raises:
         ConfigError: the folder holds results of another configuration.
     """
-    values = {key: node for key, node in cfg.items() if key not in _NOT_RESULTS}
+    values = {str(key): node for key, node in cfg.items() if key not in _NOT_RESULTS}
     if not (folder / "built_for.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
         write_built_for(folder, values)
@@ -58,8 +61,11 @@ def fold_rows(prepared: Prepared, split: Split) -> dict[str, np.ndarray]:
 
 
 def chosen_runs(cfg: DictConfig) -> list[Run]:
-    """Return the runs to cross-validate: all of the configuration, or those that crossval.runs names."""
-    runs = runs_of(cfg)
+    """Return the runs to cross-validate: all of the configuration, or those that crossval.runs names.
+
+    A head on the features of `plain` is none of them: a fold keeps no network.
+    """
+    runs = [run for run in runs_of(cfg) if not run.private or cfg.heads[run.branch].backbone.weights != PLAIN]
     if cfg.crossval.runs is None:
         return runs
     unknown = set(cfg.crossval.runs) - {run.name for run in runs}
@@ -92,7 +98,7 @@ def predictions_path(workspace: Workspace, run: Run, fold: int) -> Path:
     return workspace.outputs / f"fold-{fold}" / f"{run.name}.npz"
 
 
-def _train_fold(tree: dict, workspace: Workspace, run: Run, k: int) -> str | PpdlError:
+def _train_fold(tree: dict[str, Any], workspace: Workspace, run: Run, k: int) -> str | PpdlError:
     from ppdl.training.predict import predict_logits
 
     cfg = OmegaConf.create(tree)
@@ -101,6 +107,8 @@ def _train_fold(tree: dict, workspace: Workspace, run: Run, k: int) -> str | Ppd
         rows = fold_rows(prepared, dataclasses.replace(construct(Split, cfg.split, "split"), fold=k))
         there = dataclasses.replace(workspace, outputs=workspace.outputs / f"fold-{k}", sweep=str(workspace.outputs))
         here = dataclasses.replace(run, name=f"{run.name}-fold{k}")
+        if run.private:
+            return _private_fold(cfg, workspace, there, here, prepared, rows, predictions_path(workspace, run, k))
         result = train(cfg, there, here, prepared, rows, stage="stages.crossval", progress=False, keep_model=False)
         best = result.history.set_index("epoch").loc[result.best_epoch]
         line = f"{here.name}: validation accuracy {best['val_accuracy']:.4f} at epoch {result.best_epoch}, {result.seconds:.0f} s"
@@ -111,6 +119,34 @@ def _train_fold(tree: dict, workspace: Workspace, run: Run, k: int) -> str | Ppd
         return line
     except PpdlError as error:
         return error
+
+
+def write_features(cfg: DictConfig, workspace: Workspace, name: str) -> None:
+    """Write the features of all images for a head's folds, once, and the public backbone that gave them."""
+    backbone, sha256 = write_backbone(cfg, workspace, name)
+    prepared = prepared_data(cfg, workspace)
+    folder = features_folder(workspace, name)
+    folder.mkdir(parents=True, exist_ok=True)
+    np.savez(folder / "features.npz", features=features_of(backbone, prepared, np.arange(len(prepared.index))), sha256=sha256)
+
+
+def features_folder(workspace: Workspace, name: str) -> Path:
+    """Return where the features for a head's folds are kept."""
+    return workspace.outputs / "data/features" / name
+
+
+def _private_fold(
+    cfg: DictConfig, workspace: Workspace, there: Workspace, run: Run, prepared: Prepared, rows: dict[str, np.ndarray], path: Path
+) -> str:
+    """Train a head on one fold and classify its test images under encryption."""
+    with np.load(features_folder(workspace, run.branch) / "features.npz", allow_pickle=False) as file:
+        features, sha256 = file["features"], str(file["sha256"])
+    found = train_head(cfg, there, run, prepared, rows, features, backbone_sha256=sha256, stage="stages.crossval", keep_model=False)
+    if cfg.crossval.test:
+        key = require_private(workspace.inputs / "keys/public.json", Path(cfg.keygen.private_dir or default_private_dir()))
+        answers = infer(cfg, run.branch, found.head, found.head.quantise(features[rows["test"]]), key)
+        predictions_of(prepared, rows["test"], scaled_logits(answers.logits, found.head.logit_scale)).save(path)
+    return f"{run.name}: validation accuracy {found.summary['val_accuracy']:.4f}"
 
 
 def pooled(cfg: DictConfig, workspace: Workspace) -> dict[str, Predictions]:

@@ -13,6 +13,10 @@ class ConfigError(PpdlError):
     """A parameter breaks its rule, or does not fit the files that it is used with."""
 
 
+class DivergedError(ConfigError):
+    """A training came to a loss that is no number: the result of a bad trial, which does not end a sweep."""
+
+
 class DataError(PpdlError):
     """An image, an index or a data folder cannot be used."""
 
@@ -39,3 +43,7 @@ class AttackDoesNotApply(PpdlError):
 
 class TrackingError(PpdlError):
     """The MLflow store cannot be used, or a run is missing from it."""
+
+
+class ServerError(PpdlError):
+    """A server of private inference cannot be reached, refuses, or gives an answer that is none."""

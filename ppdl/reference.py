@@ -18,6 +18,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -27,7 +28,7 @@ from ppdl.errors import ConfigError
 PAGE = PROJECT / "docs/reference.md"
 FILES = ("config.yaml", "crossval.yaml", "pipeline.yaml")
 GROUPS = ("dataset", "model", "training", "protection", "attack", "executor", "experiment")  # further ones follow by name
-SEVERAL = {"protection": "protections", "attack": "attacks"}  # a file of these is one entry of a mapping
+SEVERAL = {"protection": "protections", "attack": "attacks", "head": "heads"}  # a file of these is one entry of a mapping
 HYDRA = "a setting of Hydra itself"
 LONGEST_DEFAULT = 80  # characters; a longer list is counted
 
@@ -173,7 +174,7 @@ def _default(node: yaml.Node, text: str) -> str:
     if not isinstance(node, yaml.CollectionNode):
         return shown
     if not node.flow_style:
-        value = yaml.load(yaml.serialize(node), Loader=yaml.BaseLoader)
+        value = yaml.load(yaml.serialize(node), Loader=yaml.BaseLoader)  # nosec B506  # makes text, lists and dicts alone
         shown = yaml.dump(value, Dumper=yaml.SafeDumper, default_flow_style=True, width=10**6, sort_keys=False).strip().replace("'", "")
     shown = " ".join(shown.split())
     if len(shown) <= LONGEST_DEFAULT:
@@ -186,7 +187,8 @@ def _target(node: yaml.MappingNode) -> str:
 
 
 def _defaults(node: yaml.MappingNode) -> list[str]:
-    entries = next((yaml.load(yaml.serialize(value), Loader=yaml.BaseLoader) for key, value in node.value if key.value == "defaults"), [])
+    lists = (value for key, value in node.value if key.value == "defaults")
+    entries: list[Any] = next((yaml.load(yaml.serialize(value), Loader=yaml.BaseLoader) for value in lists), [])  # nosec B506  # as above
     return [": ".join(map(str, *entry.items())) if isinstance(entry, Mapping) else str(entry) for entry in entries]
 
 
@@ -213,7 +215,7 @@ def _described(target: str) -> dict[str, str]:
 def docstring_entries(docstring: str) -> dict[str, str]:
     """Return the entries of the sections Args and Attributes, by name; `a, b: text` stands for both."""
     found: dict[str, str] = {}
-    inside, names = False, []
+    inside, names = False, list[str]()
     for line in inspect.cleandoc(docstring).splitlines():
         if line and not line.startswith(" "):
             inside, names = line in ("Args:", "Attributes:"), []
@@ -250,7 +252,7 @@ def _prose(header: list[str]) -> Iterator[str]:
 
 
 def _runs_of_kind(header: list[str]) -> Iterator[tuple[str, list[str]]]:
-    kind, lines = "", []
+    kind, lines = "", list[str]()
     for line in header:
         new = "" if not line else "code" if line.startswith(("dvc ", "python -m ", "ppdl ")) else "text"
         if new != kind:

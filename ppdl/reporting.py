@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from ppdl.audit.quality import image_psnr, image_ssim
 from ppdl.audit.records import PICTURES_FILE, audit_metric, headlines
 from ppdl.config import PROJECT, Workspace, checkout, plain
+from ppdl.evaluation.answer import answer, glance
 from ppdl.evaluation.html import ReportContent, read_content, read_pictures, write_html
 from ppdl.tracking.provenance import dvc_tags, git_tags
 
@@ -30,7 +31,7 @@ def write_report(cfg: DictConfig, workspace: Workspace) -> ReportContent:
         DataError: a file that another stage should have written is missing or damaged.
     """
     reports, audit_dir = workspace.outputs / "reports", workspace.inputs / "reports/audit"
-    branches = list(cfg.protections)
+    branches = [*cfg.protections, *cfg.heads]
     content = read_content(reports, audit_dir, config=_public(cfg), provenance=_provenance(cfg), figures=_figures(reports))
     content = replace(
         content,
@@ -44,29 +45,52 @@ def write_report(cfg: DictConfig, workspace: Workspace) -> ReportContent:
 
 
 def log_audits(cfg: DictConfig, workspace: Workspace, content: ReportContent) -> None:
-    """Add what the attacks found, a verdict in words, and the report to the MLflow run of each training.
+    """Add what the attacks found, the answer at a glance, verdicts in words, and the report to the MLflow run of each training.
 
-    The report stays out where tracking.log_report says so.
+    The report stays out where tracking.log_report says so. The experiment's description becomes the table of these runs.
     """
     from ppdl.runs import PLAIN, runs_of
-    from ppdl.tracking import log_test_results, open_store
+    from ppdl.tracking import log_test_results, open_store, read_record
+    from ppdl.tracking.page import describe_experiment, run_address
 
     store = open_store(checkout(), cfg.tracking.experiment)
     artifacts = [workspace.outputs / "reports" / REPORT] if cfg.tracking.log_report else []
+    answers, links = [], dict[str, str]()
     for run in runs_of(cfg):
-        found, leakage = {"best_ssim": 1.0}, "the trainer sees the images"
-        if run.branch != PLAIN:
-            audit = content.audit[run.branch]
-            verdict, found = audit["verdict"], headlines(audit)
-            leakage = f"SSIM {verdict['best_ssim']:.2f} by {verdict['best_attack']}; {verdict['level']}. {verdict['sentence']}"
+        run_json, audit = workspace.inputs / run.folder / "run.json", None if run.branch == PLAIN else content.audit[run.branch]
+        leakage = _leakage(audit["verdict"]) if audit else "the trainer sees the images"
         log_test_results(
             store,
-            workspace.inputs / run.folder / "run.json",
-            found,
+            run_json,
+            headlines(audit) if audit else {"best_ssim": 1.0},
             artifacts=artifacts,
             section="audit",
             verdict=f"**Utility:** {_utility(content.metrics, run.name)}\n\n**Leakage, best attacker:** {leakage}",
         )
+        found = answer(
+            run.name,
+            content.metrics[run.name],
+            content.details["comparisons"].get(run.name),
+            audit["verdict"] if audit else None,
+            None if audit and run.branch not in content.cost else content.cost.get(run.branch, {}).values(),
+            bytes_per_pixel=read_record(run_json).metrics.get("fit/expansion_factor", None if audit else 1.0),
+        )
+        run_id = log_test_results(store, run_json, found.metrics, section="answer", tags=found.tags)
+        answers.append(found)
+        links[run.name] = run_address(store.experiment_id, run_id)
+    describe_experiment(store, glance(answers, content.metrics["baselines"], links=links, origin=_origin(content)))
+
+
+def _leakage(verdict: Mapping[str, Any]) -> str:
+    best = f"SSIM {verdict['best_ssim']:.2f} by {verdict['best_attack']}; " if verdict["best_ssim"] is not None else ""
+    return f"{best}{verdict['level']}. {verdict['sentence']}"
+
+
+def _origin(content: ReportContent) -> str:
+    """Say on what the figures stand."""
+    commit = content.provenance.get("git_commit")
+    at = f" Evaluated at commit `{commit[:12]}`{' with changes' * bool(content.provenance.get('git_dirty'))}." if commit else ""
+    return f"{content.details['method']}{at}"
 
 
 def _utility(metrics: Mapping[str, Any], name: str) -> str:

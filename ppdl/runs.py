@@ -6,6 +6,8 @@ import dataclasses
 import hashlib
 import json
 import shutil
+import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,21 +16,28 @@ import numpy as np
 import pandas as pd
 from omegaconf import DictConfig
 
-from ppdl.config import PROJECT, Workspace, build, check_built_for, checkout, plain
+from ppdl.config import PROJECT, Workspace, build, check_built_for, checkout, construct, plain, with_values
 from ppdl.crypto.keys import generate_keypair
+from ppdl.crypto.signing import Signing
 from ppdl.datasets.prepared import Prepared, load_prepared
 from ppdl.datasets.reduced import Reduced
-from ppdl.errors import ConfigError
+from ppdl.errors import ConfigError, DataError
 from ppdl.evaluation.baselines import border_baseline
+from ppdl.evaluation.calibration import Calibration, calibrate
 from ppdl.evaluation.predictions import Predictions
+from ppdl.private_head.head import load_public_head
 from ppdl.protections.base import Protection, View, plain_view
 from ppdl.tracking.record import DatasetRecord
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from ppdl.evaluation.permutation import PermutationResult
     from ppdl.evaluation.summary import Summary
     from ppdl.tracking import TrainingRun
+    from ppdl.training.callbacks import OnEpoch
     from ppdl.training.fit import FitResult
+    from ppdl.training.pruning import MedianStopping
 
 PLAIN = "plain"
 
@@ -41,16 +50,18 @@ class Run:
         name: key in reports and name in MLflow: the branch, with the view appended unless it is the branch's first.
         branch: "plain" or a key of `protections`.
         view: what the network is fed.
+        private: a head for private inference, see `ppdl.heads`; its branch is a key of `heads`.
     """
 
     name: str
     branch: str
     view: str
+    private: bool = False
 
     @property
     def folder(self) -> Path:
         """Folder of the model, relative to a workspace's root."""
-        return Path("models") / self.branch / self.view
+        return Path("models") / self.branch / ("" if self.private else self.view)
 
 
 @dataclass(frozen=True)
@@ -73,6 +84,7 @@ def runs_of(cfg: DictConfig, branch: str | None = None) -> list[Run]:
         if not node.views:
             raise ConfigError(f"protections.{key}.views must name at least one view, got []")
         runs += [Run(key if i == 0 else f"{key}-{view}", key, view) for i, view in enumerate(node.views)]
+    runs += [Run(key, key, "features", private=True) for key in cfg.get("heads") or {}]
     return [run for run in runs if branch in (None, run.branch)]
 
 
@@ -93,6 +105,7 @@ def open_source(cfg: DictConfig, workspace: Workspace, run: Run, prepared: Prepa
 
     Raises:
         ConfigError: the artifact was built for other values than the configuration asks for.
+        ArtifactError: it is not signed as `signing.trusted` asks for.
     """
     if run.branch == PLAIN:
         view = plain_view(Reduced(prepared.images, cfg.input_px))
@@ -100,6 +113,7 @@ def open_source(cfg: DictConfig, workspace: Workspace, run: Run, prepared: Prepa
     node = cfg.protections[run.branch]
     protection = protection_of(cfg, run.branch)
     path = f"data/{node.train_on}/{run.branch}"
+    construct(Signing, cfg.signing, "signing").check(node.train_on, workspace.inputs / path)
     contents = protection.contents(workspace.inputs / path)
     steps = {step: {k: v for k, v in plain(node[step]).items() if k != "_target_"} for step in ("stem", "reveal") if step in node}
     check_built_for(
@@ -132,13 +146,17 @@ def _full_name(branch: str, key: str, steps: dict[str, Any]) -> str:
     return f"protections.{branch}.{key}" if key.split(".")[0] in steps else f"protections.{branch}.scheme.{key}"
 
 
-def train_branch(cfg: DictConfig, workspace: Workspace, branch: str, *, stage: str) -> None:
-    """Train every view of one branch and track each as one MLflow run."""
+def train_branch(cfg: DictConfig, workspace: Workspace, branch: str, *, stage: str) -> float:
+    """Train every view of one branch and track each as one MLflow run.
+
+    Returns:
+        What a sweep minimises, see `FitResult.objective`: of the branch's first view, which carries its name.
+    """
     build(cfg.model, "model"), build(cfg.training, "training")  # a wrong value is named before any data is read
     prepared = prepared_data(cfg, workspace)
     rows = {name: prepared.rows(name) for name in ("train", "validation", "test")}
-    for run in runs_of(cfg, branch):
-        train(cfg, workspace, run, prepared, rows, stage=stage)
+    results = [train(cfg, workspace, run, prepared, rows, stage=stage) for run in runs_of(cfg, branch)]
+    return results[0].objective
 
 
 def train(
@@ -163,7 +181,7 @@ def train(
     from ppdl.tracking import RunSpec, start_training_run
     from ppdl.training.fit import fit
 
-    model, training = build(cfg.model, "model"), build(cfg.training, "training")
+    model, training, rule = build(cfg.model, "model"), build(cfg.training, "training"), _pruning(cfg, workspace)
     source = open_source(cfg, workspace, run, prepared, rows["train"])
     num_images = {name: len(numbers) for name, numbers in rows.items()}
     spec = RunSpec(
@@ -176,7 +194,9 @@ def train(
         key_fingerprint=source.key_fingerprint,
         dataset=DatasetRecord(dataset_name(cfg), source.sha256, source.path, num_images),
         inputs=("data/prepared/index.csv", source.path),
+        data_sha256=prepared.sha256,
         sweep=workspace.sweep,
+        job=workspace.job,
         overrides=workspace.overrides,
         description=source.note,
     )
@@ -191,28 +211,67 @@ def train(
             num_classes=len(prepared.class_names),
             seed=cfg.seed,
             state_dir=workspace.unfinished / "training" / run.name,
-            on_epoch=tracked.log_epoch,
+            on_epoch=_after_epoch(rule, workspace, run, tracked),
             progress=progress,
         )
         tracked.log_history(result.history)
         tracked.log_summary(result.summary | source.facts)
         tracked.log_figure("history", plot_history(result.history, title=run.name))
         if keep_model:
-            _keep(workspace.outputs / run.folder, result, source, prepared, tracked)
+            found = _calibrate(result, source.view, prepared, rows["validation"], training.batch_size)
+            _keep(workspace.outputs / run.folder, result, found, source, prepared, tracked)
     return result
 
 
-def _keep(folder: Path, result: FitResult, source: Source, prepared: Prepared, tracked: TrainingRun) -> None:
+def _pruning(cfg: DictConfig, workspace: Workspace) -> MedianStopping | None:
+    if cfg.pruning is not None and workspace.job is None:
+        raise ConfigError("pruning compares the jobs of a sweep, and this is none: set pruning=null, or start a sweep with -m")
+    return None if cfg.pruning is None else build(cfg.pruning, "pruning")
+
+
+def _after_epoch(rule: MedianStopping | None, workspace: Workspace, run: Run, tracked: TrainingRun) -> OnEpoch:
+    """Return what follows each epoch: it is logged, and `rule` may end the training."""
+    if rule is None or workspace.sweep is None:
+        return tracked.log_epoch
+    from ppdl.tracking.sweep import PRUNED, finished_losses
+
+    losses: list[float] = []
+    sweep = Path(workspace.sweep)
+
+    def after_epoch(epoch: int, row: Mapping[str, Any]) -> bool:
+        tracked.log_epoch(epoch, row)
+        losses.append(row["val_log_loss"])
+        stop = rule.stops(losses, finished_losses(sweep, run.name))
+        if stop:
+            tracked.mark(PRUNED)
+        return stop
+
+    return after_epoch
+
+
+def _calibrate(result: FitResult, view: View, prepared: Prepared, validation_rows: np.ndarray, batch_size: int) -> Calibration:
+    """Fit the temperature of a trained network; no test image has a part in it."""
+    from ppdl.training.predict import predict_logits
+
+    labels = prepared.index["label"].to_numpy()[validation_rows]
+    return calibrate(labels, predict_logits(result.model, view, validation_rows, batch_size))
+
+
+def _keep(folder: Path, result: FitResult, calibration: Calibration, source: Source, prepared: Prepared, tracked: TrainingRun) -> None:
     from ppdl.training.predict import save_model
 
     save_model(result.model, folder / "model.keras")
     result.history.to_csv(folder / "history.csv", index=False)
+    calibration.write(folder)
+    found = dataclasses.asdict(calibration)
+    tracked.log_summary({name: value for name, value in found.items() if name != "num_images"})
     tracked.log_model(
         folder / "model.keras",
         result.model,
         num_symbols=256 if source.view.table is None else len(source.view.table),
         step=result.best_epoch,
         class_names=prepared.class_names,
+        calibration=found,
     )
     tracked.write_record(folder / "run.json")
 
@@ -222,9 +281,34 @@ def predict_test_set(cfg: DictConfig, workspace: Workspace, run: Run, prepared: 
     from ppdl.training.predict import load_model, predict_logits
 
     rows = prepared.rows("test")
+    if run.private:
+        return predictions_of(prepared, rows, private_logits(workspace, run, rows))
     source = open_source(cfg, workspace, run, prepared, prepared.rows("train"))
     model = load_model(workspace.inputs / run.folder / "model.keras")
     return predictions_of(prepared, rows, predict_logits(model, source.view, rows, cfg.training.batch_size))
+
+
+def private_logits(workspace: Workspace, run: Run, rows: np.ndarray) -> np.ndarray:
+    """Return what private inference said of the test images `rows`: (num_rows, num_classes) float64.
+
+    Raises:
+        DataError: stage private_inference was run for other images, or not at all.
+    """
+    path = workspace.inputs / "data/private" / run.branch / "logits.npz"
+    head = load_public_head(workspace.inputs / run.folder)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            logits, found = file["logits"], file["rows"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} cannot be read ({type(error).__name__}): run `dvc repro`") from None
+    if not np.array_equal(found, rows) or logits.shape != (len(rows), len(head.class_names)):
+        raise DataError(f"{path} holds logits {logits.shape} of other test images than data/prepared has ({len(rows)}): run `dvc repro`")
+    return scaled_logits(logits, head.logit_scale)
+
+
+def scaled_logits(logits: np.ndarray, scale: float) -> np.ndarray:
+    """Return integer logits as numbers, 0 for the largest of each image: rounding to float32 cannot change which it is."""
+    return (logits - logits.max(axis=1, keepdims=True)) * scale
 
 
 def border_predictions(prepared: Prepared, rows: dict[str, np.ndarray] | None = None) -> Predictions:
@@ -246,11 +330,22 @@ def predictions_of(prepared: Prepared, rows: np.ndarray, logits: np.ndarray) -> 
     )
 
 
-def report(cfg: DictConfig, workspace: Workspace, predictions: dict[str, Predictions]) -> tuple[Summary, dict[str, PermutationResult]]:
+def report(
+    cfg: DictConfig,
+    workspace: Workspace,
+    predictions: dict[str, Predictions],
+    *,
+    temperatures: Mapping[str, float] | None = None,
+    more: Mapping[str, Mapping[str, Any]] | None = None,
+    more_figures: Mapping[str, Figure] | None = None,
+) -> tuple[Summary, dict[str, PermutationResult]]:
     """Write all reports below reports/.
 
     Args:
         predictions: of each run by name, and of the border-only baseline as "border".
+        temperatures: by run, see `ppdl.evaluation.calibration`.
+        more: by run, further figures for reports/metrics.json.
+        more_figures: by name, further pictures.
 
     Returns:
         The summary, and the test of each run that must stay at chance.
@@ -261,8 +356,9 @@ def report(cfg: DictConfig, workspace: Workspace, predictions: dict[str, Predict
     controls = {
         run.name: examine_control(cfg, run.name, predictions[run.name])
         for run in runs
-        if run.branch != PLAIN and not protection_of(cfg, run.branch).learnable
+        if run.branch != PLAIN and not run.private and not protection_of(cfg, run.branch).learnable
     }
+    tests = {name: {"permutation_p": c.p_value, "at_chance": not c.beats_chance} for name, c in controls.items()}
     paths = {run.name: workspace.inputs / run.folder / "history.csv" for run in runs}
     settings = cfg.evaluation
     summary = write_reports(
@@ -273,7 +369,9 @@ def report(cfg: DictConfig, workspace: Workspace, predictions: dict[str, Predict
         seed=settings.seed,
         remarks={name: f"{'beats' if c.beats_chance else 'at'} chance, p = {c.p_value:.2g}" for name, c in controls.items()},
         histories={name: pd.read_csv(path) for name, path in paths.items() if path.is_file()},
-        more={name: {"permutation_p": c.p_value, "at_chance": not c.beats_chance} for name, c in controls.items()},
+        more={name: {**(more or {}).get(name, {}), **tests.get(name, {})} for name in predictions},
+        temperatures=temperatures,
+        more_figures=more_figures,
     )
     return summary, controls
 
@@ -308,7 +406,8 @@ def log_results(cfg: DictConfig, workspace: Workspace, summary: Summary, predict
 def _cost(workspace: Workspace, branch: str) -> dict[str, float]:
     """Return what the steps of a branch cost, such as encrypt_seconds."""
     steps = sorted((workspace.inputs / "reports/cost" / branch).glob("*.json"))
-    return {f"{path.stem}_{key}": value for path in steps for key, value in json.loads(path.read_text()).items()}
+    found = {f"{path.stem}_{key}": value for path in steps for key, value in json.loads(path.read_text()).items()}
+    return {name: value for name, value in found.items() if "_num_" not in name}  # counts are no cost
 
 
 def repeat_under_second_key(cfg: DictConfig, workspace: Workspace, run: Run, prepared: Prepared) -> Predictions:
@@ -331,6 +430,7 @@ def repeat_under_second_key(cfg: DictConfig, workspace: Workspace, run: Run, pre
         executor=build(cfg.executor, "executor"),
     )
     there = dataclasses.replace(workspace, inputs=folder, outputs=folder)
+    cfg = with_values(cfg, {"signing": {"trusted": {cfg.protections[run.branch].train_on: []}}})  # nobody signs what is made here
     rows = {name: prepared.rows(name) for name in ("train", "validation", "test")}
     again = dataclasses.replace(run, name=f"{run.name}-second-key")
     result = train(cfg, there, again, prepared, rows, stage="stages.evaluate", keep_model=False)

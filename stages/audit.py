@@ -1,6 +1,7 @@
 """Attacker: what the artifact and the revealed view of one protection give away, to reports/audit/NAME. No private key is read."""
 
 import dataclasses
+import shutil
 
 import numpy as np
 from omegaconf import DictConfig
@@ -14,6 +15,7 @@ from ppdl.audit.target import encryption_of, release_of, target_of
 from ppdl.config import Workspace, branch, build, construct, stage
 from ppdl.crypto.keys import generate_keypair
 from ppdl.crypto.keystore import load_public
+from ppdl.crypto.signing import Signing
 from ppdl.datasets.reduced import Reduced
 from ppdl.errors import ConfigError
 from ppdl.runs import prepared_data, protection_of
@@ -21,6 +23,7 @@ from ppdl.runs import prepared_data, protection_of
 
 def run(cfg: DictConfig, workspace: Workspace) -> None:
     name, node = branch(cfg)
+    signing = construct(Signing, cfg.signing, "signing")
     settings, executor = construct(Settings, cfg.audit, "audit"), build(cfg.executor, "executor")
     if cfg.dataset.get("seed") == settings.prior_seed:
         raise ConfigError(
@@ -29,8 +32,12 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
     attacks = {key: build(attack, f"attacks.{key}") for key, attack in cfg.attacks.items()}
     prepared, protection = prepared_data(cfg, workspace), protection_of(cfg, name)
     public_key = load_public(workspace.inputs / "keys/public.json")
+    encrypted = workspace.inputs / "data/encrypted" / name
     revealed = workspace.inputs / "data/revealed" / name if node.train_on == "revealed" else None
-    target = target_of(workspace.inputs / "data/encrypted" / name, revealed, public_key=public_key)
+    signing.check("encrypted", encrypted)
+    if revealed is not None:
+        signing.check("revealed", revealed)
+    target = target_of(encrypted, revealed, public_key=public_key)
 
     images, groups = Reduced(prepared.images, target.height), prepared.index["group"].to_numpy()
     rng = np.random.default_rng(settings.seed)
@@ -38,21 +45,26 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
     unscored = np.setdiff1d(prepared.rows("train"), np.concatenate([*scored, []]))
     queries = draw_queries(images, groups, settings.num_queries, rng)
 
+    scratch = workspace.unfinished / "audit" / name
+    shutil.rmtree(scratch, ignore_errors=True)  # what a killed audit left
+    scratch.mkdir(parents=True)
+
     def under_a_fresh_key(chosen: np.ndarray) -> Target:
         fresh = generate_keypair(public_key.key_bits, allow_insecure_key=True).public  # as long as the set's; its private part is dropped
-        return encryption_of(protection, cfg.input_px, fresh, executor, None)(chosen)
+        return encryption_of(protection, cfg.input_px, fresh, executor, None, scratch)(chosen)
 
     target = dataclasses.replace(
         target,
         prior=phantom_prior(settings.num_prior, target.height, target.width, seed=settings.prior_seed),
         known=draw_known(images, unscored, settings.num_known, rng),
         queries=queries.images,
-        encrypt=encryption_of(protection, cfg.input_px, public_key, executor, target.view),
+        encrypt=encryption_of(protection, cfg.input_px, public_key, executor, target.view, scratch),
         rekey=under_a_fresh_key,
         release=release_of(images, target.view),
     )
     truth = Truth(images, groups, queries.groups, queries.rows)
     audit = examine(attacks, target, truth, seed=settings.seed)
+    scratch.rmdir()
     write_audit(workspace.outputs / "reports/audit" / name, audit, target, truth, num_pictures=settings.num_pictures)
     print(f"{name}: {audit.verdict.sentence}")
 

@@ -3,11 +3,13 @@
 python -m stages.crossval +experiment=transfer dataset.root=/data/xrays crossval.name=mine
 """
 
-import rich
-from omegaconf import DictConfig, OmegaConf
+from functools import partial
 
-from ppdl.config import Workspace, stage
-from ppdl.crossval import build_once, chosen_runs, claim_folder, pooled, train_folds
+import rich
+from omegaconf import DictConfig
+
+from ppdl.config import Workspace, stage, with_values
+from ppdl.crossval import build_once, chosen_runs, claim_folder, features_folder, pooled, train_folds, write_features
 from ppdl.evaluation.tables import results_table
 from ppdl.runs import PLAIN, report
 from stages import download, encrypt, keygen, reveal, split, stem
@@ -20,12 +22,15 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
     build_once(folder / "data/raw", "built_for.json", lambda: download.run(cfg, workspace))
     build_once(folder / "data/prepared", "meta.json", lambda: split.run(cfg, workspace))
     keygen.run(cfg, workspace)
-    for name in dict.fromkeys(run.branch for run in chosen_runs(cfg) if run.branch != PLAIN):
-        branch = OmegaConf.merge(cfg, {"branch": name})
-        build_once(folder / "data/encrypted" / name, "header.json", lambda branch=branch: encrypt.run(branch, workspace))
+    chosen = chosen_runs(cfg)
+    for name in [run.branch for run in chosen if run.private]:
+        build_once(features_folder(workspace, name), "features.npz", partial(write_features, cfg, workspace, name))
+    for name in dict.fromkeys(run.branch for run in chosen if run.branch != PLAIN and not run.private):
+        branch = with_values(cfg, {"branch": name})
+        build_once(folder / "data/encrypted" / name, "header.json", partial(encrypt.run, branch, workspace))
         if name in cfg.revealed:
-            build_once(folder / "data/stem" / name, "header.json", lambda branch=branch: stem.run(branch, workspace))
-            build_once(folder / "data/revealed" / name, "header.json", lambda branch=branch: reveal.run(branch, workspace))
+            build_once(folder / "data/stem" / name, "header.json", partial(stem.run, branch, workspace))
+            build_once(folder / "data/revealed" / name, "header.json", partial(reveal.run, branch, workspace))
     train_folds(cfg, workspace)
     if cfg.crossval.test:
         summary, _ = report(cfg, workspace, pooled(cfg, workspace))

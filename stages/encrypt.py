@@ -2,8 +2,9 @@
 
 from omegaconf import DictConfig
 
-from ppdl.config import Workspace, branch, build, stage
+from ppdl.config import Workspace, branch, build, construct, stage
 from ppdl.crypto.keystore import load_public
+from ppdl.crypto.signing import Signing
 from ppdl.datasets.prepared import load_prepared
 from ppdl.datasets.reduced import Reduced
 from ppdl.protections.cost import folder_bytes, recorded_cost
@@ -13,6 +14,7 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
     name, node = branch(cfg)
     protection = build(node.scheme, f"protections.{name}.scheme")
     executor = build(cfg.executor, "executor")
+    sign = construct(Signing, cfg.signing, "signing").signer()
     public_key = load_public(workspace.inputs / "keys/public.json")
     prepared = load_prepared(workspace.inputs / "data/prepared")
     out_dir = workspace.outputs / "data/encrypted" / name
@@ -25,6 +27,7 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
             partial_dir=workspace.unfinished / "encrypt" / name,
             executor=executor,
         )
+        sign(out_dir)
         cost["bytes"] = folder_bytes(out_dir)
 
 

@@ -1,11 +1,16 @@
 """Everybody: the test set, once. Reports below reports/; test metrics and attacks added to the MLflow run of each training."""
 
+import functools
+
 import rich
 from omegaconf import DictConfig
 
 from ppdl.config import Workspace, stage
+from ppdl.evaluation.calibration import load_temperature
 from ppdl.evaluation.controls import settle_control
+from ppdl.evaluation.permutation import PermutationResult
 from ppdl.evaluation.tables import results_table
+from ppdl.insight import figures_of, insights_of, log_insights
 from ppdl.reporting import log_audits, write_report
 from ppdl.runs import (
     border_predictions,
@@ -22,17 +27,27 @@ from ppdl.runs import (
 def run(cfg: DictConfig, workspace: Workspace) -> None:
     prepared = prepared_data(cfg, workspace)
     runs = {run.name: run for run in runs_of(cfg)}
+    temperatures = {name: load_temperature(workspace.inputs / run.folder) for name, run in runs.items()}
     predictions = {name: predict_test_set(cfg, workspace, run, prepared) for name, run in runs.items()}
-    summary, controls = report(cfg, workspace, predictions | {"border": border_predictions(prepared)})
+    insights = insights_of(cfg, workspace, prepared, predictions, temperatures)
+    summary, controls = report(
+        cfg,
+        workspace,
+        predictions | {"border": border_predictions(prepared)},
+        temperatures=temperatures,
+        more={name: found.metrics for name, found in insights.items()},
+        more_figures=figures_of(prepared, insights),
+    )
     rich.print(results_table(summary))
     log_results(cfg, workspace, summary, predictions)
+    log_insights(cfg, workspace, prepared, insights)
     log_audits(cfg, workspace, write_report(cfg, workspace))
+
+    def repeat(name: str) -> PermutationResult:
+        return examine_control(cfg, name, repeat_under_second_key(cfg, workspace, runs[name], prepared))
+
     for name, first in controls.items():
-        print(
-            settle_control(
-                name, first, lambda name=name: examine_control(cfg, name, repeat_under_second_key(cfg, workspace, runs[name], prepared))
-            )
-        )
+        print(settle_control(name, first, functools.partial(repeat, name)))
 
 
 main = stage(run)

@@ -4,8 +4,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from ppdl.config import Workspace, branch, build, checkout, stage
+from ppdl.config import Workspace, branch, build, checkout, construct, stage
 from ppdl.crypto.keystore import default_private_dir, require_private
+from ppdl.crypto.signing import Signing
 from ppdl.protections.cost import folder_bytes, recorded_cost
 from ppdl.protections.recheck import Recheck
 
@@ -14,13 +15,18 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
     name, node = branch(cfg)
     reveal = build(node.reveal, f"protections.{name}.reveal")
     executor = build(cfg.executor, "executor")
+    signing = construct(Signing, cfg.signing, "signing")
+    sign = signing.signer()
     private_dir = Path(cfg.keygen.private_dir or default_private_dir())
     private_key = require_private(workspace.inputs / "keys/public.json", private_dir)
+    source_dir, sums_dir = (workspace.inputs / "data" / step / name for step in ("encrypted", "stem"))
+    signing.check("encrypted", source_dir)
+    signing.check("stem", sums_dir)
     out_dir = workspace.outputs / "data/revealed" / name
     with recorded_cost(workspace.outputs / f"reports/cost/{name}/reveal.json") as cost:
         header = reveal.write(
-            workspace.inputs / "data/encrypted" / name,
-            workspace.inputs / "data/stem" / name,
+            source_dir,
+            sums_dir,
             out_dir,
             private_key=private_key,
             private_dir=private_dir,
@@ -28,6 +34,7 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
             partial_dir=workspace.unfinished / "reveal" / name,
             executor=executor,
         )
+        sign(out_dir)
         cost |= {"bytes": folder_bytes(out_dir), "num_columns": header.num_columns, "num_checked": header.num_checked}
     print(f"{out_dir}: {Recheck(header.num_columns, header.num_checked)}")
 

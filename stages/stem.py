@@ -2,8 +2,9 @@
 
 from omegaconf import DictConfig
 
-from ppdl.config import Workspace, branch, build, stage
+from ppdl.config import Workspace, branch, build, construct, stage
 from ppdl.crypto.keystore import load_public
+from ppdl.crypto.signing import Signing
 from ppdl.protections.cost import folder_bytes, recorded_cost
 
 
@@ -11,16 +12,20 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
     name, node = branch(cfg)
     stem = build(node.stem, f"protections.{name}.stem")
     executor = build(cfg.executor, "executor")
+    signing = construct(Signing, cfg.signing, "signing")
+    sign = signing.signer()
     public_key = load_public(workspace.inputs / "keys/public.json")
-    out_dir = workspace.outputs / "data/stem" / name
+    source_dir, out_dir = workspace.inputs / "data/encrypted" / name, workspace.outputs / "data/stem" / name
+    signing.check("encrypted", source_dir)
     with recorded_cost(workspace.outputs / f"reports/cost/{name}/stem.json") as cost:
         stem.write(
-            workspace.inputs / "data/encrypted" / name,
+            source_dir,
             out_dir,
             public_key=public_key,
             partial_dir=workspace.unfinished / "stem" / name,
             executor=executor,
         )
+        sign(out_dir)
         cost["bytes"] = folder_bytes(out_dir)
 
 

@@ -6,9 +6,9 @@ from ppdl.config import Workspace, branch, stage
 from ppdl.runs import train_branch
 
 
-def run(cfg: DictConfig, workspace: Workspace) -> None:
+def run(cfg: DictConfig, workspace: Workspace) -> float:
     name, _ = branch(cfg)
-    train_branch(cfg, workspace, name, stage="stages.train_encrypted")
+    return train_branch(cfg, workspace, name, stage="stages.train_encrypted")
 
 
 main = stage(run)

@@ -6,8 +6,8 @@ from ppdl.config import Workspace, stage
 from ppdl.runs import PLAIN, train_branch
 
 
-def run(cfg: DictConfig, workspace: Workspace) -> None:
-    train_branch(cfg, workspace, PLAIN, stage="stages.train_plain")
+def run(cfg: DictConfig, workspace: Workspace) -> float:
+    return train_branch(cfg, workspace, PLAIN, stage="stages.train_plain")
 
 
 main = stage(run)

@@ -57,6 +57,16 @@ def browser() -> Iterator[Any]:
         started.close()
 
 
+def keep(page: Any, name: str, folder: Path, *, full_page: bool = False) -> Path:
+    """Take a screenshot, folder/NAME.png, and copy it to $PPDL_SCREENSHOTS where that is set: CI keeps what lies there."""
+    path = folder / f"{name}.png"
+    page.screenshot(path=path, full_page=full_page)
+    if kept := os.environ.get("PPDL_SCREENSHOTS"):
+        Path(kept).mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, kept)
+    return path
+
+
 @contextmanager
 def opened(browser: Any, path: Path, *, width: int, height: int = 900) -> Iterator[tuple[Any, Complaints]]:
     """Open a file in a page of its own that has no network, and record what it does."""

@@ -16,3 +16,13 @@ def own_key_store(tmp_path_factory, monkeypatch):
     """Keep private keys of tests out of the user's folder."""
     monkeypatch.setenv("PPDL_PRIVATE_KEY_DIR", str(tmp_path_factory.mktemp("private-keys")))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """A checkout after `dvc repro` in miniature (tests/trained_checkout.py), for tests that only read it."""
+    from tests.trained_checkout import build_checkout
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        return build_checkout(tmp_path_factory.mktemp("trained") / "checkout", tmp_path_factory.mktemp("trained-keys"))

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 
 from ppdl import config
 from ppdl.errors import ConfigError
+from ppdl.heads import head_branch
 
 GROUPS = sorted(p for p in config.CONF.glob("*/*.yaml"))
 
@@ -36,8 +37,11 @@ TARGET = f"{__name__}.Component"
 @pytest.mark.parametrize("path", [p for p in GROUPS if p.parent.name != "protection"], ids=lambda p: f"{p.parent.name}/{p.stem}")
 def test_every_group_file_composes_and_opens_with_its_command(path: Path):
     group, name = path.parent.name, path.stem
-    choose = {"experiment": f"+experiment={name}", "attack": f"+attack@attacks.another={name}"}.get(group, f"{group}={name}")
-    cfg = composed(choose)
+    choose = {group: f"+{group}={name}" for group in ("experiment", "sweep")} | {
+        "attack": f"+attack@attacks.another={name}",
+        "head": f"+head@heads.another={name}",
+    }
+    cfg = composed(choose.get(group, f"{group}={name}"))
     assert cfg.seed == composed().seed
     first = path.read_text().splitlines()
     assert any(line.startswith("# ") and ("dvc " in line or "python -m" in line) for line in first[:3]), f"{path} names no command"
@@ -50,6 +54,16 @@ def test_every_protection_builds(name: str):
     protection = config.build(node.scheme, "protections.other.scheme")
     assert key == "other"
     assert set(node.views) <= set(protection.views)
+
+
+@pytest.mark.parametrize("name", [p.stem for p in GROUPS if p.parent.name == "head"])
+def test_every_head_builds(name: str):
+    cfg = composed(f"+head@heads.another={name}", "branch=another")
+    key, node = head_branch(cfg)
+    assert key == "another"
+    assert node.keys() == {"backbone", "fit", "inference"}
+    for part in node:
+        config.build(node[part], f"heads.another.{part}")
 
 
 @pytest.mark.parametrize("name", [p.stem for p in GROUPS if p.parent.name == "attack"])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from ppdl import reference
 from ppdl.cli import COMMANDS
 from ppdl.cli import main as cli
 from ppdl.config import CONF, PROJECT
+from tests.browser import browser, keep, opened  # noqa: F401
 
 WRITTEN = {"data", "models", "reports", "crossval", "multirun", "outputs", "mlartifacts", "build", "dvc_plots"}  # by the stages
 SHELLS = {"sh", "bash", "shell", "console"}
@@ -125,7 +128,7 @@ class Settings:
             return None if value in MULTIRUN[key] else f"{key} has no {value}"
         group, at, package = key.partition("@")
         if group in self.groups and key not in self.fields:
-            missing = [name for name in value.split(",") if not PLACEHOLDER.fullmatch(name) and not self._is_file(group, name)]
+            missing = [name for name in value.strip("[]").split(",") if not PLACEHOLDER.fullmatch(name) and not self._is_file(group, name)]
             if missing:
                 return f"there is no conf/{group}/{missing[0]}.yaml"
             return None if not at or package.partition(".")[0] in reference.SEVERAL.values() else f"nothing has entries like {package}"
@@ -228,6 +231,27 @@ def test_the_site_shows_every_page_once():
     listed = list(files(yaml.safe_load((PROJECT / "mkdocs.yml").read_text())["nav"]))
     docs = PROJECT / "docs"
     assert sorted(listed) == sorted(path.relative_to(docs).as_posix() for path in docs.rglob("*.md"))
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the site as `make docs` does: MkDocs fails on what its own links and headings lack."""
+    pytest.importorskip("material", reason="no mkdocs-material: pip install 'ppdl[docs]'")
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.mark.parametrize("name", ["index", "tutorial", "howto/mlflow-server"])
+def test_the_built_site_opens_from_a_folder_without_network(browser, site: Path, name: str):  # noqa: F811
+    path = site / f"{name}.html"
+    with opened(browser, path, width=1400) as (page, complaints):
+        assert page.evaluate("() => getComputedStyle(document.querySelector('.md-content')).display") == "block"  # its style was loaded
+        assert page.locator("h1").inner_text()
+        keep(page, f"docs-{path.stem}", path.parent)
+    assert [url for url in complaints.requests if not url.startswith(("file:", "data:", "blob:"))] == []
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ppdl.crypto.keystore import load_private
@@ -27,8 +28,8 @@ SMALL = [
     "keygen.key_bits=512",
     "keygen.allow_insecure_key=true",
 ]
-ONE_BRANCH = ["~protections.opaque", "~protections.homomorphic", "revealed=[]"]
-RUNS = {"plain", "deterministic", "opaque", "homomorphic"}
+ONE_BRANCH = ["~protections.opaque", "~protections.homomorphic", "revealed=[]", "~heads.private_head"]
+RUNS = {"plain", "deterministic", "opaque", "homomorphic", "private_head"}
 pytestmark = pytest.mark.pipeline
 
 
@@ -119,6 +120,24 @@ def test_every_protection_was_attacked_and_the_report_says_so(clone):
     shutil.rmtree(clone.path / "dvc_plots")
 
 
+def test_probabilities_are_calibrated_and_networks_asked_where_they_look(clone):
+    metrics = json.loads((clone.path / "reports/metrics.json").read_text())
+    runs = {run["name"]: run["metrics"] for run in clone.runs()}
+    for name in RUNS:
+        (path,) = (clone.path / "models" / name).rglob("calibration.json")
+        calibration = json.loads(path.read_text())
+        assert metrics[name]["temperature"] == pytest.approx(calibration["temperature"], rel=1e-5)
+        assert runs[name]["fit/temperature"] == calibration["temperature"] == runs[name]["test/temperature"]
+        assert {"ece_calibrated", "brier_calibrated", "log_loss_calibrated_high"} <= metrics[name].keys()
+    pictures = {name for name in RUNS if "without_lungs_accuracy" in metrics[name]}
+    assert pictures == {"plain", "deterministic", "homomorphic"}  # and not opaque, whose view is noise
+    for name in pictures:
+        assert runs[name]["test/without_lungs_accuracy"] == pytest.approx(metrics[name]["without_lungs_accuracy"], rel=1e-5)
+        assert 0.1 < metrics[name]["gradcam_lung_area"] < 0.5
+    assert (clone.path / "reports/evaluation/figures/gradcam.png").is_file()
+    assert "With the lungs blanked out, plain is right on" in (clone.path / "reports/report.html").read_text()
+
+
 def test_nothing_that_dvc_versions_lands_in_git(clone):
     untracked = clone.run("git", "status", "--porcelain", "--untracked-files=all")
     paths = [line[3:] for line in untracked.splitlines()]
@@ -151,15 +170,30 @@ def test_one_mlflow_run_a_training_with_test_results(clone):
         assert run["tags"]["protection"] == name
         assert run["params"]["training.epochs"] == "1"
         assert len(run["tags"]["mlflow.source.git.commit"]) == 40
-    for name in RUNS - {"plain"}:
+    for name in RUNS - {"plain", "private_head"}:
         assert runs[name]["tags"]["key_fingerprint"] == public_key(clone)["fingerprint"]
         assert {"cost/encrypt_seconds", "fit/expansion_factor", "fit/artifact_bytes"} <= runs[name]["metrics"].keys()
     assert {name: run["tags"]["confidential"] for name, run in runs.items()} == {
         "plain": "false",
         "deterministic": "false",
         "opaque": "true",
+        "private_head": "true",
         "homomorphic": "false",  # its ciphertexts are, but the trainer reads what the key holder revealed
     }
+
+
+def test_private_inference_answers_as_the_integer_head_and_shows_the_server_nothing(clone):
+    rows = np.load(clone.path / "data/private/private_head/logits.npz")
+    head = json.loads((clone.path / "models/private_head/head.json").read_text())
+    test_images = json.loads((clone.path / "reports/metrics.json").read_text())["plain"]["num_images"]
+    assert rows["logits"].shape == (test_images, len(head["class_names"])) and rows["logits"].dtype == np.int64
+    cost = json.loads((clone.path / "reports/cost/private_head/inference.json").read_text())
+    assert cost["num_images"] == test_images and cost["single_up_bytes"] > cost["batch_up_bytes"] > 0
+    audit = json.loads((clone.path / "reports/audit.json").read_text())["private_head"]
+    assert audit["verdict"].startswith("unbroken") and audit["distinguisher"]["advantage_low"] < 0.1
+    (run,) = (run for run in clone.runs() if run["name"] == "private_head")
+    assert {"fit/val_accuracy", "fit/val_accuracy_unrounded", "cost/inference_single_encrypt_s"} <= run["metrics"].keys()
+    assert "models/private_head/head.npz" not in clone.run("git", "ls-files", "--others", "--exclude-standard")
 
 
 def public_key(checkout: Checkout) -> dict:
@@ -168,7 +202,7 @@ def public_key(checkout: Checkout) -> dict:
 
 def test_a_sweep_leaves_dvc_clean_and_is_tagged(clone):
     before = len(clone.runs())
-    overrides = [*SMALL, "training.learning_rate=1e-3,3e-4"]
+    overrides = [*SMALL, "+sweep=joblib", "training.learning_rate=1e-3,3e-4"]
     clone.run(sys.executable, "-m", "stages.train_plain", "-m", *overrides)
     assert "up to date" in clone.run("dvc", "status")
     new = clone.runs()[before:]
@@ -176,6 +210,13 @@ def test_a_sweep_leaves_dvc_clean_and_is_tagged(clone):
     assert {run["params"]["training.learning_rate"] for run in new} == {"0.001", "0.0003"}
     assert len({run["tags"]["sweep"] for run in new}) == 1
     assert all("training.learning_rate" in run["tags"]["overrides"] for run in new)
+    assert {run["tags"]["job"] for run in new} == {"0", "1"}
+    best = min(new, key=lambda run: run["metrics"]["fit/best_val_log_loss"])
+    found, _ = json.JSONDecoder().raw_decode(clone.run(sys.executable, "-m", "ppdl", "sweep", "summary", "--json"))
+    assert found["trials"][0]["params"] == {"training.learning_rate": best["params"]["training.learning_rate"]}
+    said = clone.run(sys.executable, "-m", "ppdl", "sweep", "test")
+    assert "default: validation log loss" in said and f"trial {best['tags']['job']} is right on" in said
+    assert "points, 95 % interval" in said
 
 
 def test_a_sweep_over_what_lies_upstream_names_the_command_to_use(clone):
@@ -199,12 +240,18 @@ def test_only_what_a_parameter_touches_runs_again(clone):
 
 def test_a_queued_experiment_logs_to_the_checkouts_own_store(clone):
     before = len(clone.runs())
-    clone.run("dvc", "exp", "run", "--queue", "-n", "queued", *sets(*SMALL, *ONE_BRANCH, "model.dropout=0.5"))
+    clone.run("dvc", "exp", "run", "--queue", "-n", "queued", *sets(*SMALL, *ONE_BRANCH, "split.seed=7"))
     clone.run("dvc", "exp", "run", "--run-all")
     new = clone.runs()[before:]
     assert {run["name"] for run in new} == {"plain", "deterministic"}
-    assert {run["params"]["model.dropout"] for run in new} == {"0.5"}
-    assert "queued" in clone.run("dvc", "exp", "show", "--csv")
+    assert {run["params"]["split.seed"] for run in new} == {"7"}
+    shown = clone.run("dvc", "exp", "show", "--csv", "--drop", ".*", "--keep", "Experiment|plain.accuracy$|split.seed").splitlines()
+    assert shown[0] == "Experiment,plain.accuracy,split.seed"
+    assert [row.split(",")[2] for row in shown if row.startswith("queued,")] == ["7"]
+    assert "plain.accuracy" in clone.run("dvc", "metrics", "diff", "--all", "first", "queued")
+    clone.run("dvc", "plots", "diff", "first", "queued", "--targets", "reports/evaluation/history")
+    assert "queued" in (clone.path / "dvc_plots/index.html").read_text()
+    shutil.rmtree(clone.path / "dvc_plots")
 
 
 def test_a_pulled_clone_is_up_to_date_and_its_runs_can_be_rebuilt(clone, tmp_path):

@@ -9,10 +9,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar
 
 import numpy as np
 
+from ppdl.arrays import Rows
 from ppdl.audit.quality import image_psnr, image_ssim
 from ppdl.errors import AttackDoesNotApply, ConfigError
 
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
 SYMBOLS, CIPHERTEXTS, PUBLIC_KEY, VIEW = "symbols", "ciphertexts", "public_key", "view"
 PICTURE, PRIOR, KNOWN, QUERIES, ENCRYPT, RELEASE = "picture", "prior", "known", "queries", "encrypt", "release"
 OTHERS, REKEY = "others", "rekey"
+
+_T = TypeVar("_T")
+# A part of a target or of the truth; None where it is not there. Its type says `Any` for that: `Target.only` makes sure that what an attack
+# needs is there, which no type can tell, so attacks use what they need as it is, and ask `is None` of what they want.
+Part: TypeAlias = _T | Any
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +51,7 @@ class Symbols:
             An attack that needs it asks for CIPHERTEXTS too.
     """
 
-    array: np.ndarray
+    array: Rows
     num_symbols: int
     codebook: np.ndarray | None
 
@@ -78,18 +84,18 @@ class Target:
     num_images: int
     height: int
     width: int
-    symbols: Symbols | None = None
-    ciphertexts: Any = None
-    public_key: PublicKey | None = None
-    view: Revealed | None = None
-    picture: Any = None
-    prior: np.ndarray | None = None
-    known: KnownImages | None = None
-    queries: np.ndarray | None = None
-    encrypt: Callable[[np.ndarray], Target] | None = None
-    release: Callable[..., np.ndarray] | None = None
-    rekey: Callable[[np.ndarray], Target] | None = None
-    others: dict[str, np.ndarray] | None = None
+    symbols: Part[Symbols] = None
+    ciphertexts: Part[Rows] = None
+    public_key: Part[PublicKey] = None
+    view: Part[Revealed] = None
+    picture: Part[Rows] = None
+    prior: Part[np.ndarray] = None
+    known: Part[KnownImages] = None
+    queries: Part[np.ndarray] = None
+    encrypt: Part[Callable[[np.ndarray], Target]] = None
+    release: Part[Callable[..., np.ndarray]] = None
+    rekey: Part[Callable[[np.ndarray], Target]] = None
+    others: Part[dict[str, np.ndarray]] = None
 
     def only(self, needs: frozenset[str], wants: frozenset[str] = frozenset()) -> Target:
         """Return the target without what is neither needed nor wanted; a symbols' codebook goes with CIPHERTEXTS.
@@ -104,7 +110,8 @@ class Target:
         if missing := sorted(needs - has):
             raise AttackDoesNotApply(", ".join(_ABSENT[name] for name in missing))
         kept = needs | wants
-        cut = replace(self, **{key: None for key in found if key not in kept})
+        dropped: dict[str, Any] = {key: None for key in found if key not in kept}
+        cut = replace(self, **dropped)
         if cut.symbols is not None and CIPHERTEXTS not in kept:
             cut = replace(cut, symbols=replace(cut.symbols, codebook=None))
         return cut
@@ -137,10 +144,10 @@ class Truth:
         query_rows: row of the set that a query was taken from, (num_queries,): it is not searched in (-1: the query is no row of it).
     """
 
-    images: Any
-    groups: np.ndarray | None = None
-    query_groups: np.ndarray | None = None
-    query_rows: np.ndarray | None = None
+    images: Rows
+    groups: Part[np.ndarray] = None
+    query_groups: Part[np.ndarray] = None
+    query_rows: Part[np.ndarray] = None
 
 
 @dataclass(frozen=True, eq=False)

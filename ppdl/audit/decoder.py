@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -95,7 +96,7 @@ class Decoder:
         height, width = (min(side, self.crop) for side in levels[0].shape[1:3])
         inputs, outputs = [], []
         for row in rows:
-            level = rng.integers(len(levels))
+            level = int(rng.integers(len(levels)))
             y, x = rng.integers(levels[0].shape[1] - height + 1), rng.integers(levels[0].shape[2] - width + 1)
             inputs.append(levels[level][row, y : y + height, x : x + width])
             outputs.append(missing[level][row, y : y + height, x : x + width])
@@ -104,11 +105,11 @@ class Decoder:
     def _rate(self, progress: float) -> float:
         return float(self.learning_rate * 0.5 * (1 + np.cos(np.pi * progress)))
 
-    def _predict(self, model: object, inputs: np.ndarray) -> np.ndarray:
+    def _predict(self, model: Any, inputs: np.ndarray) -> np.ndarray:
         size = self.batch_size
         return np.concatenate([np.asarray(model.predict_on_batch(inputs[i : i + size])) for i in range(0, len(inputs), size)])
 
-    def _build(self, num_inputs: int, num_outputs: int, rng: np.random.Generator) -> object:
+    def _build(self, num_inputs: int, num_outputs: int, rng: np.random.Generator) -> Any:
         import keras
 
         layers = [keras.Input((None, None, num_inputs))]

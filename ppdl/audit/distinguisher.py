@@ -70,7 +70,7 @@ class Distinguisher(Attack):
             name: np.mean(guess(shown[:train], known, shown[train:validation]) == chosen) if len(chosen) else 0.0
             for name, guess in CLASSIFIERS.items()
         }
-        best = max(scores, key=scores.get)
+        best = max(scores, key=lambda name: scores[name])
         return Game(CLASSIFIERS[best](shown[:validation], bits[:validation], shown[validation:]), bits[validation:], best)
 
     def _shown(self, target: Target) -> np.ndarray:

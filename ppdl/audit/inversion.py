@@ -15,7 +15,7 @@ from ppdl.audit.decoder import Decoder
 from ppdl.audit.linear_inversion import MIDDLE, UNIT, Look, coarsest, fit_context, pseudo_inverse, stacked
 from ppdl.audit.release_view import images_to_patches, patches_to_images
 from ppdl.errors import AttackDoesNotApply, ConfigError
-from ppdl.protections.filters import Filters
+from ppdl.protections.filters import STRIDES, Filters, parse_approved
 from ppdl.protections.noise import NoiseSecret
 
 logger = logging.getLogger(__name__)
@@ -76,9 +76,13 @@ class Inversion(Attack):
         check_whole(1, num_scored=self.num_scored)
         if not 0 < self.held_out < 1:
             raise ConfigError(f"held_out must be a fraction above 0 and below 1, got {self.held_out!r}")
-        Filters(**self.curve_filters)
+        parse_approved([self.curve_filters])
+        for stride in self.strides:
+            _check_stride(stride)
+        for noise in self.noises:
+            _check_noise(noise)
         for union in self.unions:
-            if set(union) != {"name", "views"} or len(union["views"]) < 2:
+            if set(union) != {"name", "views"} or not isinstance(union["views"], Sequence) or len(union["views"]) < 2:
                 raise ConfigError(f"each of unions must have name and views, two or more of them, got {union!r}")
             for view in union["views"]:
                 _look(view, 1.0, 1.0)
@@ -163,9 +167,9 @@ class _Attacker:
         self._prior = target.prior[rng.permutation(len(target.prior))]
         self._num_train = max(1, min(len(self._prior) - 1, round(len(self._prior) * (1 - attack.held_out))))
         self._secret = NoiseSecret(rng.bytes(32))
-        self._views: dict[tuple, np.ndarray] = {}
-        self._public: dict[tuple, np.ndarray] = {}
-        self._rebuilt: dict[tuple, dict[str, np.ndarray]] = {}
+        self._views: dict[tuple[Any, ...], np.ndarray] = {}
+        self._public: dict[tuple[Any, ...], np.ndarray] = {}
+        self._rebuilt: dict[tuple[Any, ...], dict[str, np.ndarray]] = {}
 
     def take(self, look: Look, view: np.ndarray) -> None:
         """Remember a view of the protected images."""
@@ -203,13 +207,13 @@ class _Attacker:
 
     def invert_all(self, points: Sequence[Look]) -> list[dict[str, np.ndarray]]:
         """Rebuild from each view by itself, by all methods, with one decoder for the views that differ in noise alone."""
-        groups: dict[tuple, dict[tuple, Look]] = {}
+        groups: dict[tuple[Any, ...], dict[tuple[Any, ...], Look]] = {}
         for look in points:
             groups.setdefault(_key(look)[:-1], {})[_key(look)] = look
         rebuilt = {key: images for group in groups.values() for key, images in self._decoded(list(group.values())).items()}
         return [rebuilt[_key(look)] for look in points]
 
-    def _decoded(self, looks: Sequence[Look]) -> dict[tuple, dict[str, np.ndarray]]:
+    def _decoded(self, looks: Sequence[Look]) -> dict[tuple[Any, ...], dict[str, np.ndarray]]:
         stride, found = looks[0].stride, {}
         for look in looks:
             self._rebuilt[(_key(look),)], found[look] = self._linear([look])
@@ -231,13 +235,25 @@ def look_of(header: Any) -> Look:
 
 def _look(view: Mapping[str, Any], clip: float, clip_detail: float) -> Look:
     names = {"stride", "noise", "filters", "channels", "weight_bits"}
-    if set(view) != names:
+    if not isinstance(view, Mapping) or set(view) != names:
         raise ConfigError(f"each view of unions must have exactly {', '.join(sorted(names))}, got {view!r}")
-    filters = Filters(view["filters"], view["channels"], view["weight_bits"])
+    _check_stride(view["stride"])
+    _check_noise(view["noise"])
+    (filters,) = parse_approved([{name: view[name] for name in ("filters", "channels", "weight_bits")}])
     return Look(view["stride"], filters, clip, clip_detail, float(view["noise"]))
 
 
-def _key(look: Look) -> tuple:
+def _check_stride(stride: Any) -> None:
+    if type(stride) is not int or stride not in STRIDES:
+        raise ConfigError(f"stride must be one of {', '.join(map(str, STRIDES))} in strides and in unions, got {stride!r}")
+
+
+def _check_noise(noise: Any) -> None:
+    if isinstance(noise, bool) or not isinstance(noise, int | float) or not 0 <= noise < math.inf:
+        raise ConfigError(f"noise must be a standard deviation >= 0 in noises and in unions, got {noise!r}")
+
+
+def _key(look: Look) -> tuple[Any, ...]:
     """Return what tells views apart; noise last."""
     return look.stride, look.weights.tobytes(), look.clip, look.clip_detail, look.noise
 

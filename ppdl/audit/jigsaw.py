@@ -7,7 +7,7 @@ Block scrambling ("encryption-then-compression") permutes the blocks of an image
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -60,7 +60,7 @@ class Jigsaw(base.Attack):
         if self.min_contrast <= 1:
             raise ConfigError(f"min_contrast must be > 1, got {self.min_contrast}")
 
-    def run(self, target: base.Target, rng: np.random.Generator) -> tuple[base.Rebuilt, dict]:
+    def run(self, target: base.Target, rng: np.random.Generator) -> tuple[base.Rebuilt, dict[str, Any]]:
         """Return the rebuilt images, and what was found out: block_px (None: no blocks, and the picture is returned as it is), one_key."""
         if target.picture.shape[1:3] != (target.height, target.width):
             raise AttackDoesNotApply("the picture has another size than the images")
@@ -79,7 +79,7 @@ class Jigsaw(base.Attack):
             rebuilt = np.concatenate([_solve(pieces[i : i + 1], images[i : i + 1], target.prior) for i in kept])
         return base.Rebuilt(scored, rebuilt), {"block_px": block_px, "one_key": bool(one_key)}
 
-    def score(self, guess: tuple[base.Rebuilt, dict], truth: base.Truth) -> base.Finding:
+    def score(self, guess: tuple[base.Rebuilt, dict[str, Any]], truth: base.Truth) -> base.Finding:
         rebuilt, found = guess
         return base.Finding({**base.score_rebuilt(rebuilt, truth), **found, "num_scored": len(rebuilt.rows)}, rebuilt)
 
@@ -120,12 +120,12 @@ def _solve(pieces: np.ndarray, images: np.ndarray, prior: np.ndarray | None) -> 
     unturned = all(turn == 0 and not negative for _, _, turn, negative in layout)
     turns = [turn for turn in range(1 if unturned else len(TURNS)) if turned(mean, turn).shape == mean.shape]
     signs = (1,) if unturned else (1, -1)
-    found = {}
+    found: dict[tuple[tuple[int, int], int, int], float] = {}
     for shift in ((r, c) for r in range(rows) for c in range(columns)):
         moved = _shifted(mean, shift, size)
         found |= {(shift, turn, sign): sign * likeness(turned(moved, turn), prior) for turn in turns for sign in signs}
-    unmoved = max((key for key in found if key[0] == (0, 0)), key=found.get)
-    best = max(found, key=found.get)
+    unmoved = max((key for key in found if key[0] == (0, 0)), key=lambda key: found[key])
+    best = max(found, key=lambda key: found[key])
     shift, turn, sign = best if found[best] > found[unmoved] + _SHIFT_GAIN else unmoved
     rebuilt = turned(_shifted(rebuilt, shift, size), turn)
     return 255 - rebuilt if sign < 0 else rebuilt

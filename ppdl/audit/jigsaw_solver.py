@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +27,9 @@ _FACES = np.array(((-1, 0), (0, 1), (1, 0), (0, -1)))
 _READS = np.array(((0, 1), (1, 0), (0, 1), (1, 0)))
 _UPRIGHT = 0.8  # of the surest pairs must fit unturned for all blocks to be taken as unturned; by chance 1 in 16 does
 _CANDIDATES = 12  # neighbours tried for each edge
+
+_Cluster = dict[int, tuple[np.ndarray, np.ndarray, bool]]  # by block: its place, its turn, whether it is inverted
+_Frame = dict[tuple[int, ...], tuple[int, np.ndarray, bool]]  # by (row, column): its block, turn, whether it is inverted
 
 
 def turned(blocks: np.ndarray, turn: int) -> np.ndarray:
@@ -73,7 +77,7 @@ class Edges:
         count = len(self.distance)
         return self.distance.reshape(count * 4, -1).argmin(1)
 
-    def pairs(self) -> tuple[np.ndarray, np.ndarray]:
+    def pairs(self) -> tuple[np.ndarray, bool]:
         """Return the candidate pairs, surest first: (num_pairs, 6) of i, side, j, side, reversed, negative; and whether none is turned.
 
         A pair is the surer the smaller its distance is against the second best partner of either edge.
@@ -125,7 +129,7 @@ def assemble(edges: Edges, rows: int, columns: int) -> list[tuple[int, int, int,
     """
     table, unturned = edges.pairs()
     count = len(edges.distance)
-    cluster = {k: {k: (np.zeros(2, int), TURNS[0], False)} for k in range(count)}
+    cluster: dict[int, _Cluster] = {k: {k: (np.zeros(2, int), TURNS[0], False)} for k in range(count)}
     home = list(range(count))
     for i, side_i, j, side_j, back, negative in table.tolist():
         if home[i] == home[j]:
@@ -142,7 +146,7 @@ def assemble(edges: Edges, rows: int, columns: int) -> list[tuple[int, int, int,
     return _fill(_laid(largest, rows, columns), edges, rows, columns, unturned)
 
 
-def _join(ours: dict, theirs: dict, pair: tuple, frame: tuple[int, int]) -> dict | None:
+def _join(ours: _Cluster, theirs: _Cluster, pair: tuple[int, ...], frame: tuple[int, int]) -> _Cluster | None:
     """Join two clusters along a pair of edges; None where they overlap or outgrow the frame in both directions."""
     i, side_i, j, side_j, back, negative = pair
     place_i, turn_i, negative_i = ours[i]
@@ -168,19 +172,19 @@ def _turn_of_partner(turn_i: np.ndarray, side_i: int, side_j: int, back: int) ->
     return np.stack([faces, reads], 1) @ np.stack([_FACES[side_j], _READS[side_j]], 1).T
 
 
-def _laid(cluster: dict, rows: int, columns: int) -> dict:
+def _laid(cluster: _Cluster, rows: int, columns: int) -> _Frame:
     """Lay a cluster into the middle of the frame, turned if it fits only so: {(row, column): (block, turn, negative)}."""
     places = np.array([place for place, _, _ in cluster.values()])
     whole = TURNS[0] if (np.ptp(places, 0) < (rows, columns)).all() else TURNS[1]
     places = places @ whole.T
     offset = (np.array((rows, columns)) - places.max(0) - places.min(0) - 1) // 2
-    laid = {}
+    laid: _Frame = {}
     for (k, (_, turn, negative)), place in zip(cluster.items(), places + offset, strict=True):
         laid[tuple(int(x) for x in place)] = (k, whole @ turn, negative)
     return laid
 
 
-def _fill(laid: dict, edges: Edges, rows: int, columns: int, unturned: bool) -> list[tuple[int, int, int, bool]]:
+def _fill(laid: _Frame, edges: Edges, rows: int, columns: int, unturned: bool) -> list[tuple[int, int, int, bool]]:
     """Fill the gaps, always the one with the most neighbours, by the block that fits them best."""
     left = sorted(set(range(len(edges.distance))) - {k for k, _, _ in laid.values()})
     turns = TURNS[:1] if unturned else TURNS
@@ -191,13 +195,13 @@ def _fill(laid: dict, edges: Edges, rows: int, columns: int, unturned: bool) -> 
         t, s = min(costs, key=lambda key: costs[key].min())
         k = left.pop(int(costs[t, s].argmin()))
         laid[spot] = (k, turns[t], bool(s))
-    result: list = [None] * len(edges.distance)
+    result: list[Any] = [None] * len(edges.distance)
     for (row, column), (k, turn, negative) in laid.items():
         result[k] = (row, column, _NUMBER[np.ascontiguousarray(turn).tobytes()], bool(negative))
     return result
 
 
-def _cost(laid: dict, edges: Edges, spot: tuple[int, int], left: list[int], turn: np.ndarray, negative: int) -> np.ndarray:
+def _cost(laid: _Frame, edges: Edges, spot: tuple[int, int], left: list[int], turn: np.ndarray, negative: int) -> np.ndarray:
     """Return how badly each block left fits at a spot, turned so: (num_left,)."""
     total = np.zeros(len(left))
     for side in range(4):

@@ -82,12 +82,12 @@ def pseudo_inverse(looks: Sequence[Look]) -> np.ndarray:
     """
     stride = coarsest(looks)
     basis = np.eye(stride * stride, dtype=np.uint8).reshape(-1, stride, stride)
-    rows, weight = [], []
+    rows, weights = [], []
     for look in looks:
         response = filter_outputs(basis, look.weights, look.stride).transpose(0, 2, 3, 1) / look.scale
         rows.append(_cut(response, stride // look.stride).reshape(len(basis), -1))
-        weight.append(np.full(rows[-1].shape[1], 1 / np.hypot(look.noise, _LEAST_NOISE)))
-    weight = np.concatenate(weight)
+        weights.append(np.full(rows[-1].shape[1], 1 / np.hypot(look.noise, _LEAST_NOISE)))
+    weight = np.concatenate(weights)
     return (np.linalg.pinv((np.concatenate(rows, 1) * weight).T, rcond=1e-9) * weight).T.astype(np.float32)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -173,7 +173,7 @@ def _pictures(path: Path, files: list[Path], max_images: int | None, gray: bool,
     return Pictures(tuple(stem[file] for file in files), values, num_found)
 
 
-def _named(file: Path, read) -> np.ndarray:
+def _named(file: Path, read: Callable[[Path], np.ndarray]) -> np.ndarray:
     try:
         return read(file)
     except BadImageError as reason:

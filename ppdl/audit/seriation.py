@@ -64,6 +64,8 @@ class Seriation(Attack):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "num_images", tuple(self.num_images))
+        if not 0 < self.needed_ssim <= 1:
+            raise ConfigError(f"{self.name}.needed_ssim must be above 0 and at most 1, got {self.needed_ssim!r}")
         if not self.num_images or any(count is not None and count < 1 for count in self.num_images):
             raise ConfigError(f"seriation.num_images must list counts >= 1 or null, got {list(self.num_images)}")
         check_whole(1, **{f"{self.name}.{name}": getattr(self, name) for name in ("num_repeats", "num_scored")})

@@ -57,7 +57,7 @@ def ciphertexts_of_images(artifact: Artifact) -> MappedRows:
     Where images share ciphertexts, those that hold pixels of one image alone, as many as every image has; so no ciphertext counts twice.
     Images that are too small to fill any have one that may also hold pixels of their neighbours.
     """
-    packing, shards = artifact.header.packing, artifact.header.data_shards
+    packing, shards = artifact.header.packed_as, artifact.header.data_shards
     first_row = np.cumsum([0] + [shard.shape[0] for shard in shards])
     first_image = np.array([shard.first_image for shard in shards])
     group, pixels, slots = packing.images_per_group, packing.plane_height * packing.plane_width, packing.slots
@@ -90,17 +90,20 @@ def picture_of(artifact: Artifact) -> MappedRows:
 
 
 def encryption_of(
-    protection: Protection, input_px: int, public_key: PublicKey, executor: Any, view: Revealed | None
+    protection: Protection, input_px: int, public_key: PublicKey, executor: Any, view: Revealed | None, scratch: Path | None = None
 ) -> Callable[[np.ndarray], Target]:
     """Return what an attacker does who encrypts images of his own choice with the public key.
 
     Where a view was revealed, the key holder reveals that of the chosen images in the same way, with noise from a secret that the
     attacker does not have; computed from the pixels, which gives the same integers as from their ciphertexts.
+
+    Args:
+        scratch: folder for the artifacts, each of which is deleted once it was read; None: the system's folder for temporary files.
     """
     secret = NoiseSecret(secrets.token_bytes(32))
 
     def encrypt(images: np.ndarray) -> Target:
-        with tempfile.TemporaryDirectory(prefix="ppdl-audit-") as folder:
+        with tempfile.TemporaryDirectory(prefix="ppdl-audit-", dir=scratch) as folder:
             artifact_dir = Path(folder) / "artifact"
             protection.encrypt(
                 images,

@@ -13,10 +13,17 @@ COMMANDS = {
     "keygen": "ppdl.cli.keygen:keygen",
     "inspect": "ppdl.cli.inspect:inspect",
     "verify": "ppdl.cli.verify:verify",
+    "signing-key": "ppdl.cli.signing_key:signing_key",
+    "sign": "ppdl.cli.sign:sign",
     "decrypt": "ppdl.cli.decrypt:decrypt",
     "estimate": "ppdl.cli.estimate:estimate",
     "audit": "ppdl.cli.audit:audit",
     "frontier": "ppdl.cli.frontier:frontier",
+    "sweep": "ppdl.cli.sweep:sweep",
+    "predict": "ppdl.cli.predict:predict",
+    "serve": "ppdl.cli.serve:serve",
+    "register": "ppdl.cli.register:register",
+    "ui": "ppdl.cli.ui:ui",
     "restore-runs": "ppdl.cli.restore_runs:restore_runs",
 }
 
@@ -49,9 +56,15 @@ def main() -> None:
     ppdl keygen                                a key pair; the private part stays outside the project
     ppdl inspect data/encrypted/deterministic  what an artifact holds, and what it reveals
     ppdl verify data/encrypted/deterministic   every byte against its SHA-256
+    ppdl signing-key --public FILE             a key pair that signs artifacts: ppdl sign, ppdl verify --signed-by
     ppdl decrypt ARTIFACT --private-key KEY --out DIR
     ppdl estimate --images 21165 --px 96       time and bytes before you encrypt
     ppdl audit FOLDER                          attack anybody's "encrypted" images
     ppdl frontier                              accuracy against the best attacker, over all experiments
+    ppdl sweep summary                         the trials of a sweep, best first, and what mattered
+    ppdl predict IMAGE...                      what a trained network says of new X-rays
+    ppdl serve                                 classify encrypted X-rays for others, without seeing them
+    ppdl register                              the best run of each protection into MLflow's registry
+    ppdl ui                                    the MLflow runs in a browser, with the columns that matter
     ppdl restore-runs                          the MLflow runs of models that `dvc pull` brought
     """

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -31,7 +31,7 @@ def inspect(artifact: Path, as_json: bool) -> None:
         _print_table(str(artifact), describe(header))
 
 
-def describe(header: "Header") -> dict:
+def describe(header: "Header") -> dict[str, Any]:
     """Give the header without its long lists, with what follows from it."""
     from dataclasses import asdict
 
@@ -52,7 +52,7 @@ def describe(header: "Header") -> dict:
     }
 
 
-def _print_table(title: str, content: dict) -> None:
+def _print_table(title: str, content: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table

@@ -4,6 +4,7 @@
     codebook.npy            kind codebook: (256, ciphertext_bytes) uint8, the ciphertexts of the 256 pixel values, ascending
     indices-NNNNN.npy       kind codebook: (images of the shard, height, width) uint8, a row of the codebook for each pixel
     ciphertexts-NNNNN.npy   kinds dense and slots: (ciphertexts of the shard, ciphertext_bytes) uint8
+    header.sig              if somebody signed header.json (ppdl.crypto.signing)
 
 A ciphertext is a number below n^2, big-endian, in 2 * |n| / 8 bytes. Digests find errors; they authenticate nothing, and Paillier
 ciphertexts are malleable: whoever can write the artifact can change the images.
@@ -18,7 +19,7 @@ import numpy as np
 
 from ppdl.crypto.fields import RESTORE
 from ppdl.crypto.header import KINDS, Header
-from ppdl.crypto.header_file import HEADER_FILE, read_header
+from ppdl.crypto.header_file import HEADER_FILE, SIGNATURE_FILE, read_header
 from ppdl.crypto.keys import PublicKey
 from ppdl.crypto.rows import ShardedRows
 from ppdl.crypto.shards import check_size, read_shard
@@ -91,7 +92,7 @@ class Artifact:
             ArtifactError: images share ciphertexts (packing.images_per_group is not 1).
         """
         self._expect(True, "packed ciphertexts")
-        packing, shards = self.header.packing, self.header.data_shards
+        packing, shards = self.header.packed_as, self.header.data_shards
         if packing.images_per_group != 1:
             raise ArtifactError(
                 f"{self.path}: images must have ciphertexts of their own (packing.images_per_group 1), "
@@ -115,7 +116,7 @@ class Artifact:
         """
         if public_key is not None:
             self.check_key(public_key)
-        expected = {HEADER_FILE} | {shard.file for shard in self.header.shards}
+        expected = {HEADER_FILE, SIGNATURE_FILE} | {shard.file for shard in self.header.shards}
         if extra := sorted({path.name for path in self.path.iterdir()} - expected):
             raise ArtifactError(f"{self.path / extra[0]}: not listed in the header; remove it")
         for shard in self.header.shards:

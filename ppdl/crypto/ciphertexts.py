@@ -10,6 +10,7 @@ import numpy as np
 from gmpy2 import mpz
 from tqdm import tqdm
 
+from ppdl.arrays import Rows
 from ppdl.crypto.canary import encrypt_canary
 from ppdl.crypto.codebook import check_images, release_pages
 from ppdl.crypto.fields import Key, Protection, Shard
@@ -77,12 +78,12 @@ def encrypt_shard(task: ShardTask) -> Shard:
     return write_shard(task.path, task.encryption.encrypt(task.images), task.first_image, len(task.images))
 
 
-def hash_images(images: np.ndarray) -> bytes:
+def hash_images(images: Rows) -> bytes:
     """Compute the SHA-256 of all pixels in C order, in constant memory."""
     digest = hashlib.sha256()
     step = max(_HASH_BLOCK_BYTES // (images.shape[1] * images.shape[2]), 1)
     for first in range(0, len(images), step):
-        digest.update(np.ascontiguousarray(images[first : first + step]))
+        digest.update(np.ascontiguousarray(images[first : first + step]).data)
         release_pages(images)
     return digest.digest()
 
@@ -91,7 +92,7 @@ def write_ciphertext_artifact(
     out_dir: Path,
     *,
     kind: str,
-    images: np.ndarray,
+    images: Rows,
     public_key: PublicKey,
     obfuscator: str,
     protection: Protection,
@@ -152,7 +153,7 @@ def write_ciphertext_artifact(
         results = executor.map_unordered(encrypt_shard, _tasks(encryption, partial.work, images, missing))
         pixels = source.height * source.width
         done = pixels * sum(shard.num_images for shard in finished.values())
-        bar = tqdm(total=images.size, initial=done, desc=protection.name, unit="px", unit_scale=True, disable=not progress)
+        bar = tqdm(total=pixels * source.num_images, initial=done, desc=protection.name, unit="px", unit_scale=True, disable=not progress)
         try:
             with bar:
                 shards = partial.collect(finished, results, lambda num_images: bar.update(num_images * pixels))
@@ -173,7 +174,7 @@ def write_ciphertext_artifact(
     return header
 
 
-def _tasks(encryption: Encryption, folder: Path, images: np.ndarray, shards: Sequence[int]) -> Iterator[ShardTask]:
+def _tasks(encryption: Encryption, folder: Path, images: Rows, shards: Sequence[int]) -> Iterator[ShardTask]:
     """Read the images of each missing shard when a worker is about to need them."""
     size = encryption.plan.images_per_shard
     for index in shards:

@@ -1,38 +1,42 @@
 """Write kind `codebook`: the same pixel value becomes the same Paillier ciphertext everywhere. Not confidential (docs/format.md)."""
 
 import hashlib
+import math
 import mmap
 import secrets
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
+from ppdl.arrays import Rows
 from ppdl.crypto.canary import encrypt_canary
 from ppdl.crypto.fields import Key, Protection, Source
 from ppdl.crypto.header import NUM_SYMBOLS, Header, shard_name
 from ppdl.crypto.keys import PublicKey
+from ppdl.crypto.numbers import check_ciphertexts, from_array
 from ppdl.crypto.obfuscators import build_obfuscators
 from ppdl.crypto.paillier import encrypt_batch_deterministic
 from ppdl.crypto.partial import Partial
 from ppdl.crypto.shards import ShardWriter, write_shard
-from ppdl.errors import DataError
+from ppdl.errors import ArtifactError, DataError
 
 _BLOCK_BYTES = 2**22
 
 
-def check_images(images: np.ndarray) -> Source:
+def check_images(images: Rows) -> Source:
     """Give the header's description of images.
 
     Raises:
         DataError: not a non-empty uint8 array (num_images, height, width).
     """
-    if images.ndim != 3 or images.dtype != np.uint8 or 0 in images.shape:
+    if len(images.shape) != 3 or images.dtype != np.uint8 or 0 in images.shape:
         raise DataError(f"images must be a non-empty uint8 array (num_images, height, width), got {images.dtype} {images.shape}")
     return Source(*map(int, images.shape))
 
 
-def release_pages(images: np.ndarray) -> None:
+def release_pages(images: Any) -> None:
     """Give back the memory of what was read from a memory map; without this, resident memory grows to the size of the file."""
     if getattr(images, "mode", None) == "r" and hasattr(mmap, "MADV_DONTNEED"):
         images._mmap.madvise(mmap.MADV_DONTNEED)
@@ -54,14 +58,53 @@ def draw_codebook(public_key: PublicKey) -> tuple[np.ndarray, bytes]:
     return rows[order], table.tobytes()
 
 
+def solve_codebook(public_key: PublicKey, codebook: np.ndarray) -> bytes:
+    """Read the row that stands for each pixel value off a codebook, with the public key alone.
+
+    That this works is why kind `codebook` is not confidential: under one obfuscator c_i / c_j = 1 + (m_i - m_j) n (mod n^2), and the 256
+    rows hold all of 0..255, so the least of them is 0.
+
+    Args:
+        codebook: (256, ciphertext_bytes) uint8.
+
+    Returns:
+        The table that `draw_codebook` returned beside the codebook, 256 bytes.
+
+    Raises:
+        ArtifactError: the rows do not share an obfuscator, or do not hold each pixel value once.
+        CryptoError: a row is no ciphertext of this key.
+
+    Source: Paillier 1999; ppdl.audit.ratio is the same as an attack.
+
+    Cost: 256 multiplications mod n^2: some ms at 3072 bits.
+    """
+    n, n_squared = public_key.n, public_key.n_squared
+    numbers = from_array(public_key, codebook)
+    check_ciphertexts(public_key, numbers)
+    inverse = pow(numbers[0], -1, n_squared)
+    quotients = [number * inverse % n_squared for number in numbers]
+    if any(quotient % n != 1 for quotient in quotients):
+        raise ArtifactError("the rows of the codebook must share one obfuscator, found several: it is of another scheme or of another key")
+    differences = [int((quotient - 1) // n) for quotient in quotients]
+    signed = [d if d <= n // 2 else d - n for d in differences]
+    least = min(signed)
+    values = [d - least for d in signed]
+    if sorted(values) != list(range(NUM_SYMBOLS)):
+        raise ArtifactError(f"the codebook must hold each of 0..255 once, found values that span {max(values)}; it is of another scheme")
+    table = np.empty(NUM_SYMBOLS, np.uint8)
+    table[values] = np.arange(NUM_SYMBOLS)
+    return table.tobytes()
+
+
 def write_codebook_artifact(
     out_dir: Path,
     *,
-    images: np.ndarray,
+    images: Rows,
     public_key: PublicKey,
     protection: Protection,
     reason: str,
     partial_dir: Path,
+    codebook: tuple[np.ndarray, bytes] | None = None,
     shard_bytes: int = 2**26,
     progress: bool = True,
 ) -> Header:
@@ -74,6 +117,8 @@ def write_codebook_artifact(
         images: (num_images, height, width) uint8, read block by block.
         reason: why the artifact is not confidential, in the header.
         partial_dir: where the unfinished artifact lies, outside `out_dir`.
+        codebook: that of another artifact under the same key and its table (`solve_codebook`), so that symbols mean the same in both;
+            None: a new one.
         shard_bytes: largest shard of indices, in bytes (at least one image).
 
     Raises:
@@ -85,12 +130,12 @@ def write_codebook_artifact(
     source = check_images(images)
     per_shard = max(shard_bytes // (source.height * source.width), 1)
     digest = hashlib.sha256()
-    total = images.size
+    total = math.prod(images.shape)
     bar = tqdm(total=total, desc=protection.name, unit="px", unit_scale=True, disable=not progress)
     with Partial(partial_dir, out_dir) as partial, bar:
         partial.begin({"kind": "codebook", "run": secrets.token_hex(16)})  # equals no other plan, so nothing is ever taken over
-        codebook, table = draw_codebook(public_key)
-        shards = [write_shard(partial.artifact / "codebook.npy", codebook, 0, 0)]
+        rows, table = draw_codebook(public_key) if codebook is None else codebook
+        shards = [write_shard(partial.artifact / "codebook.npy", rows, 0, 0)]
         for index, first in enumerate(range(0, source.num_images, per_shard)):
             part = images[first : first + per_shard]
             with ShardWriter(partial.artifact / shard_name("codebook", index), part.shape, first, len(part)) as writer:

@@ -54,7 +54,7 @@ def decrypt_images(
     blocks = _decrypt_packed if KINDS[artifact.header.kind].packed else _decrypt_codebook
     digest = hashlib.sha256()
     for first, images in blocks(artifact, private_key, num_threads, on_ciphertexts):
-        digest.update(np.ascontiguousarray(images))
+        digest.update(np.ascontiguousarray(images).data)
         yield first, images
     if not hmac.compare_digest(digest.digest(), expected):
         raise ArtifactError(
@@ -116,7 +116,7 @@ def decrypt_planes(
             chunk = rows[begin : begin + _CHUNK_CIPHERTEXTS]
             plaintexts += decrypt_batch(private_key, chunk, num_threads=num_threads)
             on_ciphertexts(len(chunk))
-        packing, public = artifact.header.packing, private_key.public
+        packing, public = artifact.header.packed_as, private_key.public
         num_values = len(rows) * packing.slots
         if packing.slot_bits == 8:
             values = DensePacking(public.key_bits).unpack(plaintexts, num_values)

@@ -139,7 +139,7 @@ def encryption_step(job: Job) -> Step:
 
 def decryption_step(job: Job) -> Step:
     """Predict decryption of every ciphertext, in as many threads as encryption has workers."""
-    threads, public = job.executor.workers, job.private_key.public
+    threads, public = job.executor.threads, job.private_key.public
     rng = np.random.default_rng(0)
     rows = rng.integers(0, 256, (8 * threads, public.ciphertext_bytes), np.uint8)  # any unit below n^2 costs the same
     rows[:, 0], rows[:, -1] = 0, 1

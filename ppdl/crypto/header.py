@@ -6,6 +6,7 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ppdl.crypto.fields import Key, Protection, Shard, Source, check_int, check_text, quote
 from ppdl.crypto.layout import Packing
@@ -46,17 +47,17 @@ def _is_planes_by_phase(header: "Header") -> bool:
 
 
 def _is_dense(header: "Header") -> bool:
-    return _is_planes_by_phase(header) and (header.packing.planes, header.packing.slot_bits) == (1, 8)
+    return _is_planes_by_phase(header) and (header.packed_as.planes, header.packed_as.slot_bits) == (1, 8)
 
 
 def _is_slots(header: "Header") -> bool:
-    return _is_planes_by_phase(header) and header.packing.slot_bits > 8
+    return _is_planes_by_phase(header) and header.packed_as.slot_bits > 8
 
 
 def _is_sums(header: "Header") -> bool:
     packing, stride = header.packing, header.stride
     whole = packing and (packing.plane_height * stride, packing.plane_width * stride)
-    return whole == (header.source.height, header.source.width) and packing.slot_bits > 8
+    return whole == (header.source.height, header.source.width) and header.packed_as.slot_bits > 8
 
 
 KINDS = {
@@ -120,12 +121,19 @@ class Header:
             check_text("canary", text, f"[0-9a-f]{{{digits}}}", f"{digits} lower-case hexadecimal digits a ciphertext")
 
     @classmethod
-    def of_shards(cls, shards: Sequence[Shard], **fields) -> "Header":
+    def of_shards(cls, shards: Sequence[Shard], **fields: Any) -> "Header":
         """Build the header of written shards; the counts follow from them and from `fields`, all the other fields."""
         packed = KINDS[fields["kind"]].packed
         count = sum(shard.shape[0] for shard in shards) if packed else NUM_SYMBOLS
         size = ciphertext_bytes(fields["key"].key_bits)
         return cls(**fields, num_ciphertexts=count, ciphertext_bytes=size, shards=tuple(shards))
+
+    @property
+    def packed_as(self) -> Packing:
+        """The packing, of a kind that has one."""
+        if self.packing is None:
+            raise ArtifactError(f"kind {self.kind!r} has no packing")
+        return self.packing
 
     @property
     def stride(self) -> int:
@@ -151,6 +159,7 @@ class Header:
     def _check_shards(self) -> None:
         """Check that the shards are those which kind, source and packing imply, in order, without gap or overlap."""
         found = [(shard.file, shard.shape, shard.first_image, shard.num_images) for shard in self.shards]
+        expected: list[tuple[str, tuple[int, ...], int, int]]
         expected = [] if KINDS[self.kind].packed else [("codebook.npy", (NUM_SYMBOLS, self.ciphertext_bytes), 0, 0)]
         first = 0
         for index, shard in enumerate(self.shards[len(expected) :]):

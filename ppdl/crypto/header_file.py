@@ -17,6 +17,7 @@ from ppdl.crypto.layout import Packing
 from ppdl.errors import ArtifactError
 
 HEADER_FILE = "header.json"
+SIGNATURE_FILE = "header.sig"  # optional (ppdl.crypto.signing)
 MAX_HEADER_BYTES = 2**26  # 64 MiB hold more than 100,000 shards; more is not read into memory
 
 

@@ -21,6 +21,7 @@ import base64
 import json
 import secrets
 from datetime import UTC, datetime
+from typing import Any
 
 import gmpy2
 from cryptography.exceptions import InvalidTag
@@ -30,26 +31,28 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from ppdl.crypto.keys import PrivateKey, PublicKey
 from ppdl.errors import CryptoError, KeyStoreError
 
+Members = dict[str, Any]  # of a JSON object that anybody may have written
+
 LARGEST_FILE_BYTES = 1 << 16
 _LARGEST_NUMBER_BITS = 1 << 14  # a hostile file must not cost minutes of arithmetic
-_SCRYPT = {"kdf": "scrypt", "log2_n": 17, "r": 8, "p": 1, "cipher": "AES-256-GCM"}
+_SCRYPT: Members = {"kdf": "scrypt", "log2_n": 17, "r": 8, "p": 1, "cipher": "AES-256-GCM"}
 
 
-def public_members(key: PublicKey) -> dict:
+def public_members(key: PublicKey) -> Members:
     """Return the members of a public part."""
-    members = {"kty": "DAJ", "alg": "PAI-GN1", "key_ops": ["encrypt"], "n": encode_int(key.n)}
+    members: Members = {"kty": "DAJ", "alg": "PAI-GN1", "key_ops": ["encrypt"], "n": encode_int(key.n)}
     if key.h is not None:
         members["h"] = encode_int(key.h)
     return members | {"kid": f"Paillier public key {key.fingerprint}", "fingerprint": key.fingerprint}
 
 
-def private_members(key: PrivateKey, *, passphrase: str | None, project: str | None) -> dict:
+def private_members(key: PrivateKey, *, passphrase: str | None, project: str | None) -> Members:
     """Return the members of a private part: they hold p and q, in the clear when passphrase is None.
 
     Raises: KeyStoreError for an empty passphrase.
     """
     primes = {"p": encode_int(key.p), "q": encode_int(key.q)}
-    members = {
+    members: Members = {
         "kty": "DAJ",
         "key_ops": ["decrypt"],
         "pub": public_members(key.public),
@@ -67,7 +70,7 @@ def private_members(key: PrivateKey, *, passphrase: str | None, project: str | N
     return members
 
 
-def parse_members(text: bytes, path) -> dict:
+def parse_members(text: bytes, path: object) -> Members:
     """Parse the text of a key file.
 
     Raises: KeyStoreError when it is no JSON object. The error does not carry the text, which may be private.
@@ -81,7 +84,7 @@ def parse_members(text: bytes, path) -> dict:
     return members
 
 
-def parse_public(members: dict, path) -> PublicKey:
+def parse_public(members: object, path: object) -> PublicKey:
     """Return the public key that members of a public part describe.
 
     Raises: KeyStoreError when a member is missing, malformed or no Paillier key.
@@ -96,14 +99,12 @@ def parse_public(members: dict, path) -> PublicKey:
         key = PublicKey(n, h)
     except CryptoError as error:
         raise KeyStoreError(f"{path}: {error}") from None
-    if members.get("fingerprint", key.fingerprint) != key.fingerprint:
-        raise KeyStoreError(
-            f"{path}: states fingerprint {members['fingerprint']!r}, but n and h give {key.fingerprint}: the file was changed"
-        )
+    if members.get("fingerprint", key.fingerprint) != key.fingerprint:  # never quoted: a damaged file may state anything
+        raise KeyStoreError(f"{path}: states another fingerprint than {key.fingerprint}, which n and h give: the file was changed")
     return key
 
 
-def parse_private(members: dict, path, passphrase: str | None) -> PrivateKey:
+def parse_private(members: Members, path: object, passphrase: str | None) -> PrivateKey:
     """Return the private key that members of a private part describe.
 
     Raises: KeyStoreError when a member is missing or malformed, the parts do not belong together, or the passphrase
@@ -134,15 +135,16 @@ def encode_int(value: int) -> str:
     return encode_bytes(value.to_bytes((value.bit_length() + 7) // 8, "big"))
 
 
-def decode_int(members: dict, name: str, path) -> int:
+def decode_int(members: Members, name: str, path: object) -> int:
     """Decode the positive number members[name]. Raises: KeyStoreError, without the value."""
-    value = int.from_bytes(_decode_bytes(members, name, path), "big")
+    value = int.from_bytes(decode_bytes(members, name, path), "big")
     if not 0 < value < 1 << _LARGEST_NUMBER_BITS:
         raise KeyStoreError(f"{path}: member {name!r} must be a number of 1 to {_LARGEST_NUMBER_BITS} bits")
     return value
 
 
-def _decode_bytes(members: dict, name: str, path) -> bytes:
+def decode_bytes(members: Members, name: str, path: object) -> bytes:
+    """Decode members[name]. Raises: KeyStoreError, without the value."""
     text = members.get(name)
     try:
         data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True) if isinstance(text, str) else None
@@ -153,7 +155,7 @@ def _decode_bytes(members: dict, name: str, path) -> bytes:
     return data
 
 
-def _canonical(members: dict) -> bytes:
+def _canonical(members: Members) -> bytes:
     return json.dumps(members, sort_keys=True, separators=(",", ":")).encode()
 
 
@@ -161,13 +163,13 @@ def _stretch(passphrase: str, salt: bytes) -> bytes:
     return Scrypt(salt=salt, length=32, n=1 << _SCRYPT["log2_n"], r=_SCRYPT["r"], p=_SCRYPT["p"]).derive(passphrase.encode())
 
 
-def _open_protected(members: dict, path, passphrase: str | None) -> dict:
+def _open_protected(members: Members, path: object, passphrase: str | None) -> Members:
     protected = members["protected"]
     if not isinstance(protected, dict) or {name: protected.get(name) for name in _SCRYPT} != _SCRYPT:
         raise KeyStoreError(f"{path}: member 'protected' must name {_SCRYPT}: damaged, or of a later version")
     if passphrase is None:
         raise KeyStoreError(f"{path}: the private key is protected; give its passphrase")
-    salt, nonce, ciphertext = (_decode_bytes(protected, name, path) for name in ("salt", "nonce", "ciphertext"))
+    salt, nonce, ciphertext = (decode_bytes(protected, name, path) for name in ("salt", "nonce", "ciphertext"))
     rest = members | {"protected": {name: value for name, value in protected.items() if name != "ciphertext"}}
     try:
         return json.loads(AESGCM(_stretch(passphrase, salt)).decrypt(nonce, ciphertext, _canonical(rest)))
@@ -176,7 +178,7 @@ def _open_protected(members: dict, path, passphrase: str | None) -> dict:
     raise KeyStoreError(f"{path}: wrong passphrase, or the file was changed")
 
 
-def _factor(n: int, multiple: int, path) -> tuple[int, int]:
+def _factor(n: int, multiple: int, path: object) -> tuple[int, int]:
     """Factor n with a multiple of lambda: a square root of 1 other than 1 and -1 shows a factor.
 
     Source: G. Miller, "Riemann's hypothesis and tests for primality", 1976; Handbook of Applied Cryptography, section

@@ -1,10 +1,14 @@
 """Read and write key files safely: who may read them, complete or not at all, private ones never over another. jwk.py has the text."""
 
+import fcntl
 import json
 import os
 import stat
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from ppdl.crypto.jwk import (
     LARGEST_FILE_BYTES,
@@ -15,9 +19,11 @@ from ppdl.crypto.jwk import (
     public_members,
 )
 from ppdl.crypto.keys import PrivateKey, PublicKey
+from ppdl.crypto.memory import forbid_core_dumps
 from ppdl.errors import KeyStoreError
 
-PASSPHRASE_VARIABLE = "PPDL_PRIVATE_KEY_PASSPHRASE"
+PASSPHRASE_VARIABLE = "PPDL_PRIVATE_KEY_PASSPHRASE"  # nosec B105  # the name of a variable
+_TEMPORARY = (".new-", ".tmp")  # how names of unfinished files begin and end
 
 
 def load_public(path: Path) -> PublicKey:
@@ -30,9 +36,13 @@ def load_public(path: Path) -> PublicKey:
 
 def save_public(path: Path, key: PublicKey) -> None:
     """Save a public key file, replacing an older one at once or not at all."""
-    path = Path(path)
+    write_public(Path(path), public_members(key))
+
+
+def write_public(path: Path, members: dict[str, Any]) -> None:
+    """Write JSON members to a file that anybody may read, replacing an older one at once or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _write_temporary(path.parent, public_members(key), mode=0o644)
+    temporary = _write_temporary(path.parent, members, mode=0o644)
     temporary.replace(path)  # a link into a cache is replaced, never written through
     _sync_directory(path.parent)
 
@@ -43,6 +53,7 @@ def load_private(path: Path, passphrase: str | None = None) -> PrivateKey:
     Raises: KeyStoreError when it is missing, readable by others, damaged, or the passphrase is wrong. The error holds
         no private part.
     """
+    forbid_core_dumps()
     members = read_members(path, private=True)
     return parse_private(members, path, passphrase if passphrase is not None else os.environ.get(PASSPHRASE_VARIABLE) or None)
 
@@ -54,23 +65,41 @@ def save_private(private_dir: Path, key: PrivateKey, *, passphrase: str | None =
         project: the checkout that the key was made for, so that ensure_keypair can find it again.
     Raises: KeyStoreError when the file exists, or others may enter private_dir.
     """
+    forbid_core_dumps()
     private_dir = Path(private_dir)
-    private_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if private_dir.stat().st_mode & 0o077:
-        raise KeyStoreError(f"{private_dir}: the folder of private keys must be closed to others: chmod 700 {private_dir}")
+    create_private_dir(private_dir)
     path = private_path(private_dir, key.public.fingerprint)
     members = private_members(key, passphrase=passphrase, project=None if project is None else str(project_root(project)))
-    temporary = _write_temporary(private_dir, members, mode=0o600)
     try:
-        os.link(temporary, path)  # unlike a rename, this fails when the file exists
+        create_private(path, members)
     except FileExistsError:
         raise KeyStoreError(f"{path}: a private key file is never overwritten; move it away first") from None
     except OSError as error:
-        raise KeyStoreError(f"{path}: private keys need a file system with hard links ({error.strerror})") from None
-    finally:
-        temporary.unlink()
-    _sync_directory(private_dir)
+        raise KeyStoreError(
+            f"{path}: cannot write this key file ({error.strerror}); the folder must be writable and have hard links"
+        ) from None
     return path
+
+
+def create_private_dir(private_dir: Path) -> None:
+    """Make sure that there is a folder for private keys. Raises: KeyStoreError when others may enter it."""
+    private_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if private_dir.stat().st_mode & 0o077:
+        raise KeyStoreError(f"{private_dir}: the folder of private keys must be closed to others: chmod 700 {private_dir}")
+
+
+def create_private(path: Path, members: dict[str, Any]) -> None:
+    """Write JSON members to a new private file: 0600, complete or not at all, never over another.
+
+    Raises: OSError, of which FileExistsError when there is one already.
+    """
+    with _only_writer(path.parent):
+        temporary = _write_temporary(path.parent, members, mode=0o600)
+        try:
+            os.link(temporary, path)  # unlike a rename, this fails when the file exists
+        finally:
+            temporary.unlink()
+        _sync_directory(path.parent)
 
 
 def private_path(private_dir: Path, fingerprint: str) -> Path:
@@ -87,7 +116,7 @@ def project_root(project: Path) -> Path:
     return Path(*parts)
 
 
-def read_members(path: Path, *, private: bool) -> dict:
+def read_members(path: Path, *, private: bool) -> dict[str, Any]:
     """Read the JSON members of a key file.
 
     Raises: KeyStoreError when it cannot be read, is no JSON object, or is private and others may read it.
@@ -103,9 +132,23 @@ def read_members(path: Path, *, private: bool) -> dict:
     return parse_members(text, path)
 
 
-def _write_temporary(directory: Path, members: dict, *, mode: int) -> Path:
+@contextmanager
+def _only_writer(directory: Path) -> Iterator[None]:
+    """Lock a folder of private files among its writers, and delete what a killed one left: it may hold private parts."""
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a network file system may have no such locks: then leftovers stay
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            for left in directory.glob(f"{_TEMPORARY[0]}*{_TEMPORARY[1]}"):
+                left.unlink()
+        yield
+    finally:
+        os.close(handle)
+
+
+def _write_temporary(directory: Path, members: dict[str, Any], *, mode: int) -> Path:
     """Write members to a new file in directory, synced to disk."""
-    handle, name = tempfile.mkstemp(prefix=".new-", suffix=".tmp", dir=directory)  # O_EXCL, 0600
+    handle, name = tempfile.mkstemp(prefix=_TEMPORARY[0], suffix=_TEMPORARY[1], dir=directory)  # O_EXCL, 0600
     try:
         with os.fdopen(handle, "w", encoding="ascii") as file:
             os.fchmod(handle, mode)

@@ -38,7 +38,7 @@ class PublicKey:
     n: int
     h: int | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "n", int(self.n))  # phe refuses mpz
         if self.n < 2**15 or self.n % 2 == 0:
             raise CryptoError(f"a Paillier modulus n must be odd and have at least 16 bits, got {_shape(self.n)}")
@@ -81,7 +81,7 @@ class PublicKey:
     def __repr__(self) -> str:
         return f"PublicKey(fingerprint={self.fingerprint[:16]}..., key_bits={self.key_bits}, has_h={self.h is not None})"
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[type["PublicKey"], tuple[int, int | None]]:
         return PublicKey, (self.n, self.h)
 
 
@@ -104,7 +104,8 @@ class PrivateKey:
             raise KeyStoreError(f"{owner}: n and (p - 1)(q - 1) must have no common factor")
         if public.h is not None and not _fits_djn(p, q):
             raise KeyStoreError(f"{owner}: its h needs p = q = 3 (mod 4) and gcd(p - 1, q - 1) = 2")
-        self.public, self._p, self._q, self._crt = public, p, q, None
+        self.public, self._p, self._q = public, p, q
+        self._crt: CrtConstants | None = None
 
     @property
     def p(self) -> int:
@@ -130,13 +131,13 @@ class PrivateKey:
     def __repr__(self) -> str:
         return f"PrivateKey(public={self.public.fingerprint[:16]}..., key_bits={self.public.key_bits}, p and q not shown)"
 
-    def __eq__(self, other) -> bool:
+    def __eq__(self, other: object) -> bool:
         return isinstance(other, PrivateKey) and (self._p, self._q, self.public) == (other._p, other._q, other.public)
 
     def __hash__(self) -> int:
         return hash(self.public)
 
-    def __reduce_ex__(self, protocol) -> NoReturn:
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
         refuse_pickle(self)
 
 
@@ -148,7 +149,7 @@ class CrtConstants:
 
     __slots__ = ("h_p", "h_q", "p", "p_inverse", "p_squared", "p_squared_inverse", "q", "q_squared")
 
-    def __init__(self, p: int, q: int):
+    def __init__(self, p: int, q: int) -> None:
         self.p, self.q = mpz(p), mpz(q)
         self.p_squared, self.q_squared = self.p * self.p, self.q * self.q
         self.p_squared_inverse = gmpy2.invert(self.p_squared, self.q_squared)
@@ -160,7 +161,7 @@ class CrtConstants:
     def __repr__(self) -> str:
         return "CrtConstants(not shown)"
 
-    def __reduce_ex__(self, protocol) -> NoReturn:
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
         refuse_pickle(self)
 
 
@@ -205,7 +206,7 @@ def check_key_bits(key_bits: int, *, allow_insecure_key: bool) -> None:
         )
 
 
-def refuse_pickle(value) -> NoReturn:
+def refuse_pickle(value: object) -> NoReturn:
     """Raise TypeError: what reveals a private key must not travel to workers, caches or files unnoticed."""
     raise TypeError(f"{type(value).__name__} holds private key material and cannot be pickled or copied")
 

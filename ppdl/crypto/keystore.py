@@ -26,6 +26,7 @@ from pathlib import Path
 from ppdl.crypto.jwk import parse_public
 from ppdl.crypto.keyfile import (
     PASSPHRASE_VARIABLE,
+    create_private,
     load_private,
     load_public,
     private_path,
@@ -39,6 +40,7 @@ from ppdl.errors import KeyStoreError
 
 __all__ = [
     "KeyOutcome",
+    "create_private",
     "default_private_dir",
     "ensure_keypair",
     "load_private",

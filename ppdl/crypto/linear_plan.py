@@ -74,6 +74,9 @@ def signed_digits(weight: int, window_bits: int, signed: bool) -> list[int]:
     return digits
 
 
+Factor = tuple[frozenset[int], frozenset[int]]
+
+
 class _Compiler:
     """Write the steps of one choice of options. A factor is (plus, minus): the product of one set of inputs over that of another."""
 
@@ -85,7 +88,7 @@ class _Compiler:
         self.products: dict[frozenset[int], int] = {frozenset([i]): i for i in range(self.num_registers)}
         self.by_smallest: dict[int, list[frozenset[int]]] = defaultdict(list)  # products of two and more inputs
         self.inverses: dict[int, int] = {}
-        self.powers: dict[tuple, dict[int, int]] = {}
+        self.powers: dict[Factor, dict[int, int]] = {}
 
     def plan(self) -> LinearPlan:
         outputs = [self.factors_of(row) for row in self.rows]
@@ -96,15 +99,15 @@ class _Compiler:
         inversions = tuple((register, source) for source, register in self.inverses.items())
         return LinearPlan(len(self.rows[0]), tuple(self.before), inversions, tuple(self.after), registers)
 
-    def factors_of(self, row: list[int]) -> dict[tuple[frozenset, frozenset], int]:
+    def factors_of(self, row: list[int]) -> dict[Factor, int]:
         """Return the factors of an output and their weights."""
         if not self.merge:
             return {(frozenset([i]), frozenset()): w for i, w in enumerate(row) if w}
-        sides = defaultdict(lambda: (set(), set()))
+        sides: dict[int, tuple[set[int], set[int]]] = defaultdict(lambda: (set(), set()))
         for i, w in enumerate(row):
             if w:
                 sides[abs(w)][w < 0].add(i)
-        factors = {}
+        factors: dict[Factor, int] = {}
         for weight, (plus, minus) in sides.items():
             # the side with the smallest input is the numerator, so that w and -w share their tables
             flip = min(plus | minus) in minus
@@ -139,7 +142,7 @@ class _Compiler:
             self.num_registers += 1
         return self.inverses[source]
 
-    def power(self, factor: tuple[frozenset, frozenset], exponent: int) -> int:
+    def power(self, factor: Factor, exponent: int) -> int:
         """Return the register of factor^exponent; a negative exponent means the factor with its sides exchanged."""
         if exponent < 0:
             factor, exponent = factor[::-1], -exponent
@@ -148,7 +151,7 @@ class _Compiler:
             table[1] = self.base(factor)
         return self.extend(table, exponent)
 
-    def base(self, factor: tuple[frozenset, frozenset]) -> int:
+    def base(self, factor: Factor) -> int:
         plus, minus = factor
         if not minus:
             return self.products[plus]
@@ -165,10 +168,10 @@ class _Compiler:
             table[exponent] = self.multiply(self.after, left, right)
         return table[exponent]
 
-    def exponentiate(self, factors: dict[tuple[frozenset, frozenset], int]) -> int:
+    def exponentiate(self, factors: dict[Factor, int]) -> int:
         """Straus: from the highest digit down, raise to 2^window_bits and multiply by the tables' powers."""
         digits = {factor: signed_digits(w, self.window_bits, self.signed) for factor, w in factors.items()}
-        result = None
+        result: int | None = None
         for position in reversed(range(max(map(len, digits.values())))):
             if result is not None:
                 for _ in range(self.window_bits):
@@ -177,4 +180,6 @@ class _Compiler:
                 if position < len(places) and places[position]:
                     power = self.power(factor, places[position])
                     result = power if result is None else self.multiply(self.after, result, power)
+        if result is None:  # plan_linear refuses rows of zeros
+            raise CryptoError("a filter of zeros has no output")
         return result

@@ -33,7 +33,7 @@ class DensePacking:
 
     key_bits: int
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.values_per_plaintext < 1:
             raise CryptoError(f"key_bits must be at least {8 + HEADROOM_BITS} to pack a pixel, got {self.key_bits}")
 
@@ -77,7 +77,7 @@ class SlotPacking:
     key_bits: int
     slot_bits: int
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 2 <= self.slot_bits <= LARGEST_SLOT_BITS:
             raise CryptoError(f"slot_bits must be 2 to {LARGEST_SLOT_BITS}, got {self.slot_bits}")
         if self.values_per_plaintext < 1:
@@ -189,7 +189,7 @@ def check_linear_bound(weights: np.ndarray, max_value: int, slot_bits: int) -> N
         )
 
 
-def _check_count(packing, plaintexts: Sequence[mpz], num_values: int) -> None:
+def _check_count(packing: DensePacking | SlotPacking, plaintexts: Sequence[mpz], num_values: int) -> None:
     expected = packing.num_plaintexts(num_values)
     if len(plaintexts) != expected:
         raise CryptoError(f"{num_values} values are packed in {expected} plaintexts, got {len(plaintexts)}")

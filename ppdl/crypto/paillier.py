@@ -163,7 +163,7 @@ def _decrypt_numbers(crt: CrtConstants, ciphertexts: list[mpz]) -> list[mpz]:
     return [a + p * ((b - a) * p_inverse % q) for a, b in zip(halves_p, halves_q, strict=True)]
 
 
-def _paired(public_key: PublicKey, ciphertexts: np.ndarray, others: Sequence) -> zip:
+def _paired(public_key: PublicKey, ciphertexts: np.ndarray, others: Sequence[mpz]) -> Iterable[tuple[mpz, mpz]]:
     numbers = from_array(public_key, ciphertexts)
     check_ciphertexts(public_key, numbers)
     if len(numbers) != len(others):

@@ -48,6 +48,11 @@ class Executor:
         return self.num_workers or joblib.cpu_count()
 
     @property
+    def threads(self) -> int:
+        """Count the threads of what stays in this process: decryption, since the private key must not leave it."""
+        return self.workers
+
+    @property
     def table_bytes(self) -> int:
         """Memory for the tables of one worker."""
         return int(self.table_mib * 2**20) // self.workers
@@ -72,6 +77,20 @@ class Executor:
         results = parallel(joblib.delayed(function)(task) for task in tasks)
         with _stopped_workers():
             yield from results
+
+
+_away_core_s = 0.0
+
+
+def count_core_seconds(seconds: float) -> None:
+    """Add CPU time of workers that are no children of this process, which the operating system therefore does not add up."""
+    global _away_core_s
+    _away_core_s += seconds
+
+
+def away_core_seconds() -> float:
+    """Return what `count_core_seconds` was told so far."""
+    return _away_core_s
 
 
 def _ignore_interrupts() -> None:

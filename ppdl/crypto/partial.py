@@ -18,13 +18,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from filelock import FileLock, Timeout
 
 from ppdl.crypto.fields import Shard
 from ppdl.crypto.header import Header
 from ppdl.crypto.header_file import HEADER_FILE, write_text
-from ppdl.crypto.shards import check_size, hash_file
+from ppdl.crypto.shards import SHARED, check_size, hash_file
 from ppdl.errors import ArtifactError
 
 logger = logging.getLogger(__name__)
@@ -67,7 +68,7 @@ class Partial:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._lock.release()
 
-    def begin(self, plan: dict) -> dict[str, Shard]:
+    def begin(self, plan: dict[str, Any]) -> dict[str, Shard]:
         """Go on with a run of an equal plan, or start over.
 
         Args:
@@ -94,7 +95,7 @@ class Partial:
         self._write(self._plan, json.dumps(plan, indent=1))
         return finished
 
-    def _differing(self, plan: dict) -> list[str]:
+    def _differing(self, plan: dict[str, Any]) -> list[str]:
         try:
             before = json.loads(self._plan.read_text())
         except ValueError:
@@ -126,10 +127,16 @@ class Partial:
 
         Returns:
             All shards in the order of their images.
+
+        Raises:
+            ArtifactError: a worker wrote to another file system.
         """
         shards = list(finished.values())
         for shard in results:
-            (self.work / shard.file).replace(self.artifact / shard.file)
+            try:
+                (self.work / shard.file).replace(self.artifact / shard.file)
+            except FileNotFoundError:
+                raise ArtifactError(f"{self.work / shard.file}: a worker wrote this shard, but it is not here; {SHARED}") from None
             with self._records.open("a") as file:
                 file.write(_line(shard))
             shards.append(shard)

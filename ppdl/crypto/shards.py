@@ -6,6 +6,7 @@ reader compares those bytes instead of parsing them, so a hostile file meets no 
 
 import hashlib
 import os
+import secrets
 import stat
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,8 @@ import numpy as np
 
 from ppdl.crypto.fields import RESTORE, Shard
 from ppdl.errors import ArtifactError
+
+SHARED = "all workers must share one file system: keep the checkout on one that every node of the cluster mounts"
 
 
 def npy_header(shape: tuple[int, ...]) -> bytes:
@@ -31,13 +34,17 @@ class ShardWriter:
 
     def __init__(self, path: Path, shape: tuple[int, ...], first_image: int, num_images: int) -> None:
         self._path, self._shape, self._images = Path(path), shape, (first_image, num_images)
-        self._temporary = self._path.with_suffix(".tmp")
+        # A name of its own: a worker that its cluster gave up may still be writing this shard while another one does.
+        self._temporary = self._path.with_suffix(f".{secrets.token_hex(8)}.tmp")
         self._hash = hashlib.sha256()
         self._bytes = 0
-        self.shard: Shard | None = None
+        self._shard: Shard | None = None
 
     def __enter__(self) -> "ShardWriter":
-        self._file = self._temporary.open("wb")
+        try:
+            self._file = self._temporary.open("wb")
+        except FileNotFoundError:
+            raise ArtifactError(f"{self._path.parent}: there is no such folder on the machine of this worker; {SHARED}") from None
         self._append(npy_header(self._shape))
         return self
 
@@ -48,7 +55,7 @@ class ShardWriter:
 
     def write(self, block: np.ndarray) -> None:
         """Append rows. Cost: one SHA-256 and one write of the block."""
-        self._append(memoryview(np.ascontiguousarray(block, np.uint8)).cast("B"))
+        self._append(np.ascontiguousarray(block, np.uint8).data.cast("B"))
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if error is None:
@@ -60,8 +67,15 @@ class ShardWriter:
             return
         first_image, num_images = self._images
         sha256 = self._hash.hexdigest()
-        self.shard = Shard(self._path.name, self._shape, "|u1", self._bytes, sha256, first_image, num_images)
+        self._shard = Shard(self._path.name, self._shape, "|u1", self._bytes, sha256, first_image, num_images)
         self._temporary.replace(self._path)
+
+    @property
+    def shard(self) -> Shard:
+        """Describe the file. Raises: ArtifactError while it is not whole."""
+        if self._shard is None:
+            raise ArtifactError(f"{self._path}: this shard is not written to the end, so nothing can be said of it")
+        return self._shard
 
 
 def write_shard(path: Path, array: np.ndarray, first_image: int, num_images: int) -> Shard:
@@ -90,7 +104,7 @@ def check_size(path: Path, shard: Shard) -> None:
         raise ArtifactError(f"{path}: {fault}: the header says {shard.bytes} bytes, found {status.st_size}; {RESTORE}")
 
 
-def read_shard(path: Path, shard: Shard, siblings: Sequence[Shard]) -> np.memmap:
+def read_shard(path: Path, shard: Shard, siblings: Sequence[Shard] = ()) -> np.memmap:
     """Verify a shard and memory-map it, read-only.
 
     Raises:

@@ -4,10 +4,12 @@ import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from ppdl.datasets.atomic import replacing
 from ppdl.datasets.scan import Selection
@@ -26,6 +28,8 @@ def write_report(
     selection: Selection,
     clusters: np.ndarray,
     split: Split,
+    *,
+    num_masks: int,
 ) -> None:
     """Write `data.json`, `dropped.csv`, `data/class_counts.png` and `data/contact_sheet.png` below `report_dir`.
 
@@ -35,9 +39,10 @@ def write_report(
         images: (num_images, prepared_px, prepared_px) uint8.
         index: The index of the prepared images.
         clusters: (num_images,) cluster of near duplicates of each image.
+        num_masks: Images with a lung mask.
     """
     (report_dir / "data").mkdir(parents=True, exist_ok=True)
-    summary = summarise(index, class_names, selection, clusters, split)
+    summary = summarise(index, class_names, selection, clusters, split, num_masks=num_masks)
     _warn(summary)
     with replacing(report_dir / "data.json") as path:
         path.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -52,7 +57,9 @@ def write_report(
             figure.savefig(path, format="png", dpi=120, metadata={"Software": None})  # no version: the same bytes, so DVC sees no change
 
 
-def summarise(index: pd.DataFrame, class_names: Sequence[str], selection: Selection, clusters: np.ndarray, split: Split) -> dict:
+def summarise(
+    index: pd.DataFrame, class_names: Sequence[str], selection: Selection, clusters: np.ndarray, split: Split, *, num_masks: int
+) -> dict[str, Any]:
     """Return the content of `data.json`: numbers (a DVC metric) and, as lists, the files that they count."""
     sizes = np.bincount(clusters)
     members = [np.flatnonzero(clusters == cluster) for cluster in np.flatnonzero(sizes > 1)]
@@ -61,6 +68,7 @@ def summarise(index: pd.DataFrame, class_names: Sequence[str], selection: Select
     return {
         "num_raw": len(index) + len(selection.dropped),
         "num_images": len(index),
+        "num_masks": num_masks,
         "num_enlarged": sum(picture.enlarged for picture in selection.pictures),
         "num_groups": int(index["group"].nunique()),
         "largest_group": int(index["group"].value_counts().max()),
@@ -112,8 +120,8 @@ def draw_contact_sheet(images: np.ndarray, index: pd.DataFrame, class_names: Seq
         images: (num_images, prepared_px, prepared_px) uint8.
     """
     rng = np.random.default_rng(seed)
-    figure = Figure(figsize=(1.5 * _IMAGES_A_CLASS, 1.82 * len(class_names) + 0.1), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.03, wspace=0, hspace=0)
+    engine = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.03, wspace=0, hspace=0)
+    figure = Figure(figsize=(1.5 * _IMAGES_A_CLASS, 1.82 * len(class_names) + 0.1), layout=engine)
     grid = figure.subplots(len(class_names), _IMAGES_A_CLASS, squeeze=False)
     for axes in grid.flat:
         axes.set(xticks=[], yticks=[])
@@ -132,7 +140,7 @@ def _short(name: str, length: int = 24) -> str:
     return name if len(name) <= length else f"{name[: length // 2 - 1]}…{name[-(length - length // 2) :]}"
 
 
-def _warn(summary: dict) -> None:
+def _warn(summary: dict[str, Any]) -> None:
     """Log what a user should look at."""
     near, dropped = summary["near_duplicates"], sum(summary["dropped"].values())
     if dropped:

@@ -3,8 +3,9 @@
 Source: DICOM PS3.3 C.11.1 (modality LUT), C.11.2 (VOI LUT), C.7.6.3.1.2 (photometric interpretation).
 """
 
+import io
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -12,6 +13,7 @@ from PIL import Image
 from ppdl.datasets.image_io import BadImageError, check_size, luma, to_8_bit
 from ppdl.errors import DataError
 
+_DEFLATED = b"1.2.840.10008.1.2.1.99"
 _WINDOW_BITS = 16  # a window's output range; its top 8 bits stay
 
 
@@ -29,7 +31,7 @@ def import_pydicom() -> Any:
     return pydicom
 
 
-def read_dicom(path: Path) -> np.ndarray:
+def read_dicom(path: Path | BinaryIO) -> np.ndarray:
     """Read a DICOM file by the rule of `image_io`.
 
     The first window or VOI LUT of the file is applied where it has one, else the whole range of the stored bits is kept.
@@ -38,12 +40,15 @@ def read_dicom(path: Path) -> np.ndarray:
         (height, width) uint8.
 
     Raises:
-        BadImageError: The file is damaged, has no pixels or several frames, is too large, or has palette colours.
+        BadImageError: The file is damaged, deflated, has no pixels or several frames, is too large, or has palette colours.
         DataError: pydicom is missing.
     """
     pydicom = import_pydicom()
     try:
-        dataset = pydicom.dcmread(path)
+        content = path.read_bytes() if isinstance(path, Path) else path.read()
+        if _DEFLATED in content:  # pydicom inflates the whole data set before anybody sees its size
+            raise BadImageError("deflated DICOM (transfer syntax 1.2.840.10008.1.2.1.99) is not read; save it uncompressed")
+        dataset = pydicom.dcmread(io.BytesIO(content))  # in memory, where a length beyond the end asks for no more than there is
         if "PixelData" not in dataset:
             raise BadImageError("a DICOM file without pixels")
         check_size(int(dataset.Columns), int(dataset.Rows), int(dataset.get("NumberOfFrames") or 1))
@@ -70,7 +75,7 @@ def _to_gray(dataset: Any) -> np.ndarray:
 
 def _displayed(dataset: Any) -> np.ndarray:
     """Apply modality LUT and VOI LUT or window: (height, width) uint8."""
-    from pydicom.pixels import apply_modality_lut, apply_voi_lut
+    from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 
     values = apply_modality_lut(dataset.pixel_array, dataset)  # (height, width)
     luts = dataset.get("VOILUTSequence")
@@ -88,7 +93,7 @@ def _displayed(dataset: Any) -> np.ndarray:
 
 def _range(dataset: Any) -> tuple[float, float, int]:
     """Return the least and the greatest value that the modality LUT can give, and the bits that tell them apart."""
-    from pydicom.pixels import apply_modality_lut
+    from pydicom.pixels.processing import apply_modality_lut
 
     if dataset.get("ModalityLUTSequence"):
         bits = int(dataset.ModalityLUTSequence[0].LUTDescriptor[2])

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from ppdl.datasets.base import INDEX_NAME, Dataset, write_index
 from ppdl.datasets.image_io import is_dicom, is_image_file
+from ppdl.datasets.masks import MASKS_FOLDER, mask_path
 from ppdl.errors import ConfigError, DataError
 
 MIN_CLASS_IMAGES = 3
@@ -23,8 +24,8 @@ _log = logging.getLogger(__name__)
 class Folder(Dataset):
     """Images below `root/CLASS/images/`, or where there is no such folder below `root/CLASS/`.
 
-    Only these files are taken, without their subfolders: a `masks` folder beside `images` is ignored, and the log says so. Formats and the
-    rule that makes them gray: `image_io`. Class names are the folders' names.
+    Only these files are taken, without their subfolders; what else lies there is ignored, and the log says so. A folder `masks` beside
+    `images` holds lung masks (`masks`). Formats and the rule that makes them gray: `image_io`. Class names are the folders' names.
 
     Attributes:
         root: The folder of the class folders; relative to the working directory, `~` allowed.
@@ -79,7 +80,7 @@ class Folder(Dataset):
         unmatched = [path.name for path, match in matches.items() if not match or not any(match.groups())]
         if unmatched:
             raise DataError(f"dataset.patient_pattern {self.patient_pattern!r} finds no patient in {_some(unmatched)}; widen it")
-        return {path: "-".join(group for group in match.groups() if group) for path, match in matches.items()}
+        return {path: "-".join(group for group in match.groups() if group) for path, match in matches.items() if match}
 
 
 def open_root(root: str) -> Path:
@@ -125,7 +126,7 @@ def find_images(root: Path, classes: Sequence[str] | None) -> dict[str, list[Pat
 
 
 def copy_images(images: dict[str, list[Path]], patients: dict[Path, str], out_dir: Path, root: Path) -> None:
-    """Copy images to `out_dir/CLASS/images/`, then write the index, so that a crash leaves none.
+    """Copy images to `out_dir/CLASS/images/`, their masks beside them, then write the index, so that a crash leaves none.
 
     Raises:
         ConfigError: `out_dir` and `root` lie in each other.
@@ -146,20 +147,29 @@ def copy_images(images: dict[str, list[Path]], patients: dict[Path, str], out_di
             (out_dir / name / "images").mkdir(parents=True, exist_ok=True)
             for path in found:
                 copy = f"{name}/images/{path.name}"
-                try:
-                    shutil.copyfile(path, out_dir / copy)
-                except OSError as error:
-                    raise DataError(f"{path} cannot be copied to {out_dir / copy}: {error.strerror}") from error
+                _copy(path, out_dir / copy)
+                mask = path.parent.with_name(MASKS_FOLDER) / f"{path.stem}.png"
+                if path.parent.name == "images" and mask.is_file():
+                    (out_dir / name / MASKS_FOLDER).mkdir(exist_ok=True)
+                    _copy(mask, out_dir / mask_path(copy))
                 rows.append((copy, name, patients.get(path, "")))
                 progress.update()
     write_index(out_dir, rows)
+
+
+def _copy(path: Path, target: Path) -> None:
+    try:
+        shutil.copyfile(path, target)
+    except OSError as error:
+        raise DataError(f"{path} cannot be copied to {target}: {error.strerror}") from error
 
 
 def _class_images(folder: Path) -> list[Path]:
     """Return the image files of a class folder by name, and log what lies beside them."""
     inner = folder / "images"
     source = inner if inner.is_dir() else folder
-    taken, ignored = [], [path.name for path in sorted(folder.iterdir()) if path != inner] if source == inner else []
+    taken: list[Path] = []
+    ignored = [path.name for path in sorted(folder.iterdir()) if source == inner and path.name not in (inner.name, MASKS_FOLDER)]
     for path in sorted(source.iterdir()):
         if not path.is_dir() and not path.name.startswith(".") and is_image_file(path):
             taken.append(path)

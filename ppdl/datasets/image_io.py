@@ -12,21 +12,25 @@ The rule. How a file stores a picture must not show in its pixels, or the networ
 So gray, RGB, RGBA, palette and 16-bit copies of a picture give the same bytes.
 """
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ppdl.errors import DataError
 
 MAX_PIXELS = 1 << 26  # 8192 x 8192; a larger picture is taken for a decompression bomb before it is decoded
+MAX_FILE_BYTES = 1 << 29  # MAX_PIXELS in colour of 16 bits, uncompressed, with room to spare
 MIN_DEEP_LEVELS = 16  # a picture of more than 8 bits must keep this many gray levels in 8
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".tif", ".tiff", ".webp"})
 DICOM_SUFFIXES = frozenset({".dcm", ".dicom"})
 _TIFF_PHOTOMETRIC = 262
+_DICOM_MARK = slice(128, 132)
 
 
 class BadImageError(DataError):
@@ -41,7 +45,7 @@ def is_dicom(path: Path) -> bool:
         return False
     try:
         with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
+            return file.read(132)[_DICOM_MARK] == b"DICM"
     except OSError:
         return False
 
@@ -62,16 +66,35 @@ def read_gray(path: Path) -> np.ndarray:
         DataError: The file is DICOM and pydicom is missing.
     """
     try:
-        if path.stat().st_size == 0:
+        size = path.stat().st_size
+        if size == 0:
             raise BadImageError("the file is empty (0 bytes)")
+        if size > MAX_FILE_BYTES:
+            raise BadImageError(f"too large: {size} bytes, more than {MAX_FILE_BYTES} are not read")
     except OSError as error:
         raise BadImageError(f"unreadable: {error.strerror}") from error
-    if is_dicom(path):
+    return _read(path, dicom=is_dicom(path))
+
+
+def read_gray_bytes(content: bytes) -> np.ndarray:
+    """Read the content of an image file as `read_gray` reads the file; DICOM is known by the mark after its preamble.
+
+    Raises:
+        BadImageError: As `read_gray`.
+        DataError: It is DICOM and pydicom is missing.
+    """
+    if not content:
+        raise BadImageError("the file is empty (0 bytes)")
+    return _read(io.BytesIO(content), dicom=content[_DICOM_MARK] == b"DICM")
+
+
+def _read(source: Path | BinaryIO, *, dicom: bool) -> np.ndarray:
+    if dicom:
         from ppdl.datasets.dicom import read_dicom  # needs an extra, so only DICOM files load it
 
-        gray = read_dicom(path)
+        gray = read_dicom(source)
     else:
-        gray = _read_picture(path)
+        gray = _read_picture(source)
     low, high = int(gray.min()), int(gray.max())
     if low == high:
         raise BadImageError(f"constant: every pixel is {low}")
@@ -120,7 +143,7 @@ def luma(image: Image.Image) -> np.ndarray:
 
 
 @contextmanager
-def opened_picture(path: Path) -> Iterator[Image.Image]:
+def opened_picture(path: Path | BinaryIO) -> Iterator[Image.Image]:
     """Open a picture through Pillow, its size checked; whatever fails while it is open is the file's fault.
 
     Raises:
@@ -132,7 +155,7 @@ def opened_picture(path: Path) -> Iterator[Image.Image]:
             yield image
     except (BadImageError, MemoryError):
         raise
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise BadImageError(f"unreadable: not one of {', '.join(FORMATS)}, or its header is damaged") from error
     except Image.DecompressionBombError as error:
         raise BadImageError(f"too large: more than {MAX_PIXELS} pixels may be a decompression bomb") from error
@@ -140,7 +163,7 @@ def opened_picture(path: Path) -> Iterator[Image.Image]:
         raise BadImageError(f"unreadable: {type(error).__name__}: {error}") from error
 
 
-def _read_picture(path: Path) -> np.ndarray:
+def _read_picture(path: Path | BinaryIO) -> np.ndarray:
     """Read a picture through Pillow: (height, width) uint8."""
     with opened_picture(path) as image:
         rawmode, white_is_zero = _rawmode(image), getattr(image, "tag_v2", {}).get(_TIFF_PHOTOMETRIC) == 0
@@ -149,7 +172,8 @@ def _read_picture(path: Path) -> np.ndarray:
 
 def _rawmode(image: Image.Image) -> str:
     """Return how the file stores its pixels, such as `I;16B`: after loading, only the mode is known."""
-    arguments = image.tile[0].args if image.tile else ()
+    tiles = getattr(image, "tile", ())
+    arguments = tiles[0].args if tiles else ()
     return arguments if isinstance(arguments, str) else str(arguments[0]) if arguments else ""
 
 

@@ -5,7 +5,7 @@ frozen: `tests/vectors/phantom_golden.json` holds hashes of ten images. It stand
 nothing about medicine.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from scipy import ndimage
 from tqdm import tqdm
 
 from ppdl.datasets.base import Dataset, write_index
+from ppdl.datasets.masks import MASKS_FOLDER, mask_path
 from ppdl.datasets.phantom_anatomy import bones, place, smooth_noise, soft_tissue
 from ppdl.datasets.phantom_lungs import FINDINGS, vessels
 from ppdl.datasets.phantom_random import Draw
@@ -75,7 +76,7 @@ class Phantom(Dataset):
         return CLASS_NAMES if self.classes is None else tuple(self.classes)
 
     def write_raw(self, out_dir: Path) -> None:
-        """Write `out_dir/CLASS/images/CLASS-NUMBER.png` (8-bit gray) and `out_dir/index.csv`, the index last.
+        """Write `out_dir/CLASS/images/CLASS-NUMBER.png` (8-bit gray), `out_dir/CLASS/masks/` likewise, and `out_dir/index.csv`, last.
 
         Raises:
             DataError: A class's folder holds files already: they might be real images.
@@ -85,9 +86,10 @@ class Phantom(Dataset):
             if folder.exists() and any(folder.iterdir()):
                 raise DataError(f"{folder} must be empty before phantoms are written into it; remove it or choose another folder")
             folder.mkdir(parents=True, exist_ok=True)
+            (out_dir / name / MASKS_FOLDER).mkdir(exist_ok=True)
         films = list(self._films())
         work = (
-            joblib.delayed(_write_film)(out_dir / path, self.seed, name, patient, image, self.size_px)
+            joblib.delayed(_write_film)(out_dir, path, self.seed, name, patient, image, self.size_px)
             for path, name, patient, image in films
         )
         done = joblib.Parallel(n_jobs=-1, return_as="generator")(work)
@@ -95,7 +97,7 @@ class Phantom(Dataset):
             pass
         write_index(out_dir, ((path, name, f"{name}-patient-{patient + 1}") for path, name, patient, _ in films))
 
-    def _films(self) -> Sequence[tuple[str, str, int, int]]:
+    def _films(self) -> Iterator[tuple[str, str, int, int]]:
         """Yield (path, class name, patient, which of the patient's films) of every film."""
         for position, name in enumerate(self.class_names):
             count = (self.num_images + len(self.class_names) - 1 - position) // len(self.class_names)
@@ -110,6 +112,11 @@ def render(seed: int, class_name: str, patient: int, image: int, size_px: int) -
         patient: Number of the patient within the class, from 0.
         image: Number of the film among the patient's, from 0.
     """
+    return render_with_lungs(seed, class_name, patient, image, size_px)[0]
+
+
+def render_with_lungs(seed: int, class_name: str, patient: int, image: int, size_px: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draw one film as `render`, and the mask of its lungs: 255 where a finding may lie, 0 elsewhere."""
 
     def stream(film: int, part: int) -> Draw:
         return Draw(seed, CLASS_NAMES.index(class_name), patient, film, part)
@@ -119,7 +126,7 @@ def render(seed: int, class_name: str, patient: int, image: int, size_px: int) -
     attenuation = soft_tissue(chest, body) + bones(chest, body) + vessels(chest, body)
     attenuation += 0.012 * smooth_noise(body, 60, size_px) * chest.lungs
     attenuation += FINDINGS[class_name](chest, stream(0, _FINDING), stream(1 + image, _FINDING))
-    return _expose(attenuation, body, pose)
+    return _expose(attenuation, body, pose), np.where(chest.lungs > 0, np.uint8(255), np.uint8(0))
 
 
 def _expose(attenuation: np.ndarray, body: Draw, pose: Draw) -> np.ndarray:
@@ -150,5 +157,7 @@ def _mark_side(attenuation: np.ndarray, body: Draw) -> None:
     attenuation[top : top + glyph.shape[0], left : left + glyph.shape[1]] += 1.2 * glyph
 
 
-def _write_film(path: Path, seed: int, class_name: str, patient: int, image: int, size_px: int) -> None:
-    Image.fromarray(render(seed, class_name, patient, image, size_px)).save(path, compress_level=4)
+def _write_film(out_dir: Path, path: str, seed: int, class_name: str, patient: int, image: int, size_px: int) -> None:
+    film, lungs = render_with_lungs(seed, class_name, patient, image, size_px)
+    Image.fromarray(film).save(out_dir / path, compress_level=4)
+    Image.fromarray(lungs).save(out_dir / mask_path(path), compress_level=4)

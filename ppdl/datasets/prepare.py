@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,8 @@ from ppdl.datasets.atomic import replacing
 from ppdl.datasets.base import INDEX_COLUMNS, INDEX_NAME, ON_BAD_IMAGE
 from ppdl.datasets.data_report import write_report
 from ppdl.datasets.duplicates import join_groups, near_pairs
-from ppdl.datasets.prepared import COLUMNS, IMAGES_NAME, META_NAME, Prepared, load_prepared
+from ppdl.datasets.masks import have_masks, write_masks
+from ppdl.datasets.prepared import COLUMNS, IMAGES_NAME, MASKS_NAME, META_NAME, Prepared, load_prepared
 from ppdl.datasets.scan import Selection, read_pictures, select, write_images
 from ppdl.datasets.splitting import Split, assign_splits
 from ppdl.errors import ConfigError, DataError
@@ -28,7 +30,7 @@ def prepare(
     split: Split,
     prepared_px: int,
     on_bad_image: str,
-    params: dict,
+    params: dict[str, Any],
     num_workers: int = -1,
 ) -> None:
     """Read raw images, drop what cannot be used and what occurs twice, share out the rest, and write it (`prepared.py`) with a report.
@@ -38,7 +40,7 @@ def prepare(
 
     Args:
         raw_dir: What `Dataset.write_raw` wrote.
-        out_dir: Gets `images.npy`, `index.csv` and `meta.json`, the last when all else is whole.
+        out_dir: Gets `images.npy`, `masks.npy` where there are lung masks, `index.csv` and `meta.json`, the last when all else is whole.
         report_dir: Gets `data.json`, `dropped.csv` and `data/*.png`.
         prepared_px: Height and width of the prepared images.
         on_bad_image: `raise` lists all unusable images in one error, `drop` leaves them out.
@@ -66,14 +68,24 @@ def prepare(
             images_sha256 = write_images(spool, selection.spool_rows, path, prepared_px)
     finally:
         spool.unlink(missing_ok=True)
+    num_masks = _prepare_masks(raw_dir, index["path"].tolist(), out_dir / MASKS_NAME, prepared_px, num_workers)
     with replacing(out_dir / INDEX_NAME) as path:
         index.to_csv(path, index=False, lineterminator="\n")
     sizes = {"num_images": len(index), "prepared_px": prepared_px}
     meta = {"class_names": class_names, "images_sha256": images_sha256, **sizes, "params": params}
     images = np.load(out_dir / IMAGES_NAME, mmap_mode="r", allow_pickle=False)
-    write_report(report_dir, images, index, class_names, selection, clusters, split)
+    write_report(report_dir, images, index, class_names, selection, clusters, split, num_masks=num_masks)
     with replacing(out_dir / META_NAME) as path:
         path.write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
+
+
+def _prepare_masks(raw_dir: Path, paths: list[str], out_path: Path, prepared_px: int, num_workers: int) -> int:
+    """Write the lung masks, or remove those of an earlier dataset where this one has none; return how many images have one."""
+    if not have_masks(raw_dir, paths):
+        out_path.unlink(missing_ok=True)
+        return 0
+    with replacing(out_path) as path:
+        return write_masks(raw_dir, paths, path, prepared_px=prepared_px, num_workers=num_workers)
 
 
 def read_raw_index(raw_dir: Path) -> pd.DataFrame:
@@ -96,7 +108,7 @@ def read_raw_index(raw_dir: Path) -> pd.DataFrame:
         raise DataError(f"{path} lists no images; {again}")
     for name in index["path"]:
         parts = PurePosixPath(name).parts
-        if not parts or parts[0] == "/" or ".." in parts or "\\" in name:
+        if not parts or PurePosixPath(name).is_absolute() or ".." in parts or "\\" in name:  # //server/x is absolute too
             raise DataError(f"{path} must list paths below {raw_dir} with forward slashes, found {name!r}; {again}")
     twice = index["path"][index["path"].duplicated()]
     if not twice.empty:

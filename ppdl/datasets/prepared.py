@@ -1,16 +1,20 @@
 """The prepared images that training and encryption both read, so that both see the same pixels.
 
-A folder of three files, `meta.json` written last:
+A folder of three or four files, `meta.json` written last:
 
 - `images.npy`: (num_images, prepared_px, prepared_px) uint8.
+- `masks.npy`, where the dataset has lung masks: as many pixels, 255 times the share of each that is lung (`masks.py`). Only `evaluate`
+  reads it.
 - `index.csv`: one row an image: path, class_name, label, group, fold (-1 without folds), split (train, validation or test).
 - `meta.json`: class_names (in the order of the labels), images_sha256 (of the pixels, row by row), num_images, prepared_px, params
   (the configuration that made it).
 """
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,7 +22,7 @@ import pandas as pd
 from ppdl.datasets.splitting import SPLITS
 from ppdl.errors import ConfigError, DataError
 
-IMAGES_NAME, INDEX_NAME, META_NAME = "images.npy", "index.csv", "meta.json"
+IMAGES_NAME, MASKS_NAME, INDEX_NAME, META_NAME = "images.npy", "masks.npy", "index.csv", "meta.json"
 COLUMNS = ("path", "class_name", "label", "group", "fold", "split")
 META_KEYS = ("class_names", "images_sha256", "num_images", "prepared_px", "params")
 
@@ -32,12 +36,20 @@ class Prepared:
         index: One row an image, in the order of `images`; columns `COLUMNS`.
         class_names: Name of each label.
         meta: The content of `meta.json`.
+        masks: Lung masks in the shape of `images`, memory-mapped, all 0 for an image without one; None where the dataset has none.
     """
 
     images: np.memmap
     index: pd.DataFrame
     class_names: tuple[str, ...]
-    meta: dict
+    meta: dict[str, Any]
+    masks: np.memmap | None = None
+
+    @property
+    def sha256(self) -> str:
+        """Stand for pixels, labels, groups and split together, in hex: figures of two runs compare only where it is the same."""
+        index = self.index.to_csv(index=False, lineterminator="\n")
+        return hashlib.sha256(f"{self.meta['images_sha256']}\n{index}".encode()).hexdigest()
 
     def rows(self, split: str) -> np.ndarray:
         """Return the row numbers of a split, ascending: (num_rows,) int64.
@@ -65,29 +77,37 @@ def load_prepared(path: Path | str) -> Prepared:
         raise DataError(f"{path / IMAGES_NAME} must hold {expected} pixels as {META_NAME} says, found {images.shape}; {_AGAIN}")
     if len(index) != meta["num_images"]:
         raise DataError(f"{path / INDEX_NAME} must have {meta['num_images']} rows as {META_NAME} says, found {len(index)}; {_AGAIN}")
-    return Prepared(images, index, tuple(meta["class_names"]), meta)
+    masks = _load_images(path / MASKS_NAME) if (path / MASKS_NAME).exists() else None
+    if masks is not None and masks.shape != expected:
+        raise DataError(f"{path / MASKS_NAME} must hold {expected} pixels as the images do, found {masks.shape}; {_AGAIN}")
+    return Prepared(images, index, tuple(meta["class_names"]), meta, masks)
 
 
 _AGAIN = "run the split stage again (`dvc repro split`)"
 
 
-def _load_meta(path: Path) -> dict:
+def _load_meta(path: Path) -> dict[str, Any]:
     try:
         meta = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise DataError(f"{path} is missing, so the images were not prepared to the end; {_AGAIN}") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} cannot be read: {error}; {_AGAIN}") from error
     missing = [key for key in META_KEYS if not isinstance(meta, dict) or key not in meta]
     if missing:
         raise DataError(f"{path} lacks {', '.join(missing)}; {_AGAIN}")
+    names = meta["class_names"]
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+        raise DataError(f"{path} must have class_names, a list of names, found {names!r}; {_AGAIN}")
+    if not isinstance(meta["params"], dict):
+        raise DataError(f"{path} must have params, an object, found {meta['params']!r}; {_AGAIN}")
     return meta
 
 
 def _load_images(path: Path) -> np.memmap:
     try:
         images = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # numpy parses the header as Python: SyntaxError, TokenError, OverflowError and more
         raise DataError(f"{path} cannot be read: {error}; {_AGAIN}") from error
     if not isinstance(images, np.memmap) or images.dtype != np.uint8 or images.ndim != 3 or not images.flags.c_contiguous:
         rule = "(num_images, prepared_px, prepared_px) uint8 in C order"

@@ -1,7 +1,8 @@
 """The COVID-19 Radiography Database: 21,165 chest X-rays of four classes, 299 x 299 PNG.
 
-Layout: `COVID-19_Radiography_Dataset/CLASS/{images,masks}/CLASS-NUMBER.png`; the masks are lung masks and are ignored. It does not name
-patients, so groups are clusters of near duplicates. Some of its images are stored in colour, which `image_io` undoes.
+Layout: `COVID-19_Radiography_Dataset/CLASS/{images,masks}/CLASS-NUMBER.png`; the masks are of the lungs, 256 x 256
+(`masks.py`). It does not name patients, so groups are clusters of near duplicates. Some of its images are stored in colour, which
+`image_io` undoes.
 
 Source: Chowdhury et al. 2020, doi:10.1109/ACCESS.2020.3010287; Rahman et al. 2021, doi:10.1016/j.compbiomed.2021.104319.
 """
@@ -37,12 +38,15 @@ class Radiography(Dataset):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for name, count in self.num_images.items():
+            if type(count) is not int or count < 1:
+                raise ConfigError(f"dataset.num_images.{name} must be an integer >= 1, got {count!r}")
         unknown = [name for name in self.classes or () if name not in self.num_images]
         if unknown:
             raise ConfigError(f"dataset.classes names {', '.join(unknown)}, but the database has {', '.join(self.num_images)}")
 
     def write_raw(self, out_dir: Path) -> None:
-        """Copy the images to `out_dir/CLASS/images/` and write their index, last.
+        """Copy the images to `out_dir/CLASS/images/`, their masks to `out_dir/CLASS/masks/`, and write the index, last.
 
         Raises:
             DataError: The database cannot be fetched, or its layout or counts are not the expected ones.

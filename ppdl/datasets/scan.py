@@ -106,12 +106,12 @@ def select(index: pd.DataFrame, found: Sequence[Picture | str], *, on_bad_image:
         DataError: With `raise`: some images cannot be used, or identical ones have different classes; all are named.
     """
     paths, classes = index["path"].tolist(), index["class_name"].tolist()
-    readable = [row for row, item in enumerate(found) if isinstance(item, Picture)]
+    readable = {row: item for row, item in enumerate(found) if isinstance(item, Picture)}
     spool_row = {row: position for position, row in enumerate(readable)}
     dropped = {row: Dropped(paths[row], "bad_image", item) for row, item in enumerate(found) if isinstance(item, str)}
     identical = defaultdict(list)
-    for row in readable:
-        identical[found[row].exact].append(row)
+    for row, picture in readable.items():
+        identical[picture.exact].append(row)
     for same in identical.values():
         if len({classes[row] for row in same}) > 1:
             for row in same:
@@ -130,7 +130,7 @@ def select(index: pd.DataFrame, found: Sequence[Picture | str], *, on_bad_image:
     return Selection(
         rows=np.array(rows, np.int64),
         spool_rows=np.array([spool_row[row] for row in rows], np.int64),
-        pictures=[found[row] for row in rows],
+        pictures=[readable[row] for row in rows],
         copies=[(position[first], row) for first, row in copies],
         dropped=[dropped[row] for row in sorted(dropped)],
     )

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any, TypeGuard
 
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
@@ -109,7 +110,7 @@ def assign_splits(
     return fold, names
 
 
-def _is_int(value: object) -> bool:
+def _is_int(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
@@ -163,7 +164,7 @@ def _check_num_groups(labels: np.ndarray, groups: np.ndarray, split: Split, name
         )
 
 
-def _check_every_class(labels: np.ndarray, part: np.ndarray, parts: dict, split: Split, named: dict[int, str]) -> None:
+def _check_every_class(labels: np.ndarray, part: np.ndarray, parts: dict[Any, str], split: Split, named: dict[int, str]) -> None:
     """Refuse a part of the images without some class; `parts` says what each expected value of `part` is.
 
     Raises:

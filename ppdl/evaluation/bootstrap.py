@@ -81,6 +81,11 @@ def interval(samples: np.ndarray, estimate: float, *, recentre: bool = False) ->
         return None, None
     if recentre:
         samples = np.clip(samples - (samples.mean() - estimate), 0, 1)
+    return percentiles(samples, estimate)
+
+
+def percentiles(samples: np.ndarray, estimate: float) -> tuple[float, float]:
+    """Return the ends of the percentile interval of samples and an estimate that are all defined; it always holds the estimate."""
     low, high = np.quantile(samples, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(min(low, estimate)), float(max(high, estimate))
 

@@ -1,21 +1,23 @@
 """The one figure that answers the question: accuracy of every run with its interval, and what it loses against plain."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from ppdl.evaluation.plots import GRAY, PALETTE, TITLE
 from ppdl.evaluation.statistics import INCONCLUSIVE, INFERIOR, NON_INFERIOR, Comparison, points
 
 COLORS = {NON_INFERIOR: PALETTE[0], INCONCLUSIVE: PALETTE[5], INFERIOR: PALETTE[1]}
 MARKERS = {NON_INFERIOR: "o", INCONCLUSIVE: "D", INFERIOR: "s"}
+_Results = Mapping[str, Mapping[str, Any]]
+
 SHOWN_MARGINS = 4  # differences beyond so many margins are written at the edge: a run at chance would squeeze all others together
 
 
-def plot_accuracy(
-    results: Mapping[str, Mapping], baselines: Mapping[str, Mapping], comparisons: Mapping[str, Comparison], *, reference: str
-) -> Figure:
+def plot_accuracy(results: _Results, baselines: _Results, comparisons: Mapping[str, Comparison], *, reference: str) -> Figure:
     """Draw accuracy with 95 % intervals on the left, the difference to the reference with the margin on the right.
 
     Args:
@@ -24,8 +26,7 @@ def plot_accuracy(
         comparisons: by run, against `reference`; without any the right panel is left out.
     """
     rows = len(results) + len(baselines)
-    figure = Figure(figsize=(9.0 if comparisons else 5.6, 1.3 + 0.32 * rows), layout="constrained")
-    figure.get_layout_engine().set(wspace=0.06)
+    figure = Figure(figsize=(9.0 if comparisons else 5.6, 1.3 + 0.32 * rows), layout=ConstrainedLayoutEngine(wspace=0.06))
     panels = figure.subplots(1, 2 if comparisons else 1, sharey=True, squeeze=False)[0]
     _accuracy_panel(panels[0], results, baselines, comparisons)
     panels[0].set_yticks(range(rows), [*results, *(f"baseline: {name}" for name in baselines)])
@@ -42,11 +43,9 @@ def plot_accuracy(
     return figure
 
 
-def _accuracy_panel(
-    axes: Axes, results: Mapping[str, Mapping], baselines: Mapping[str, Mapping], comparisons: Mapping[str, Comparison]
-) -> None:
+def _accuracy_panel(axes: Axes, results: _Results, baselines: _Results, comparisons: Mapping[str, Comparison]) -> None:
     for row, (run, result) in enumerate(results.items()):
-        verdict = comparisons[run].verdict if run in comparisons else None
+        verdict = comparisons[run].verdict if run in comparisons else ""
         ends = [result["accuracy"], result["accuracy_low"], result["accuracy_high"]]
         _whisker(axes, row, *ends, color=COLORS.get(verdict, "black"), marker=MARKERS.get(verdict, "o"))
     for row, result in enumerate(baselines.values(), start=len(results)):
@@ -71,7 +70,7 @@ def _difference_panel(axes: Axes, runs: list[str], comparisons: Mapping[str, Com
             _arrow(axes, runs.index(run), found, left if found.difference < 0 else right, color)
     axes.axvline(0, color="black", lw=0.8, zorder=1)
     axes.axvline(-margin, color=PALETTE[1], lw=1, ls="--", zorder=1)
-    at = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "va": "top", "fontsize": 8}
+    at: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "va": "top", "fontsize": 8}
     axes.annotate("margin", (-margin, 1), (3, -2), color=PALETTE[1], **at)
     axes.set(xlim=(left, right), xlabel="points of accuracy")
     axes.set_title(f"Difference to {reference}, 95 % interval", loc="left", fontsize=TITLE)
@@ -83,7 +82,7 @@ def _arrow(axes: Axes, row: int, found: Comparison, edge: float, color: str) -> 
     lower = found.difference < 0
     axes.plot(edge, row, "<" if lower else ">", color=color, ms=6, clip_on=False)
     text = f"{points(found.difference)} [{points(found.low)}, {points(found.high)}]"
-    place = {"textcoords": "offset points", "ha": "left" if lower else "right", "va": "center_baseline"}
+    place: dict[str, Any] = {"textcoords": "offset points", "ha": "left" if lower else "right", "va": "center_baseline"}
     axes.annotate(text, (edge, row), (8 if lower else -8, 0), color=color, fontsize=8, **place)
 
 

@@ -68,7 +68,7 @@ def plot_frontier(points: Sequence[FrontierPoint], *, chance: float | None = Non
     axes.set_title("Upper left: a network learns, and little is shown", loc="left", fontsize=TITLE)
     if chance is not None:
         axes.axhline(100 * chance, color=GRAY, lw=0.9, ls=":", zorder=0)
-        below = {"xytext": (-2, -3), "textcoords": "offset points", "ha": "right", "va": "top"}
+        below: dict[str, Any] = {"xytext": (-2, -3), "textcoords": "offset points", "ha": "right", "va": "top"}
         axes.annotate("chance", (1, 100 * chance), xycoords=("axes fraction", "data"), color=GRAY, fontsize=LABEL, **below)
     _frame(axes)
     _label(figure, axes, points, chance)
@@ -135,7 +135,7 @@ def _label(figure: Figure, axes: Axes, points: Sequence[FrontierPoint], chance: 
     figure.set_layout_engine("none")  # the places below are for the axes as they are now
     scale = figure.dpi / 72
     groups = list(_groups(points))
-    taken = [Bbox.from_bounds(*(axes.transData.transform((p.ssim, 100 * p.accuracy)) - 5 * scale), 10 * scale, 10 * scale) for p in points]
+    taken = [_square(axes, p, 5 * scale) for p in points]
     taken += [text.get_window_extent() for text in axes.texts]
     thin = [_strip(axes, (p.ssim, 100 * p.low), (p.ssim, 100 * p.high)) for p in points]
     thin += [] if chance is None else [_strip(axes, (axes.get_xlim()[0], 100 * chance), (_RIGHT, 100 * chance))]
@@ -149,8 +149,14 @@ def _label(figure: Figure, axes: Axes, points: Sequence[FrontierPoint], chance: 
         _write(axes, point, color, found[1], found[2], line=found[2] > _DISTANCES[1])
 
 
+def _square(axes: Axes, point: FrontierPoint, half: float) -> Bbox:
+    """Return the box of a point's marker, in pixels."""
+    x, y = axes.transData.transform((point.ssim, 100 * point.accuracy))
+    return Bbox.from_bounds(x - half, y - half, 2 * half, 2 * half)
+
+
 def _places(axes: Axes, point: FrontierPoint, color: str) -> list[tuple[Bbox, tuple[int, int], float]]:
-    places = []
+    places: list[tuple[Bbox, tuple[int, int], float]] = []
     for distance, direction in itertools.product(_DISTANCES, _DIRECTIONS):
         text = _write(axes, point, color, direction, distance, line=False)  # a line would count as a part of its box
         places.append((text.get_window_extent(), direction, distance))
@@ -167,10 +173,10 @@ def _cost(place: tuple[Bbox, tuple[int, int], float], taken: list[Bbox], thin: l
 
 def _write(axes: Axes, point: FrontierPoint, color: str, direction: tuple[int, int], distance: float, *, line: bool) -> Annotation:
     x, y = direction
-    align = {"ha": ("center", "left", "right")[x], "va": ("center_baseline", "bottom", "top")[y]}
+    align: dict[str, Any] = {"ha": ("center", "left", "right")[x], "va": ("center_baseline", "bottom", "top")[y]}
     arrow = {"arrowstyle": "-", "color": color, "lw": 0.6, "alpha": 0.7, "shrinkA": 0, "shrinkB": 4} if line else None
     step = distance / max(1, abs(x) + abs(y)) ** 0.5
-    offset = {"xytext": (x * step, y * step), "textcoords": "offset points", "arrowprops": arrow, "annotation_clip": False}
+    offset: dict[str, Any] = {"xytext": (x * step, y * step), "textcoords": "offset points", "arrowprops": arrow, "annotation_clip": False}
     return axes.annotate(point.label, (point.ssim, 100 * point.accuracy), color=TEXT, fontsize=LABEL, **align, **offset)
 
 

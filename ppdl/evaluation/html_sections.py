@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import yaml
 from matplotlib.figure import Figure
 
 from ppdl.evaluation.frontier import FrontierPoint, plot_frontier, plot_inversion
 from ppdl.evaluation.html_format import data_uri, fixed, interval, percent, plain, words
+from ppdl.evaluation.html_insight import calibration_rows, insight_section
 from ppdl.evaluation.html_pictures import picture_sections
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ def sections(content: ReportContent) -> dict[str, Any]:
         "sentences": [found["sentence"] for found in content.details.get("comparisons", {}).values() if found.get("sentence")],
         "method": content.details.get("method", ""),
         "figures": {name: data_uri(png) for name, png in content.figures.items()},
+        "calibration": calibration_rows(content.metrics, _runs(content)),
+        "insight": insight_section(content.metrics, _runs(content)),
         "attacks": _attacks(content),
         "further": _further(content),
         "by_count": _by_count(content),
@@ -89,10 +92,16 @@ def _protection_of(content: ReportContent, run: str) -> str | None:
     return max(found, key=len, default=None)
 
 
+def _verdict(content: ReportContent, protection: str | None) -> Mapping[str, Any]:
+    """Return what the attacks on a protection came to; nothing where there is no protection, or it was not attacked."""
+    return {} if protection is None else content.audit.get(protection, {}).get("verdict", {})
+
+
 def _card(content: ReportContent, name: str) -> dict[str, Any]:
-    verdict = content.audit.get(name, {}).get("verdict", {})
+    verdict = _verdict(content, name)
     level = verdict.get("level")
     best = verdict.get("best_attack")
+    heads = content.config.get("heads") or {}  # trained on plain features: nothing was learned from ciphertexts
     return {
         "name": name,
         "level": level if level in LEVELS else UNAUDITED,
@@ -101,8 +110,9 @@ def _card(content: ReportContent, name: str) -> dict[str, Any]:
         "result": content.metrics.get(name),
         "best_attack": best,
         "best_ssim": verdict.get("best_ssim"),
-        "knowledge": _attack_results(content, name).get(best, {}).get("knowledge"),
-        "learned": _learned(content, name),
+        "knowledge": _attack_results(content, name).get(best, {}).get("knowledge") if best else None,
+        "learned": None if name in heads else _learned(content, name),
+        "private": name in heads,
         "blind": _attack_results(content, name).get(BLIND, {}).get("ssim"),
     }
 
@@ -125,6 +135,7 @@ def _summary(cards: list[dict[str, Any]]) -> list[str]:
     said = [
         (named(learned=True), "A network learned from {}."),
         (named(learned=False), "It learned nothing from {}: it stays at chance there."),
+        (named(private=True), "Test images of {} were classified on ciphertexts, by a head that was trained on plain features."),
         (named(level="broken"), "Attackers rebuilt the images of {}."),
         (named(level="leaky"), "Attackers got something out of {}."),
         (named(level="unbroken"), "No attack here got anything out of {}, which is no proof that none can."),
@@ -143,7 +154,7 @@ def _accuracy(content: ReportContent) -> list[dict[str, Any]]:
     table = []
     for run in _runs(content):
         protection = _protection_of(content, run)
-        verdict = content.audit.get(protection, {}).get("verdict", {})
+        verdict = _verdict(content, protection)
         shown = "the images themselves" if run == _reference(content) else "not attacked"
         if verdict:
             shown = (
@@ -194,11 +205,11 @@ def _further(content: ReportContent) -> list[dict[str, Any]]:
     return found
 
 
-def _is_table(value: Any) -> bool:
+def _is_table(value: Any) -> TypeGuard[list[Mapping[str, Any]]]:
     return isinstance(value, list) and bool(value) and all(isinstance(entry, Mapping) for entry in value)
 
 
-def _is_view_curve(curve: Any) -> bool:
+def _is_view_curve(curve: Any) -> TypeGuard[list[Mapping[str, Any]]]:
     return _is_table(curve) and all("ssim" in entry and ("stride" in entry or "noise" in entry) for entry in curve)
 
 
@@ -253,14 +264,14 @@ def frontier_points(content: ReportContent) -> tuple[list[FrontierPoint], list[s
     points, left_out = [], []
     for run in _runs(content):
         protection = _protection_of(content, run)
-        verdict = content.audit.get(protection, {}).get("verdict", {})
+        verdict = _verdict(content, protection)
         ssim = 1.0 if run == _reference(content) else verdict.get("best_ssim")
         result = content.metrics[run]
         if ssim is None:
             left_out.append(run)
         else:
-            ends = (result[key] for key in ("accuracy", "accuracy_low", "accuracy_high"))
-            points.append(FrontierPoint(run, *ends, ssim, protection or run))
+            accuracy, low, high = (result[key] for key in ("accuracy", "accuracy_low", "accuracy_high"))
+            points.append(FrontierPoint(run, accuracy, low, high, ssim, protection or run))
     return points, left_out
 
 

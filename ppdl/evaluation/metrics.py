@@ -107,7 +107,7 @@ def _class_metrics(
     return result | {"num_images": int(actual.sum())}
 
 
-def _confusion(predictions: Predictions, share: np.ndarray, samples: np.ndarray) -> dict[str, list]:
+def _confusion(predictions: Predictions, share: np.ndarray, samples: np.ndarray) -> dict[str, list[Any]]:
     """Return the confusion matrix: counts, and the share of each row with its interval."""
     k = len(predictions.class_names)
     ends = np.empty((2, k, k), object)

@@ -2,13 +2,16 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from ppdl.evaluation.calibration import CALIBRATED, calibrated
 from ppdl.evaluation.curves import reliability_table, roc_table
 from ppdl.evaluation.predictions import Predictions
 
@@ -55,7 +58,7 @@ def plot_histories(histories: Mapping[str, pd.DataFrame]) -> Figure:
     return figure
 
 
-def plot_confusion(confusions: Mapping[str, Mapping[str, list]], class_names: Sequence[str]) -> Figure:
+def plot_confusion(confusions: Mapping[str, Mapping[str, list[Any]]], class_names: Sequence[str]) -> Figure:
     """Draw one confusion matrix a run: the share of each actual class, its 95 % interval and the number of images.
 
     Args:
@@ -80,7 +83,7 @@ def plot_confusion(confusions: Mapping[str, Mapping[str, list]], class_names: Se
     return figure
 
 
-def plot_roc(runs: Mapping[str, Predictions], results: Mapping[str, Mapping]) -> Figure:
+def plot_roc(runs: Mapping[str, Predictions], results: Mapping[str, Mapping[str, Any]]) -> Figure:
     """Draw the ROC curves of each class against the rest, one panel a run, with the areas and their 95 % intervals.
 
     Args:
@@ -104,29 +107,40 @@ def plot_roc(runs: Mapping[str, Predictions], results: Mapping[str, Mapping]) ->
     return figure
 
 
-def plot_reliability(runs: Mapping[str, Predictions], results: Mapping[str, Mapping]) -> Figure:
-    """Draw accuracy against confidence by calibration bin, one panel a run; a dot's area grows with its share of the images."""
-    figure, panels = _panels(runs)
-    for axes, (run, predictions) in zip(panels, runs.items(), strict=True):
+def plot_reliability(runs: Mapping[str, Predictions], results: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """Draw accuracy against confidence by calibration bin, one panel a run; a dot's area grows with its share of the images.
+
+    Args:
+        results: by run, what `evaluate_run` returned. Where it holds a `temperature`, a second panel shows the probabilities at it.
+    """
+    drawn: dict[str, tuple[Predictions, Mapping[str, Any], str]] = {}
+    for run, predictions in runs.items():
+        drawn[run] = predictions, results[run], ""
+        if temperature := results[run].get("temperature"):
+            drawn[f"{run}, T = {temperature:.2f}"] = calibrated(predictions, temperature), results[run], CALIBRATED
+    figure, panels = _panels(drawn, columns=4 if len(drawn) > len(runs) else MAX_COLUMNS)
+    for axes, (title, (predictions, of, suffix)) in zip(panels, drawn.items(), strict=True):
         table = reliability_table(predictions)
         axes.plot([0, 1], [0, 1], color=GRAY, lw=0.8, ls=":")
         axes.vlines(table["confidence"], table["confidence"], table["accuracy"], color=PALETTE[1], lw=1)
         area = 4 + 160 * table["num_images"] / len(predictions)
-        axes.scatter(table["confidence"], table["accuracy"], s=area, color=PALETTE[0], alpha=0.85, lw=0, clip_on=False, zorder=3)
-        of = results[run]
-        axes.text(0.03, 0.97, f"ECE {of['ece']:.3f}\n[{of['ece_low']:.3f}, {of['ece_high']:.3f}]", va="top", fontsize=8)
+        color = PALETTE[2 if suffix else 0]
+        axes.scatter(table["confidence"], table["accuracy"], s=area, color=color, alpha=0.85, lw=0, clip_on=False, zorder=3)
+        ece, low, high = (of[f"ece{suffix}{end}"] for end in ("", "_low", "_high"))
+        axes.text(0.03, 0.97, f"ECE {ece:.3f}\n[{low:.3f}, {high:.3f}]", va="top", fontsize=8)
         _unit_square(axes)
-        axes.set_title(run, loc="left", fontsize=TITLE)
-    figure.supxlabel("confidence\n(dotted: calibrated; area: share of images)", fontsize=TITLE)
+        axes.set_title(title, loc="left", fontsize=TITLE)
+    figure.supxlabel("confidence\n(dotted: as often right as it says; area: share of images)", fontsize=TITLE)
     figure.supylabel("accuracy", fontsize=TITLE)
     return figure
 
 
-def _panels(runs: Mapping, panel: float = PANEL, *, sharey: bool = False) -> tuple[Figure, list[Axes]]:
-    columns = min(len(runs), MAX_COLUMNS)
+def _panels(
+    runs: Mapping[str, Any], panel: float = PANEL, *, sharey: bool = False, columns: int = MAX_COLUMNS
+) -> tuple[Figure, list[Axes]]:
+    columns = min(len(runs), columns)
     rows = math.ceil(len(runs) / columns)
-    figure = Figure(figsize=(panel * columns + 0.8, panel * rows + 0.4), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.06, h_pad=0.08)
+    figure = Figure(figsize=(panel * columns + 0.8, panel * rows + 0.4), layout=ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.08))
     panels = list(figure.subplots(rows, columns, squeeze=False, sharey=sharey).flat)
     for axes in panels[len(runs) :]:
         axes.remove()
@@ -147,7 +161,7 @@ def _history_axes(axes: Axes, name: str) -> None:
         axes.yaxis.set_major_formatter(PERCENT)
 
 
-def _cell(confusion: Mapping[str, list], row: int, column: int) -> str:
+def _cell(confusion: Mapping[str, list[Any]], row: int, column: int) -> str:
     count = f"{confusion['counts'][row][column]:,}"
     if confusion["share"][row][column] is None:
         return count

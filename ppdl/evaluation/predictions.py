@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -71,8 +71,9 @@ class Predictions:
     def save(self, path: Path) -> None:
         """Write everything to one .npz file without pickles. The same predictions give the same bytes."""
         path.parent.mkdir(parents=True, exist_ok=True)
+        arrays: dict[str, Any] = {name: np.asarray(getattr(self, name)) for name in FIELDS}
         with path.open("wb") as file:  # a handle, since savez appends .npz to a name of another kind
-            np.savez_compressed(file, **{name: np.asarray(getattr(self, name)) for name in FIELDS})
+            np.savez_compressed(file, **arrays)
 
     @classmethod
     def load(cls, path: Path) -> Self:

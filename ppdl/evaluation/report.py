@@ -1,7 +1,7 @@
 """Write what was measured: a DVC metric, details, a Markdown table, data for DVC's plots, and figures."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from ppdl.evaluation.tables import markdown
 HISTORY_COLUMNS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy")
 TABLES = ("predictions", "roc", "reliability", "history")
 DPI = 150
+PICTURE_DPI = 110  # X-rays compress badly, and the HTML report holds them
 
 
 def write_reports(
@@ -33,6 +34,8 @@ def write_reports(
     remarks: Mapping[str, str] | None = None,
     histories: Mapping[str, pd.DataFrame] | None = None,
     more: Mapping[str, Mapping[str, Any]] | None = None,
+    temperatures: Mapping[str, float] | None = None,
+    more_figures: Mapping[str, Figure] | None = None,
 ) -> Summary:
     """Evaluate every run, compare it with the reference, write all reports. `results_table` shows the returned summary.
 
@@ -45,14 +48,15 @@ def write_reports(
         evaluation/roc/RUN.csv            false_positive_rate, true_positive_rate (mean of the classes), one column a class
         evaluation/reliability/RUN.csv    confidence, accuracy, num_images by bin
         evaluation/history/RUN.csv        the training curves
-        evaluation/figures/*.png          accuracy, confusion, roc, reliability, history
+        evaluation/figures/*.png          accuracy, confusion, roc, reliability, history, and `more_figures`
 
     Files of runs that are gone are removed from the folders of tables and figures. The same input gives the same bytes.
 
     Args:
-        runs, num_bootstrap, margin, seed, reference, remarks: As for `summarise`.
+        runs, num_bootstrap, margin, seed, reference, remarks, temperatures: As for `summarise`.
         histories: By run name, the epochs of its training, with at least the columns epoch, loss, accuracy, val_loss, val_accuracy.
         more: By run name, further figures for metrics.json.
+        more_figures: By name, further pictures.
 
     Raises:
         DataError: As `summarise`; or a history lacks a column or has no epoch.
@@ -63,14 +67,18 @@ def write_reports(
         missing = [column for column in HISTORY_COLUMNS if column not in history]
         if missing or history.empty:
             raise DataError(f"the history of run {name!r} must have epochs and the columns {list(HISTORY_COLUMNS)}, got {list(history)}")
-    summary = summarise(runs, num_bootstrap=num_bootstrap, margin=margin, seed=seed, reference=reference, remarks=remarks)
+    summary = summarise(
+        runs, num_bootstrap=num_bootstrap, margin=margin, seed=seed, reference=reference, remarks=remarks, temperatures=temperatures
+    )
     folder = out_dir / "evaluation"
     folder.mkdir(parents=True, exist_ok=True)
     _write_json(out_dir / "metrics.json", {name: figures | dict((more or {}).get(name, {})) for name, figures in summary.metrics.items()})
     _write_json(folder / "details.json", summary.details)
     (folder / "results.md").write_text(markdown(summary), encoding="utf-8", newline="\n")
     _write_tables(folder, runs, histories)
-    _write_figures(folder / "figures", figures(summary, runs, histories))
+    _empty(folder / "figures", "*.png")
+    _write_figures(folder / "figures", figures(summary, runs, histories), DPI)
+    _write_figures(folder / "figures", (more_figures or {}).items(), PICTURE_DPI)
     return summary
 
 
@@ -104,10 +112,9 @@ def _write_tables(folder: Path, runs: Mapping[str, Predictions], histories: Mapp
             build[table](source).to_csv(folder / table / f"{name}.csv", index=False, float_format="%.6g", lineterminator="\n")
 
 
-def _write_figures(folder: Path, drawn: Iterator[tuple[str, Figure]]) -> None:
-    _empty(folder, "*.png")
+def _write_figures(folder: Path, drawn: Iterable[tuple[str, Figure]], dpi: int) -> None:
     for name, figure in drawn:
-        figure.savefig(folder / f"{name}.png", dpi=DPI, metadata={"Software": None})  # no version: the same bytes again
+        figure.savefig(folder / f"{name}.png", dpi=dpi, metadata={"Software": None})  # no version: the same bytes again
 
 
 def _empty(folder: Path, pattern: str) -> None:

@@ -7,7 +7,7 @@ from scipy.stats import binom
 from statsmodels.stats.contingency_tables import mcnemar
 
 from ppdl.errors import ConfigError
-from ppdl.evaluation.bootstrap import CONFIDENCE, Interval, group_codes, group_sums, interval, resamples
+from ppdl.evaluation.bootstrap import CONFIDENCE, group_codes, group_sums, percentiles, resamples
 from ppdl.evaluation.predictions import Predictions, check_same_images
 
 NON_INFERIOR, INFERIOR, INCONCLUSIVE = "non-inferior", "inferior", "inconclusive"
@@ -125,7 +125,7 @@ def _paired_interval(right: np.ndarray, groups: np.ndarray, difference: float, *
     if not gains.any():
         bound = 1 - ((1 - CONFIDENCE) / 2) ** (1 / num_groups)  # Clopper-Pearson: none of num_groups groups differed
         return -bound, bound
-    return interval(np.concatenate(samples), difference)
+    return percentiles(np.concatenate(samples), difference)
 
 
 def _verdict(low: float, high: float, margin: float) -> str:
@@ -134,7 +134,7 @@ def _verdict(low: float, high: float, margin: float) -> str:
     return INFERIOR if high < -margin else INCONCLUSIVE
 
 
-def _sentence(right: np.ndarray, ends: Interval, margin: float, mid_p: float, names: tuple[str, str]) -> str:
+def _sentence(right: np.ndarray, ends: tuple[float, float], margin: float, mid_p: float, names: tuple[str, str]) -> str:
     reference, protected = right.mean(axis=0)
     meaning = {
         NON_INFERIOR: f"it loses less than the margin of {100 * margin:g} points: non-inferior",

@@ -8,12 +8,14 @@ from typing import Any
 from ppdl.errors import ConfigError, DataError
 from ppdl.evaluation.baselines import chance
 from ppdl.evaluation.bootstrap import CONFIDENCE
+from ppdl.evaluation.calibration import CALIBRATED, calibrated
 from ppdl.evaluation.metrics import evaluate
 from ppdl.evaluation.predictions import Predictions, check_same_images
 from ppdl.evaluation.statistics import NON_INFERIOR, Comparison, compare
 
 BORDER = "border"
 BASELINES = "baselines"
+CALIBRATED_METRICS = ("ece", "brier", "log_loss")  # what judges probabilities; a temperature changes no prediction
 NESTED = ("per_class", "confusion")
 
 
@@ -78,6 +80,7 @@ def summarise(
     seed: int,
     reference: str = "plain",
     remarks: Mapping[str, str] | None = None,
+    temperatures: Mapping[str, float] | None = None,
 ) -> Summary:
     """Evaluate every run and compare it with the reference.
 
@@ -88,6 +91,8 @@ def summarise(
         margin: Loss of accuracy that is still acceptable, as a share.
         reference: Run that the others are compared with; if it is missing, nothing is compared.
         remarks: By run name, a few words for the line below the table.
+        temperatures: By run name, what validation images gave (`calibration`). The run's result then has `temperature`, and beside ece,
+            brier and log_loss those of its calibrated probabilities: ece_calibrated, ece_calibrated_low and so on.
 
     Raises:
         DataError: There is no run, the runs are not of the same images in the same order, or a remark is of no run.
@@ -107,10 +112,15 @@ def summarise(
         check_same_images(first, predictions, names=(first_name, name))
 
     found = {name: evaluate(predictions, num_bootstrap=num_bootstrap, seed=seed) for name, predictions in runs.items()}
+    for name, temperature in (temperatures or {}).items():
+        after = evaluate(calibrated(runs[name], temperature), num_bootstrap=num_bootstrap, seed=seed)
+        found[name] |= {"temperature": temperature} | {
+            f"{metric}{CALIBRATED}{end}": after[f"{metric}{end}"] for metric in CALIBRATED_METRICS for end in ("", "_low", "_high")
+        }
     baselines = {"chance": chance(first.labels, len(first.class_names))}
     if BORDER in found:
         baselines[BORDER] = found.pop(BORDER)
-    settings = {"margin": margin, "num_bootstrap": num_bootstrap, "seed": seed}
+    settings: dict[str, Any] = {"margin": margin, "num_bootstrap": num_bootstrap, "seed": seed}
     others = {name: predictions for name, predictions in trained.items() if reference in trained and name != reference}
     return Summary(
         runs=found,

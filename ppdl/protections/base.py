@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from ppdl.arrays import Rows
 from ppdl.errors import ConfigError
 from ppdl.protections.contents import Contents, contents_of_artifact
 
@@ -40,7 +41,7 @@ class View:
     """
 
     name: str
-    array: np.ndarray
+    array: Rows
     table: np.ndarray | None
     trainable: bool
     scale: float
@@ -84,6 +85,7 @@ class View:
             raise ConfigError(f"view {self.name!r}: table must lie in [-1, 1], got {found}")
 
 
+@dataclass(frozen=True)
 class Protection(ABC):
     """Turn images into ciphertexts, and ciphertexts into network input.
 
@@ -92,6 +94,7 @@ class Protection(ABC):
     Attributes:
         name: One name everywhere: the configuration file, the data and model folders, the MLflow run.
         views: Names that `view` accepts; the first is the default.
+        needs_artifact: A further image can be read by a trained network only if it is encrypted with the training artifact at hand.
         learnable: A network may learn from it. False: a negative control, on which a network must stay at chance.
         confidential: The artifact hides the images from who holds it and the public key.
         reason: Why it does, or why not, in one sentence for headers and reports.
@@ -99,6 +102,7 @@ class Protection(ABC):
 
     name: ClassVar[str]
     views: ClassVar[tuple[str, ...]]
+    needs_artifact: ClassVar[bool] = False
     learnable: ClassVar[bool] = True
     confidential: ClassVar[bool]
     reason: ClassVar[str]
@@ -122,7 +126,7 @@ class Protection(ABC):
         return {"input_px": input_px, **asdict(self)}
 
     @abstractmethod
-    def encrypt(self, images: np.ndarray, out_dir: Path, *, input_px: int, public_key: PublicKey, partial_dir: Path, executor: Any) -> None:
+    def encrypt(self, images: Rows, out_dir: Path, *, input_px: int, public_key: PublicKey, partial_dir: Path, executor: Any) -> None:
         """Write the artifact of `images` to `out_dir`, with the public key alone.
 
         Args:
@@ -133,6 +137,27 @@ class Protection(ABC):
             partial_dir: Where unfinished work lies, outside `out_dir`, on the same file system.
             executor: What runs the shards in parallel (conf/executor/NAME.yaml).
         """
+
+    def encrypt_like(
+        self,
+        images: Rows,
+        out_dir: Path,
+        *,
+        like: Path | None,
+        input_px: int,
+        public_key: PublicKey,
+        partial_dir: Path,
+        executor: Any,
+    ) -> None:
+        """Write an artifact of further images that a network trained on the artifact `like` can read, with the public key alone.
+
+        Where every ciphertext is random this is `encrypt`. A protection whose ciphertexts mean something from one artifact to the next
+        overrides it, and sets `needs_artifact`.
+
+        Args:
+            like: The artifact that the network was trained on; None will do where `needs_artifact` is not set.
+        """
+        self.encrypt(images, out_dir, input_px=input_px, public_key=public_key, partial_dir=partial_dir, executor=executor)
 
     def contents(self, artifact_dir: Path) -> Contents:
         """Describe what the trainer reads; a protection whose last step writes no PPDL/1 artifact says so itself."""
@@ -153,7 +178,7 @@ class Protection(ABC):
         """
 
 
-def plain_view(images: np.ndarray) -> View:
+def plain_view(images: Rows) -> View:
     """Return the view of unencrypted images, (num_images, height, width) uint8: pixels scaled to [-1, 1]."""
     if images.dtype != np.uint8:
         raise ConfigError(f"view 'pixels': images must be uint8, for they are scaled from 0..255; got {images.dtype}")

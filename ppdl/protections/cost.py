@@ -17,6 +17,7 @@ from ppdl.crypto.estimate import Job, Step, decryption_step
 from ppdl.crypto.fields import NPY_HEADER_BYTES
 from ppdl.crypto.keys import PublicKey
 from ppdl.crypto.linear import LinearPlan, apply_linear, plan_linear
+from ppdl.crypto.parallel import away_core_seconds
 
 _SAMPLE_COLUMNS = 64  # what apply_linear works on at a time
 _SAMPLE_S = 1.0
@@ -40,9 +41,9 @@ def recorded_cost(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def core_seconds() -> float:
-    """Return the CPU time of this process and of its finished worker processes so far."""
+    """Return the CPU time of this process and of its finished worker processes so far, those of a cluster included."""
     usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages) + away_core_seconds()
 
 
 def folder_bytes(folder: Path) -> int:

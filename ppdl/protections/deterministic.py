@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from ppdl.crypto import header
-from ppdl.crypto.artifact import open_artifact
-from ppdl.crypto.codebook import write_codebook_artifact
+from ppdl.arrays import Rows
+from ppdl.crypto import fields
+from ppdl.crypto.artifact import Artifact, open_artifact
+from ppdl.crypto.codebook import solve_codebook, write_codebook_artifact
 from ppdl.errors import ArtifactError, ConfigError
 from ppdl.protections.base import Protection, View
 from ppdl.protections.seriation import spectral_table
@@ -38,29 +39,62 @@ class Deterministic(Protection):
 
     name: ClassVar[str] = "deterministic"
     views: ClassVar[tuple[str, ...]] = ("spectral", "bytes", "embedding")
+    needs_artifact: ClassVar[bool] = True
     confidential: ClassVar[bool] = False
     reason: ClassVar[str] = (
         "one obfuscator for all pixels: equal pixels have equal ciphertexts, and with the public key any two ciphertexts give the exact "
         "difference of their pixels"
     )
 
-    def encrypt(self, images: np.ndarray, out_dir: Path, *, input_px: int, public_key: PublicKey, partial_dir: Path, executor: Any) -> None:
+    def encrypt(self, images: Rows, out_dir: Path, *, input_px: int, public_key: PublicKey, partial_dir: Path, executor: Any) -> None:
         """Write a codebook artifact. Cost: 256 encryptions, then one table look-up a pixel."""
         write_codebook_artifact(
             out_dir,
             images=images,
             public_key=public_key,
-            protection=header.Protection(self.name, self.params(input_px)),
+            protection=fields.Protection(self.name, self.params(input_px)),
             reason=self.reason,
             partial_dir=partial_dir,
         )
 
+    def encrypt_like(
+        self,
+        images: Rows,
+        out_dir: Path,
+        *,
+        like: Path | None,
+        input_px: int,
+        public_key: PublicKey,
+        partial_dir: Path,
+        executor: Any,
+    ) -> None:
+        """Write a codebook artifact with the codebook of `like`; see `Protection.encrypt_like`.
+
+        The obfuscator of `like` was forgotten, and nobody needs it: which ciphertext stands for which gray value follows from the
+        public key (`solve_codebook`). A source can do this because the scheme leaks.
+
+        Raises:
+            ArtifactError: `like` is missing, damaged, or of another protection or key.
+        """
+        if like is None:
+            raise ArtifactError(
+                f"{self.name}: symbols of a trained network can only be found with the artifact that it was trained on, got None"
+            )
+        artifact = self._open(like)
+        artifact.check_key(public_key)
+        write_codebook_artifact(
+            out_dir,
+            images=images,
+            public_key=public_key,
+            protection=fields.Protection(self.name, self.params(input_px)),
+            reason=self.reason,
+            partial_dir=partial_dir,
+            codebook=(artifact.codebook, solve_codebook(public_key, artifact.codebook)),
+        )
+
     def view(self, artifact_dir: Path, view_name: str, train_rows: np.ndarray) -> View:
         """Read the artifact as symbols with a table; see `Protection.view`."""
-        artifact = open_artifact(artifact_dir)
-        found = artifact.header.protection.name
-        if found != self.name:
-            raise ArtifactError(f"{artifact_dir} must hold protection {self.name!r}, found {found!r}: encrypt this branch again")
+        artifact = self._open(artifact_dir)
         symbols, codebook = artifact.indices, artifact.codebook
         if view_name == "spectral":
             return self._view(view_name, symbols, spectral_table(symbols, train_rows, len(codebook)), trainable=True)
@@ -71,5 +105,12 @@ class Deterministic(Protection):
             return self._view(view_name, symbols, table, trainable=True)
         raise ConfigError(f"views of {self.name} are {', '.join(self.views)}, got {view_name!r}")
 
-    def _view(self, name: str, symbols: np.ndarray, table: np.ndarray, *, trainable: bool) -> View:
+    def _open(self, artifact_dir: Path) -> Artifact:
+        artifact = open_artifact(artifact_dir)
+        found = artifact.header.protection.name
+        if found != self.name:
+            raise ArtifactError(f"{artifact_dir} must hold protection {self.name!r}, found {found!r}: encrypt this branch again")
+        return artifact
+
+    def _view(self, name: str, symbols: Rows, table: np.ndarray, *, trainable: bool) -> View:
         return View(name=name, array=symbols, table=table, trainable=trainable, scale=1.0, offset=0.0)

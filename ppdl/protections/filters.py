@@ -18,6 +18,7 @@ import numpy as np
 from ppdl.crypto.linear import dct_filters
 from ppdl.crypto.packing import linear_bound
 from ppdl.errors import ArtifactError, ConfigError, KeyStoreError
+from ppdl.typecheck import check_types
 
 STRIDES = (2, 4, 8)
 LARGEST_PIXEL = 255
@@ -143,7 +144,7 @@ def load_approved(private_dir: Path) -> tuple[Filters, ...] | None:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         return parse_approved(content)
-    except (OSError, ValueError, ConfigError) as error:
+    except (OSError, ValueError, RecursionError, ConfigError) as error:
         raise KeyStoreError(f"{path}: must be a JSON list of filters as in protections.NAME.reveal.approved: {error}") from None
 
 
@@ -159,6 +160,7 @@ def parse_approved(content: Any) -> tuple[Filters, ...]:
     for item in content:
         if not isinstance(item, Mapping) or set(item) != names:
             raise ConfigError(f"each approved entry must have exactly {', '.join(sorted(names))}, got {item!r}")
+        check_types(Filters, item, "filters")
     return tuple(Filters(**item) for item in content)
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from ppdl.arrays import Rows
 from ppdl.crypto import fields
 from ppdl.crypto.ciphertexts import write_ciphertext_artifact
 from ppdl.crypto.linear import dct_filters
@@ -71,7 +72,7 @@ class Homomorphic(Protection):
         """Return the side of the encrypted images: a patch for each pixel of the network's input."""
         return input_px * self.stride
 
-    def encrypt(self, images: np.ndarray, out_dir: Path, *, input_px: int, public_key: PublicKey, partial_dir: Path, executor: Any) -> None:
+    def encrypt(self, images: Rows, out_dir: Path, *, input_px: int, public_key: PublicKey, partial_dir: Path, executor: Any) -> None:
         """Write an artifact of slots. Cost: one encryption for each (key_bits - 8) // slot_bits pixels: 278 at stride 2 and 3072 bits."""
         write_ciphertext_artifact(
             out_dir,
@@ -118,7 +119,8 @@ class Homomorphic(Protection):
         if view_name not in self.views:
             raise ConfigError(f"views of {self.name} are {', '.join(self.views)}, got {view_name!r}")
         revealed = read_revealed(artifact_dir)
-        header, array = revealed.header, revealed.array
+        header = revealed.header
+        array: Rows = revealed.array
         if header.protection != self.name:
             raise ArtifactError(f"{artifact_dir} must hold protection {self.name!r}, found {header.protection!r}: reveal this branch again")
         if array.shape[3] == 2:

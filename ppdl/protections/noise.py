@@ -15,6 +15,7 @@ Source: L. Devroye, "Non-Uniform Random Variate Generation", 1986, section III.2
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import json
@@ -22,7 +23,6 @@ import logging
 import os
 import secrets
 import stat
-import tempfile
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NoReturn
@@ -31,7 +31,7 @@ import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 
 from ppdl.crypto.keys import refuse_pickle
-from ppdl.crypto.keystore import check_private_dir
+from ppdl.crypto.keystore import check_private_dir, create_private
 from ppdl.errors import ConfigError, KeyStoreError
 
 logger = logging.getLogger(__name__)
@@ -154,14 +154,5 @@ def _create(path: Path) -> None:
     """Write a new secret, complete or not at all, never over another file."""
     if path.parent.stat().st_mode & 0o077:
         raise KeyStoreError(f"{path.parent}: the folder of private keys must be closed to others: chmod 700 {path.parent}")
-    handle, temporary = tempfile.mkstemp(prefix=".new-", suffix=".tmp", dir=path.parent)  # 0600
-    try:
-        with os.fdopen(handle, "w", encoding="ascii") as file:
-            json.dump({"format": _FORMAT, "secret": secrets.token_hex(_SECRET_BYTES)}, file)
-            file.flush()
-            os.fsync(handle)
-        os.link(temporary, path)
-    except FileExistsError:
-        pass  # another process was first: its secret is the one
-    finally:
-        Path(temporary).unlink()
+    with contextlib.suppress(FileExistsError):  # another process was first: its secret is the one
+        create_private(path, {"format": _FORMAT, "secret": secrets.token_hex(_SECRET_BYTES)})

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from ppdl.arrays import Rows
 from ppdl.crypto import fields
 from ppdl.crypto.artifact import open_artifact
 from ppdl.crypto.ciphertexts import write_ciphertext_artifact
@@ -57,7 +58,7 @@ class Opaque(Protection):
     def __post_init__(self) -> None:
         check_obfuscator(self.obfuscator)
 
-    def encrypt(self, images: np.ndarray, out_dir: Path, *, input_px: int, public_key: PublicKey, partial_dir: Path, executor: Any) -> None:
+    def encrypt(self, images: Rows, out_dir: Path, *, input_px: int, public_key: PublicKey, partial_dir: Path, executor: Any) -> None:
         """Write a dense artifact. Cost: one encryption for each 383 pixels of an image (3072 bits; 255 at 2048)."""
         write_ciphertext_artifact(
             out_dir,

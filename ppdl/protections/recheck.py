@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
-from ppdl.crypto.artifact import Artifact, open_artifact
+from ppdl.crypto.artifact import Artifact
 from ppdl.crypto.canary import open_canary
+from ppdl.crypto.fields import Shard
 from ppdl.crypto.linear import LinearPlan, plan_linear
 from ppdl.crypto.packing import check_linear_bound
+from ppdl.crypto.shards import read_shard
 from ppdl.errors import ArtifactError, ConfigError, CryptoError
 from ppdl.protections.filters import LARGEST_PIXEL, output_range
 from ppdl.protections.stem import SUMS_KIND, columns, filter_planes, header_sha256
@@ -82,7 +84,7 @@ def recheck(
 
     Cost: that of the stem, times `fraction`, and reading both artifacts once.
     """
-    counts = [shard.shape[0] // source.header.packing.planes for shard in source.header.data_shards]
+    counts = [shard.shape[0] // source.header.packed_as.planes for shard in source.header.data_shards]
     check = Recheck(sum(counts), min(int(np.ceil(fraction * sum(counts))), sum(counts)))
     chosen = np.sort(secrets.SystemRandom().sample(range(check.num_columns), check.num_checked))
     tasks = _tasks(source, sums, chosen, counts, plan_linear(weights), public_key)
@@ -99,12 +101,13 @@ def recheck(
 
 @dataclass(frozen=True)
 class RecheckTask:
-    """Hold what a worker needs to check columns of one shard: paths and public values."""
+    """Hold what a worker needs to check columns of one shard: paths and public values. Not the headers, which grow with the shards."""
 
     source_dir: Path
     sums_dir: Path
-    source_file: str
-    sums_file: str
+    source_shard: Shard
+    sums_shard: Shard
+    planes: tuple[int, int]
     columns: np.ndarray
     plan: LinearPlan
     public_key: PublicKey
@@ -113,22 +116,22 @@ class RecheckTask:
 def _tasks(
     source: Artifact, sums: Artifact, chosen: np.ndarray, counts: list[int], plan: LinearPlan, public_key: PublicKey
 ) -> Iterator[RecheckTask]:
-    begin = 0
+    begin, planes = 0, (source.header.packed_as.planes, sums.header.packed_as.planes)
     for inputs, outputs, count in zip(source.header.data_shards, sums.header.data_shards, counts, strict=True):
         here = chosen[np.searchsorted(chosen, begin) : np.searchsorted(chosen, begin + count)] - begin
         if len(here):
-            yield RecheckTask(source.path, sums.path, inputs.file, outputs.file, here, plan, public_key)
+            yield RecheckTask(source.path, sums.path, inputs, outputs, planes, here, plan, public_key)
         begin += count
 
 
 def first_difference(task: RecheckTask) -> tuple[str, int | None, int]:
     """Return the file, its first wrong column if any, and how many were checked (in a worker)."""
-    source, sums = open_artifact(task.source_dir), open_artifact(task.sums_dir)
-    inputs = columns(source.shard(task.source_file), source.header.packing.planes)[:, task.columns]
-    found = columns(sums.shard(task.sums_file), sums.header.packing.planes)[:, task.columns]
-    expected = filter_planes(source.path / task.source_file, inputs, task.plan, task.public_key)
+    path = task.source_dir / task.source_shard.file
+    inputs = columns(read_shard(path, task.source_shard), task.planes[0])[:, task.columns]
+    found = columns(read_shard(task.sums_dir / task.sums_shard.file, task.sums_shard), task.planes[1])[:, task.columns]
+    expected = filter_planes(path, inputs, task.plan, task.public_key)
     wrong = np.flatnonzero((expected != found).any(axis=(0, 2)))
-    return task.sums_file, int(task.columns[wrong[0]]) if len(wrong) else None, len(task.columns)
+    return task.sums_shard.file, int(task.columns[wrong[0]]) if len(wrong) else None, len(task.columns)
 
 
 def check_origin(source: Artifact, sums: Artifact, weights: np.ndarray, private_key: PrivateKey) -> None:
@@ -152,14 +155,14 @@ def check_origin(source: Artifact, sums: Artifact, weights: np.ndarray, private_
         "canary": (found.canary, expected.canary),
         "source": (found.source, expected.source),
         "key": (found.key, expected.key),
-        "packing": (found.packing, replace(expected.packing, planes=len(weights))),
+        "packing": (found.packing, replace(expected.packed_as, planes=len(weights))),
         "images of the shards": (_images(sums), _images(source)),
     }
     if wrong := [name for name, (ours, theirs) in same.items() if ours != theirs]:
         raise ArtifactError(f"{sums.path}: {', '.join(wrong)} must be as in {source.path}, found others: the header was edited")
     try:
         open_canary(private_key, expected)
-        check_linear_bound(weights, LARGEST_PIXEL, expected.packing.slot_bits)
+        check_linear_bound(weights, LARGEST_PIXEL, expected.packed_as.slot_bits)
     except (ArtifactError, CryptoError) as error:
         raise ArtifactError(f"{source.path}: {error}") from None
 

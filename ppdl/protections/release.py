@@ -85,11 +85,11 @@ class Release:
         Raises:
             ConfigError: there is noise to draw and no secret.
         """
-        if self.noise and secret is None:
-            raise ConfigError(f"noise {self.noise} needs the owner's secret to be drawn from, got None")
         centre, limit = self.centre[:, None, None], self.limit[:, None, None]
         values = np.clip(outputs - centre, -limit, limit)
         if self.noise:
+            if secret is None:
+                raise ConfigError(f"noise {self.noise} needs the owner's secret to be drawn from, got None")
             values += np.stack([secret.draw(self.configuration, image, self.sigma) for image in outputs])
         scaled = (2 * LARGEST_VALUE * values + limit) // (2 * limit)
         return np.clip(scaled, -LARGEST_VALUE, LARGEST_VALUE).astype(np.int16).transpose(0, 2, 3, 1)

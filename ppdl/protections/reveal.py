@@ -126,7 +126,7 @@ class Reveal:
                     if shard.first_image in writer.done:
                         bar.update(shard.shape[0])
                         continue
-                    outputs = decrypt_planes(sums, private_key, shard, num_threads=executor.workers, on_ciphertexts=bar.update)
+                    outputs = decrypt_planes(sums, private_key, shard, num_threads=executor.threads, on_ciphertexts=bar.update)
                     check_outputs(sums.path / shard.file, outputs, weights)
                     writer.add(shard.first_image, release.reveal(outputs, secret))
             return writer.finish()
@@ -150,7 +150,7 @@ class Reveal:
     def _header(self, source: Artifact, sums: Artifact, release: Release, check: Recheck, secret: NoiseSecret | None) -> RevealedHeader:
         """Say what will be revealed; the digest of the view comes when it is written."""
         params = source.header.protection.params | {"stem": sums.header.protection.params["stem"], "reveal": self._params()}
-        images, packing = source.header.source, sums.header.packing
+        images, packing = source.header.source, sums.header.packed_as
         return RevealedHeader(
             protection=source.header.protection.name,
             params=params,

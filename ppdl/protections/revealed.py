@@ -8,7 +8,10 @@ The digest of view.npy detects damage; it authenticates nothing.
 
 from __future__ import annotations
 
+import io
 import json
+import math
+import os
 import shutil
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -18,10 +21,12 @@ from typing import Any
 import numpy as np
 
 from ppdl.crypto.shards import hash_file
-from ppdl.errors import ArtifactError
+from ppdl.errors import ArtifactError, ConfigError
+from ppdl.typecheck import check_types
 
 FORMAT = "PPDL-VIEW/1"
 HEADER_FILE, VIEW_FILE = "header.json", "view.npy"
+_DTYPE, _ITEM_BYTES = "<i2", 2
 _AGAIN = "restore it (dvc pull) or reveal again (`dvc repro`)"
 
 
@@ -71,7 +76,7 @@ class Revealed:
     """A revealed view: its header, and its array (num_images, height, width, channels) int16, memory-mapped."""
 
     header: RevealedHeader
-    array: np.memmap
+    array: np.ndarray
 
 
 class RevealedWriter:
@@ -99,24 +104,32 @@ class RevealedWriter:
         if self._out_dir.exists() and (not self._out_dir.is_dir() or any(self._out_dir.iterdir())):
             raise ArtifactError(f"{self._out_dir}: a view is written to a new or empty folder, found one in use; remove it first")
         plan, path = _text(self._header), self._view / VIEW_FILE
-        if self._plan.is_file() and self._plan.read_text(encoding="utf-8") == plan and path.is_file():
+        begin, self._row_bytes = _npy_header(self._header.shape), math.prod(self._header.shape[1:]) * _ITEM_BYTES
+        self._first_row, size = len(begin), len(begin) + self._header.shape[0] * self._row_bytes
+        known = self._plan.is_file() and self._plan.read_text(encoding="utf-8") == plan
+        if known and path.is_file() and path.stat().st_size == size:
             self.done = {int(line) for line in self._done.read_text().splitlines() if line.isdecimal()}
-            self._array = np.load(path, mmap_mode="r+", allow_pickle=False)
+            self._file = path.open("r+b")
             return self
         shutil.rmtree(self._folder, ignore_errors=True)
         self._view.mkdir(parents=True)
-        self._array = np.lib.format.open_memmap(path, "w+", np.int16, tuple(self._header.shape))
+        # Written to, not mapped: a full disk is an error of a write, but kills a process that touches a page of a map.
+        self._file = path.open("w+b")
+        self._file.write(begin)
+        self._file.truncate(size)
         self._done.write_text("")
         self._plan.write_text(plan, encoding="utf-8")  # last: without it, the next run starts over
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        del self._array
+        self._file.close()
 
     def add(self, first_image: int, values: np.ndarray) -> None:
         """Write the rows from `first_image` on, (num_images, height, width, channels) int16."""
-        self._array[first_image : first_image + len(values)] = values
-        self._array.flush()  # on disk before it is called done
+        self._file.seek(self._first_row + first_image * self._row_bytes)
+        self._file.write(np.ascontiguousarray(values, _DTYPE).tobytes())
+        self._file.flush()
+        os.fsync(self._file.fileno())  # on disk before it is called done
         with self._done.open("a") as file:
             file.write(f"{first_image}\n")
 
@@ -130,6 +143,12 @@ class RevealedWriter:
         shutil.move(self._view, self._out_dir)
         shutil.rmtree(self._folder)
         return header
+
+
+def _npy_header(shape: list[int]) -> bytes:
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(buffer, {"descr": _DTYPE, "fortran_order": False, "shape": tuple(shape)})
+    return buffer.getvalue()
 
 
 def _text(header: RevealedHeader) -> str:
@@ -147,7 +166,7 @@ def read_header(folder: Path) -> RevealedHeader:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ArtifactError(f"{path} is missing, so nothing was revealed here to the end; {_AGAIN}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ArtifactError(f"{path} cannot be read: {error}; {_AGAIN}") from None
     found = content.pop("format", None) if isinstance(content, dict) else None
     if found != FORMAT:
@@ -155,6 +174,10 @@ def read_header(folder: Path) -> RevealedHeader:
     names = {field.name for field in fields(RevealedHeader)}
     if set(content) != names:
         raise ArtifactError(f"{path}: fields must be {sorted(names)}, found {sorted(content)}; {_AGAIN}")
+    try:
+        check_types(RevealedHeader, content, "header")
+    except ConfigError as error:
+        raise ArtifactError(f"{path}: {error}; {_AGAIN}") from None
     return RevealedHeader(**content)
 
 
@@ -173,7 +196,7 @@ def read_revealed(folder: Path) -> Revealed:
         raise ArtifactError(f"{path}: damaged: SHA-256 must be {header.view_sha256}, found {found}; {_AGAIN}")
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # numpy parses the header as Python: SyntaxError, TokenError, OverflowError and more
         raise ArtifactError(f"{path} cannot be read: {error}; {_AGAIN}") from None
     rule = f"{path} must hold one int16 array {header.shape} in C order"
     if not isinstance(array, np.memmap):

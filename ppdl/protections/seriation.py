@@ -11,10 +11,12 @@ import numpy as np
 from scipy.linalg import eigh
 from scipy.sparse.csgraph import connected_components
 
+from ppdl.arrays import Rows
+
 _BLOCK_PIXELS = 1 << 22  # bounds the memory of the pair index to some 100 MB
 
 
-def co_occurrence(symbols: np.ndarray, rows: np.ndarray, num_symbols: int) -> np.ndarray:
+def co_occurrence(symbols: Rows, rows: np.ndarray, num_symbols: int) -> np.ndarray:
     """Count how often two symbols are horizontal or vertical neighbours.
 
     Args:
@@ -58,7 +60,7 @@ def seriate(pairs: np.ndarray) -> np.ndarray:
     return members[np.argsort(vectors[:, 0] / np.sqrt(degree), kind="stable")]
 
 
-def spectral_table(symbols: np.ndarray, rows: np.ndarray, num_symbols: int) -> np.ndarray:
+def spectral_table(symbols: Rows, rows: np.ndarray, num_symbols: int) -> np.ndarray:
     """Return a gray value in [-1, 1] for each symbol, (num_symbols, 1) float32, from the symbols alone.
 
     The rank in the seriation is the value. Of the two directions the one is taken in which the centre of the images is brighter than

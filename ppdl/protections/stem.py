@@ -22,7 +22,7 @@ from ppdl.crypto.header_file import HEADER_FILE
 from ppdl.crypto.linear import LinearPlan, apply_linear, plan_linear
 from ppdl.crypto.packing import linear_bound
 from ppdl.crypto.partial import Partial
-from ppdl.crypto.shards import write_shard
+from ppdl.crypto.shards import read_shard, write_shard
 from ppdl.errors import ArtifactError, ConfigError, CryptoError
 from ppdl.protections.filters import LARGEST_PIXEL, Filters, filters_sha256, weight_bits_for
 
@@ -67,7 +67,7 @@ class Stem(Filters):
             finished = partial.begin(claims)
             inputs = source.header.data_shards
             tasks = [
-                StemTask(Path(source_dir), shard, partial.work / shard_name(SUMS_KIND, i), plan, public_key)
+                StemTask(Path(source_dir), shard, source.header.packed_as.planes, partial.work / shard_name(SUMS_KIND, i), plan, public_key)
                 for i, shard in enumerate(inputs)
                 if shard_name(SUMS_KIND, i) not in finished
             ]
@@ -82,10 +82,11 @@ class Stem(Filters):
 
 @dataclass(frozen=True)
 class StemTask:
-    """Hold what a worker needs to filter one shard: paths and public values."""
+    """Hold what a worker needs to filter one shard: paths and public values. Not the header, which grows with the number of shards."""
 
     source_dir: Path
     shard: Shard
+    planes: int
     path: Path
     plan: LinearPlan
     public_key: PublicKey
@@ -93,9 +94,9 @@ class StemTask:
 
 def filter_shard(task: StemTask) -> Shard:
     """Filter and write one shard (in a worker)."""
-    source = open_artifact(task.source_dir)
-    planes = columns(source.shard(task.shard.file), source.header.packing.planes)
-    rows = from_columns(filter_planes(source.path / task.shard.file, planes, task.plan, task.public_key))
+    path = task.source_dir / task.shard.file
+    planes = columns(read_shard(path, task.shard), task.planes)
+    rows = from_columns(filter_planes(path, planes, task.plan, task.public_key))
     return write_shard(task.path, rows, task.shard.first_image, task.shard.num_images)
 
 
@@ -140,7 +141,7 @@ def stride_of(source: Artifact) -> int:
 
 def check_room(source: Artifact, weights: np.ndarray) -> None:
     """Raise ConfigError when an output could overflow the artifact's slots, which nobody would notice."""
-    slot_bits, bound = source.header.packing.slot_bits, linear_bound(weights, LARGEST_PIXEL)
+    slot_bits, bound = source.header.packed_as.slot_bits, linear_bound(weights, LARGEST_PIXEL)
     if bound < 1 << (slot_bits - 1):
         return
     weight_bits = weight_bits_for(weights, source.header.stride)
@@ -168,6 +169,6 @@ def sums_header(source: Header, shards: tuple[Shard, ...], *, num_filters: int, 
         protection=Protection(source.protection.name, source.protection.params | claims),
         key=source.key,
         source=source.source,
-        packing=replace(source.packing, planes=num_filters),
+        packing=replace(source.packed_as, planes=num_filters),
         canary=source.canary,
     )

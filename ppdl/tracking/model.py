@@ -125,10 +125,10 @@ def _signature(record: ModelRecord) -> Any:
 def _requirements(modules: list[str]) -> list[str]:
     backend = sys.modules["keras"].backend.backend()  # mlflow.keras has imported it; we import keras in training only
     packages = ["keras", backend, "numpy"]
-    return [_pinned(package) for package in packages + (["ppdl"] if modules else [])]
+    return [pinned(package) for package in packages + (["ppdl"] if modules else [])]
 
 
-def _pinned(package: str) -> str:
+def pinned(package: str) -> str:
     try:
         return f"{package}=={version(package)}"
     except PackageNotFoundError:

@@ -1,13 +1,15 @@
 """Names of metrics. MLflow's charts make one section for each prefix before the last `/`.
 
-| section  | metrics                                                        | step  |
-|----------|----------------------------------------------------------------|-------|
-| `train/` | loss, accuracy, learning_rate, images_per_s, seconds           | epoch |
-| `val/`   | loss, accuracy: Keras' `val_loss`, `val_accuracy`              | epoch |
-| `fit/`   | best_epoch, seconds, first_epoch_overhead_s and what else once | 0     |
-| `test/`  | accuracy, accuracy_low, accuracy_high, macro_f1, auroc, ...    | 0     |
+| section   | metrics                                                        | step  |
+|-----------|----------------------------------------------------------------|-------|
+| `answer/` | accuracy, attacker_ssim, bytes_per_pixel, seconds_to_protect   | 0     |
+| `train/`  | loss, accuracy, log_loss, learning_rate, images_per_s, seconds | epoch |
+| `val/`    | loss, accuracy, log_loss: Keras' `val_loss`, `val_accuracy`... | epoch |
+| `fit/`    | best_epoch, best_val_log_loss, seconds and what else once      | 0     |
+| `test/`   | accuracy, accuracy_low, accuracy_high, macro_f1, auroc, ...    | 0     |
 
-Later steps add sections of their own (`audit/`) through `log_test_results(..., section="audit")`.
+Later steps add sections of their own (`audit/`, `cost/`) through `log_test_results(..., section="audit")`. `answer/` repeats for every run,
+plain too, what a comparison is about; its name puts it above the others in MLflow's tables.
 """
 
 from __future__ import annotations

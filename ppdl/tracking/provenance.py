@@ -12,7 +12,7 @@ import logging
 import os
 import platform
 import socket
-import subprocess
+import subprocess  # nosec B404  # for git alone
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -43,7 +43,8 @@ def git_tags(project: Path) -> dict[str, str]:
 
 def _git(project: Path, *arguments: str) -> str | None:
     try:
-        done = subprocess.run(["git", "-C", str(project), *arguments], capture_output=True, text=True, check=True, timeout=30)
+        command = ["git", "-C", str(project), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)  # nosec B603  # no shell, constants and a path
     except (OSError, subprocess.SubprocessError) as error:
         logger.debug("git %s: %s", arguments[0], error)
         return None

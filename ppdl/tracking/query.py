@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ppdl.tracking.store import Store
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
 
 
 @dataclass(frozen=True)
@@ -25,13 +29,17 @@ def evaluated_runs(store: Store, metrics: Iterable[str]) -> list[EvaluatedRun]:
         TrackingError: the store cannot be read.
     """
     wanted = set(metrics)
-    found, token = [], None
     with store.explained("read runs from"):
-        while True:
-            page = store.client.search_runs(
-                [store.experiment_id], "attributes.status = 'FINISHED'", order_by=["attributes.start_time DESC"], page_token=token
-            )
-            found += [run for run in page if wanted <= run.data.metrics.keys()]
-            if not (token := page.token):
-                break
+        found = [run for run in finished_runs(store) if wanted <= run.data.metrics.keys()]
     return [EvaluatedRun(run.info.run_name, run.data.params, run.data.metrics, run.data.tags) for run in found]
+
+
+def finished_runs(store: Store, **tags: str) -> Iterator[Run]:
+    """Yield the finished runs of the store's experiment that have these tags, newest first. Failures of the store are the caller's."""
+    query = " and ".join(["attributes.status = 'FINISHED'", *(f"tags.{name} = '{value}'" for name, value in tags.items())])
+    token = None
+    while True:
+        page = store.client.search_runs([store.experiment_id], query, order_by=["attributes.start_time DESC"], page_token=token)
+        yield from page
+        if not (token := page.token):
+            return

@@ -97,7 +97,7 @@ def read_record(path: Path) -> RunRecord:
         tree = json.loads(path.read_text())
     except FileNotFoundError:
         raise TrackingError(f"{path} is missing, so the model's run is not known: {advice}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise TrackingError(f"{path} cannot be read as JSON ({error}): {advice}") from None
     found = tree.pop("format", None) if isinstance(tree, dict) else None
     if found != FORMAT:

@@ -60,10 +60,10 @@ def restore_runs(models_dir: Path, store: Store, *, test_metrics: Mapping[str, M
     paths = sorted(models_dir.rglob(RUN_JSON))
     if not paths:
         raise TrackingError(f"{models_dir} has no {RUN_JSON} at any depth: fetch the models with `dvc pull` first")
-    states = [ensure_run(store, path) for path in paths]
+    states, metrics = [ensure_run(store, path) for path in paths], test_metrics or {}
     for state in states:
-        if state.outcome != "present" and state.name in (test_metrics or {}):
-            log_test_results(store, state.path, test_metrics[state.name])
+        if state.outcome != "present" and state.name in metrics:
+            log_test_results(store, state.path, metrics[state.name])
     return states
 
 
@@ -98,6 +98,7 @@ def log_test_results(
     artifacts: Sequence[Path] = (),
     section: str = "test",
     verdict: str | None = None,
+    tags: Mapping[str, str] | None = None,
 ) -> str:
     """Add results to the finished run of a model, which is rebuilt first when the store lacks it.
 
@@ -110,6 +111,7 @@ def log_test_results(
         artifacts: files, stored as SECTION/FILE.
         section: of the metrics' names, see `names`.
         verdict: markdown, put above the description that training gave the run.
+        tags: set on the run.
 
     Returns:
         The run's id in this store.
@@ -125,9 +127,11 @@ def log_test_results(
             store.client.log_figure(run_id, figure, f"figures/{valid_name(name)}.png")
         for path in artifacts:
             store.client.log_artifact(run_id, str(path), section)
+        texts = dict(tags or {})
         if verdict is not None:
-            note = f"{verdict}\n\n{read_record(run_json).tags.get(NOTE, '')}".strip()
-            store.client.set_tag(run_id, NOTE, shorten(guard(note, "verdict"), MAX_TAG))
+            texts[NOTE] = f"{verdict}\n\n{read_record(run_json).tags.get(NOTE, '')}".strip()
+        for name, value in texts.items():
+            store.client.set_tag(run_id, valid_name(name), shorten(guard(value, f"tag {name}"), MAX_TAG))
     return run_id
 
 
@@ -150,7 +154,7 @@ def _write(store: Store, run_id: str, record: RunRecord, run_json: Path) -> None
     once = [Point(name, value, record.end_ms, 0) for name, value in record.metrics.items()]
     store.log_points(run_id, points_of(record.history) + once)
     path = model_path_beside(run_json, record)
-    if path is not None and store.logged_model_id(run_id) is None:
+    if record.model is not None and path is not None and store.logged_model_id(run_id) is None:
         best = [point for point in points_of(record.history) if point.step == record.model.step]
         log_model(store, run_id, path, record.model, best)
     end_run(store, run_id, "FINISHED", end_ms=record.end_ms)

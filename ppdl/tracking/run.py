@@ -108,14 +108,24 @@ class TrainingRun:
         path = f"figures/{valid_name(name)}.png"
         self._attempt(f"figure {name}", lambda: self.store.client.log_figure(self.run_id, figure, path))
 
-    def log_model(self, path: Path, model: keras.Model, *, num_symbols: int, step: int, class_names: Sequence[str]) -> None:
-        """Log the file of a trained model.
+    def log_model(
+        self,
+        path: Path,
+        model: keras.Model,
+        *,
+        num_symbols: int,
+        step: int,
+        class_names: Sequence[str],
+        calibration: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Log the file of a trained model, and what it expects of its input.
 
         Args:
             path: what `model.save` wrote; stored byte for byte.
             num_symbols: the model's inputs are integers in [0, num_symbols).
             step: epoch whose weights the file holds.
             class_names: of the logits, in their order.
+            calibration: how logits become probabilities, as calibration.json has it.
 
         Raises:
             TrackingError: `path` is no Keras file.
@@ -125,15 +135,25 @@ class TrainingRun:
             "protection": self.spec.protection,
             "view": self.spec.view,
             "key_fingerprint": self.spec.key_fingerprint,
+            "source_sha256": self.spec.dataset.sha256,
+            "prepared_px": self._config.get("prepared_px"),
+            "input_px": self._config.get("input_px"),
         }
-        self._model = model_record(model, num_symbols=num_symbols, step=step, metadata=metadata)
+        if calibration is not None:
+            metadata["calibration"] = dict(calibration)
+        recorded = self._model = model_record(model, num_symbols=num_symbols, step=step, metadata=metadata)
         best = [point for point in points_of(self._history.values()) if point.step == step]
-        self._attempt("model", lambda: log_model(self.store, self.run_id, path, self._model, best))
+        self._attempt("model", lambda: log_model(self.store, self.run_id, path, recorded, best))
 
     def describe(self, markdown: str) -> None:
         """Replace the description on top of the run's page."""
         self._tags[NOTE] = shorten(guard(markdown, "description"), MAX_TAG)
         self._attempt("description", lambda: self.store.client.set_tag(self.run_id, NOTE, self._tags[NOTE]))
+
+    def mark(self, tag: str) -> None:
+        """Set a tag to true."""
+        self._tags[tag] = "true"
+        self._attempt(f"tag {tag}", lambda: self.store.client.set_tag(self.run_id, tag, "true"))
 
     def write_record(self, path: Path) -> None:
         """Write run.json, from which `restore_runs` rebuilds this run. Call it last."""

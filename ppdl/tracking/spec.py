@@ -25,7 +25,9 @@ class RunSpec:
         confidential: what the protection says of itself, never what one would like it to be.
         key_fingerprint: of the public key; None without encryption.
         inputs: what the stage reads, as dvc.yaml writes it, for DVC's hashes.
+        data_sha256: of the prepared images, their labels and split: figures of two runs compare only where it is the same.
         sweep: folder of the Hydra sweep that the run belongs to.
+        job: number of its job there.
         overrides: Hydra's, when started by hand.
         description: markdown.
     """
@@ -39,7 +41,9 @@ class RunSpec:
     key_fingerprint: str | None
     dataset: DatasetRecord
     inputs: tuple[str, ...]
+    data_sha256: str | None = None
     sweep: str | None = None
+    job: int | None = None
     overrides: tuple[str, ...] = ()
     description: str = ""
 
@@ -55,7 +59,9 @@ class RunSpec:
             "view": self.view,
             "confidential": str(self.confidential).lower(),
             "key_fingerprint": self.key_fingerprint,
+            "data_sha256": self.data_sha256,
             "sweep": self.sweep,
+            "job": None if self.job is None else str(self.job),
             "overrides": " ".join(without_private(self.overrides)),
             "mlflow.source.name": self.stage,
             "mlflow.source.type": "LOCAL",

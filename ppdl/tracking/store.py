@@ -144,9 +144,10 @@ def _experiment_id(client: MlflowClient, uri: str, name: str, local_dir: Path | 
         try:
             return client.create_experiment(name, artifact_location=location, tags=tags)
         except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            # It exists already: another client of a server was first.
+            found = client.get_experiment_by_name(name) if error.error_code == "RESOURCE_ALREADY_EXISTS" else None
+            if found is None:
                 raise
-            found = client.get_experiment_by_name(name)  # another client of a server was first
     if found.lifecycle_stage == "deleted":
         raise TrackingError(
             f"the MLflow experiment {name!r} in {without_password(uri)} has been deleted. Take it back with "

@@ -6,9 +6,10 @@ Unless it says otherwise, a function may be called again with the same values an
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -18,6 +19,9 @@ from ppdl.tracking.provenance import PROCESS, process_is_alive
 from ppdl.tracking.record import DatasetRecord, EpochRecord, ModelRecord
 from ppdl.tracking.redact import MAX_TAG, flatten, guard, shorten
 from ppdl.tracking.store import Point, Store
+
+if TYPE_CHECKING:
+    from mlflow.entities import DatasetInput
 
 
 def create_run(store: Store, name: str, tags: Mapping[str, str], *, start_ms: int) -> str:
@@ -38,8 +42,24 @@ def log_description(store: Store, run_id: str, config: Mapping[str, Any], datase
         source=json.dumps({"uri": dataset.path}),
         profile=json.dumps({f"num_{split}": num for split, num in dataset.num_images.items()}),
     )
-    store.client.log_inputs(run_id, datasets=[DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
+    _log_inputs(store, run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
     store.client.log_text(run_id, yaml.safe_dump(dict(config), sort_keys=False), "config.yaml")
+
+
+def _log_inputs(store: Store, run_id: str, datasets: list[DatasetInput]) -> None:
+    """Log what a run reads, once more if another run of the same data started at the same time.
+
+    MLflow (3.17) looks whether it has a dataset and then adds it; a run that comes in between makes the adding fail. By
+    then the dataset is there, and the second time it is found.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        store.client.log_inputs(run_id, datasets=datasets)
+    except MlflowException as error:
+        if not re.search("unique|duplicate", str(error), re.IGNORECASE):  # as sqlite and PostgreSQL, and as MySQL say it
+            raise
+        store.client.log_inputs(run_id, datasets=datasets)
 
 
 def points_of(history: Iterable[EpochRecord]) -> list[Point]:

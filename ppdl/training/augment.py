@@ -34,7 +34,7 @@ class Augmentation:
         num_images, height, width = images.shape[:3]
         most = np.floor(self.shift * np.array([height, width])).astype(int)
         shifts = rng.integers(-most, most + 1, size=(num_images, 2))
-        mirror = rng.random(num_images) < (0.5 if self.flip else 0.0)
+        mirror = rng.random((num_images,)) < (0.5 if self.flip else 0.0)
         out = np.empty_like(images)
         for i in range(num_images):
             rows = np.clip(np.arange(height) + shifts[i, 0], 0, height - 1)

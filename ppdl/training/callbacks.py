@@ -13,9 +13,11 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from ppdl.errors import ConfigError
+from ppdl.errors import DivergedError
 from ppdl.training.data import Batches
 from ppdl.training.state import State, write_state
+
+OnEpoch = Callable[[int, Mapping[str, Any]], bool | None]
 
 
 class Stopwatch(keras.callbacks.Callback):
@@ -29,7 +31,8 @@ class Stopwatch(keras.callbacks.Callback):
     def __init__(self, batch_size: int) -> None:
         super().__init__()
         self.batch_size = batch_size
-        self.overhead_s: float | None = None
+        self.overhead_s = 0.0
+        self._is_first = True
         self._train: list[float] = []
         self._test: list[float] = []
         self._begin = self._last = 0.0
@@ -47,9 +50,10 @@ class Stopwatch(keras.callbacks.Callback):
     def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
         self._lap(self._test)
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         steps = self._train
-        if self.overhead_s is None:
+        if self._is_first:
+            self._is_first = False
             self.overhead_s = _overhead(self._train) + _overhead(self._test)
             steps = self._train[1:] or self._train
         logs["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
@@ -80,19 +84,19 @@ class FeedEpoch(keras.callbacks.Callback):
 class RefuseNaN(keras.callbacks.Callback):
     """Stop with an explanation once the loss is no longer a number, for nothing comes back from there."""
 
-    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self._check(logs["loss"], f"in step {batch}")
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._epoch = epoch
 
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self._check(logs["val_loss"], "in validation")
 
     def _check(self, loss: Any, where: str) -> None:
         if not math.isfinite(float(loss)):
             rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
-            raise ConfigError(
+            raise DivergedError(
                 f"training.learning_rate is too high: the loss became {float(loss)} in epoch {self._epoch} {where}, at rate {rate:.2g}. "
                 "Lower training.learning_rate (a tenth is a good try) or raise training.warmup_epochs."
             )
@@ -112,7 +116,7 @@ class Keep(keras.callbacks.Callback):
         self.history = list(state.history) if state else []
         self.best_epoch = state.best_epoch if state else -1
         self.best = state.best if state else None
-        self.overhead_s = state.overhead_s if state else None
+        self.overhead_s = state.overhead_s if state else 0.0
         self._started = started - (state.seconds if state else 0.0)
 
     @property
@@ -125,11 +129,11 @@ class Keep(keras.callbacks.Callback):
         """Whether patience has ended."""
         return self.patience is not None and len(self.history) - 1 - self.best_epoch >= self.patience
 
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self.history.append({"epoch": epoch} | {name: float(value) for name, value in logs.items()})
         if self.best is None or logs["val_loss"] < self.history[self.best_epoch]["val_loss"]:
             self.best_epoch, self.best = epoch, [np.array(w) for w in self.model.get_weights()]
-        if self.overhead_s is None:
+        if len(self.history) == 1:
             self.overhead_s = self.stopwatch.overhead_s
         model, optimizer = arrays(self.model.variables), arrays(self.model.optimizer.variables)
         state = State(self.history, self.best_epoch, self.best, model, optimizer, self.seconds, self.overhead_s)
@@ -144,14 +148,15 @@ def arrays(variables: list[keras.Variable]) -> list[np.ndarray]:
 
 
 class Report(keras.callbacks.Callback):
-    """Hand each epoch's row of the history to a function."""
+    """Hand each epoch's row of the history to a function, and stop when it says so."""
 
-    def __init__(self, keep: Keep, on_epoch: Callable[[int, Mapping[str, Any]], None]) -> None:
+    def __init__(self, keep: Keep, on_epoch: OnEpoch) -> None:
         super().__init__()
         self.keep, self.on_epoch = keep, on_epoch
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self.on_epoch(epoch, dict(self.keep.history[-1]))
+        if self.on_epoch(epoch, dict(self.keep.history[-1])):
+            self.model.stop_training = True
 
 
 class Progress(keras.callbacks.Callback):
@@ -160,18 +165,18 @@ class Progress(keras.callbacks.Callback):
     def __init__(self, batches: Batches, epochs: int) -> None:
         super().__init__()
         self.batches, self.epochs = batches, epochs
-        self._bar: tqdm | None = None
+        self._bar: Any = None  # between epochs
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         width = len(str(self.epochs))
         name = f"epoch {epoch + 1:{width}}/{self.epochs}"
         self._bar = tqdm(total=len(self.batches) * self.batches.batch_size, desc=name, unit="img", dynamic_ncols=True, mininterval=0.5)
 
-    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self._bar.set_postfix_str(f"loss {float(logs['loss']):.3f}, accuracy {float(logs['accuracy']):.3f}", refresh=False)
         self._bar.update(self.batches.batch_size)
 
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         shown = ", ".join(f"{name} {logs[name]:.3f}" for name in ("loss", "accuracy", "val_loss", "val_accuracy"))
         self._bar.set_postfix_str(shown)
         self.close()

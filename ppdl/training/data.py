@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from ppdl.errors import DataError
+from ppdl.errors import ConfigError, DataError
 from ppdl.protections.base import View
 from ppdl.training.augment import Augmentation
 from ppdl.training.model import input_dtype
@@ -47,6 +47,8 @@ class Batches(keras.utils.PyDataset):
         # With fewer than two reading threads Keras reads through tf.data's autotuning, whose iterators, when an epoch ends, wait for
         # a sleeping thread: 1 to 5 s with both cores idle (TensorFlow 2.21; benchmarks/train.py shows it in plain `fit`).
         super().__init__(workers=2)
+        if augmentation is not None and seed is None:
+            raise ConfigError("augmentation needs a seed to be drawn from, got None")
         self.view, self.rows, self.targets, self.sample_weights = view, rows, targets, sample_weights
         self.batch_size = batch_size if seed is None else min(batch_size, len(rows))
         self.seed, self.augmentation = seed, augmentation
@@ -68,7 +70,7 @@ class Batches(keras.utils.PyDataset):
     def __getitem__(self, batch: int) -> tuple[np.ndarray, ...]:
         places = self._order[batch * self.batch_size : (batch + 1) * self.batch_size]
         images = np.asarray(self.view.array[self.rows[places]], self._dtype)
-        if self.augmentation is not None:
+        if self.augmentation is not None and self.seed is not None:
             images = self.augmentation(images, np.random.default_rng([self.seed, self.epoch, batch]))
         parts: list[Any] = [images]
         parts += [] if self.targets is None else [self.targets[places]]

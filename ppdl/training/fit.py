@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import keras
 
 LEAST_PART = 8
-COLUMNS = ["epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "images_per_s", "seconds"]
+COLUMNS = ["epoch", "loss", "accuracy", "log_loss", "val_loss", "val_accuracy", "val_log_loss", "learning_rate", "images_per_s", "seconds"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class Training:
         num_threads: Of the Keras backend, see `set_num_threads`; None: all cores.
         batch_parts: Parts of a batch that are computed, and normalised by BatchNorm, on their own, see `InParts`: keeps as many cores
             busy. Whatever the number of threads, for it changes (a little) what is learned.
+        devices: GPUs that share each batch, see `mirrored`; BatchNorm sees the part of each on its own, so it too changes a little.
 
     Raises:
         ConfigError: An argument breaks its rule.
@@ -58,6 +59,7 @@ class Training:
     early_stopping_patience: int | None
     num_threads: int | None
     batch_parts: int
+    devices: int
 
     def __post_init__(self) -> None:
         check_integer("epochs", self.epochs, least=1)
@@ -76,10 +78,21 @@ class Training:
         if self.batch_parts > 1 and self.batch_size < LEAST_PART * self.batch_parts:
             rule = f"batch_parts must leave BatchNorm at least {LEAST_PART} images a part"
             raise ConfigError(f"{rule}, got {self.batch_parts} with batch_size {self.batch_size}")
+        check_integer("devices", self.devices, least=1)
+        if self.devices > 1 and self.batch_size < LEAST_PART * self.devices:
+            rule = f"batch_size is shared out over the devices and must leave each at least {LEAST_PART} images"
+            raise ConfigError(f"{rule}, got {self.batch_size} with devices {self.devices}")
+        if self.devices > 1 and self.batch_parts > 1:
+            raise ConfigError(f"batch_parts is for the cores of one CPU: it must be 1 with devices {self.devices}, got {self.batch_parts}")
         if isinstance(self.augmentation, Mapping):
             object.__setattr__(self, "augmentation", _augmentation(self.augmentation))
         elif not isinstance(self.augmentation, Augmentation | None):
             raise ConfigError(f"augmentation must be null or {{flip: ..., shift: ...}}, got {self.augmentation!r}")
+
+    @property
+    def augmenter(self) -> Augmentation | None:
+        """Return `augmentation` as what the constructor made of it."""
+        return self.augmentation if isinstance(self.augmentation, Augmentation) else None
 
 
 def _augmentation(node: Mapping[str, Any]) -> Augmentation:
@@ -109,10 +122,21 @@ class FitResult:
     first_new_epoch: int
 
     @property
+    def objective(self) -> float:
+        """Return what a sweep minimises: mean -log p(true class) over the validation images, in nats, of the kept weights.
+
+        Not accuracy, of which a hundred images know a hundred values, so that trials tie and luck decides between them; a proper score
+        tells them apart. And not `val_loss`, which label smoothing, a parameter that is swept, moves by itself.
+        """
+        return float(self.history["val_log_loss"][self.best_epoch])
+
+    @property
     def summary(self) -> dict[str, float]:
         """Return what a training has once, as numbers."""
         return {
             "best_epoch": self.best_epoch,
+            "best_val_log_loss": self.objective,
+            "best_val_accuracy": float(self.history["val_accuracy"][self.best_epoch]),
             "num_epochs": len(self.history),
             "seconds": self.seconds,
             "first_epoch_overhead_s": self.first_epoch_overhead_s,
@@ -133,7 +157,7 @@ def fit(
     seed: int,
     state_dir: Path,
     callbacks: Sequence[keras.callbacks.Callback] = (),
-    on_epoch: Callable[[int, Mapping[str, Any]], None] | None = None,
+    on_epoch: Callable[[int, Mapping[str, Any]], bool | None] | None = None,
     progress: bool,
 ) -> FitResult:
     """Train a network on a view.
@@ -147,11 +171,13 @@ def fit(
         state_dir: A folder of this training alone. After each epoch it holds what is needed to go on after a kill; the same call
             then goes on, one with other parameters or data starts over. Its contents are removed at the end.
         callbacks: Called after our own, whose `learning_rate`, `images_per_s` and `seconds` are in the logs of an epoch.
-        on_epoch: Called with each epoch's number and its row of the history. Resuming calls neither for epochs done before.
+        on_epoch: Called with each epoch's number and its row of the history; true ends the training there. Resuming calls neither for
+            epochs done before.
         progress: Show a bar.
 
     Raises:
-        ConfigError: The parameters do not fit the data or the weights, or the loss became NaN.
+        ConfigError: The parameters do not fit the data or the weights.
+        DivergedError: The loss became NaN.
         DataError: Labels, rows or symbols are wrong.
     """
     started = time.perf_counter()

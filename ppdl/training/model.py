@@ -72,17 +72,19 @@ class MobileNetV2:
         """
         import keras
 
-        if min(view.array.shape[1:3]) < LEAST_PX:
-            found = "x".join(map(str, view.array.shape[1:3]))
+        height, width = view.array.shape[1:3]
+        if min(height, width) < LEAST_PX:
+            found = f"{height}x{width}"
             raise ConfigError(f"MobileNetV2 needs images of at least {LEAST_PX} x {LEAST_PX} pixels, got {found}: raise input_px")
-        backbone = self._backbone(view.array.shape[1:3])
+        backbone = self.backbone((height, width))
         inputs = keras.Input(view.array.shape[1:], dtype=input_dtype(view.array.dtype), name="view")
-        x = backbone(_images(inputs, view))
+        x = backbone(as_images(inputs, view))
         x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
         x = keras.layers.Dropout(self.dropout, name="dropout")(x)
         return keras.Model(inputs, keras.layers.Dense(num_classes, name="logits")(x), name="classifier")
 
-    def _backbone(self, size: tuple[int, int]) -> keras.Model:
+    def backbone(self, size: tuple[int, int]) -> keras.Model:
+        """Build MobileNetV2 without its top: from images of 3 channels, (batch, *size, 3), to maps of features."""
         import keras
 
         backbone = self._with_weights((*size, 3))
@@ -132,7 +134,7 @@ def input_dtype(dtype: np.dtype) -> str:
     return "uint8" if dtype == np.uint8 else "int32"
 
 
-def _images(inputs: Any, view: View) -> Any:
+def as_images(inputs: Any, view: View) -> Any:
     """Turn a view's integers into float images of 3 channels in [-1, 1]."""
     import keras
 

@@ -45,7 +45,7 @@ class FlatAdamW(keras.optimizers.Optimizer):
 
     def apply(self, grads: Sequence[Any], trainable_variables: Sequence[keras.Variable] | None = None) -> None:
         """Make one step. `trainable_variables` must be those that the optimizer was built with, in that order."""
-        if not self.built:
+        if not self.built and trainable_variables is not None:
             self.build(list(trainable_variables))
         variables = self._trainable_variables
         gradient, weights = _flat(grads), _flat(variables)

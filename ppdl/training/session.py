@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
 import pandas as pd
 
 from ppdl.protections.base import View
-from ppdl.training.callbacks import FeedEpoch, Keep, Progress, RefuseNaN, Report, Stopwatch
+from ppdl.training.callbacks import FeedEpoch, Keep, OnEpoch, Progress, RefuseNaN, Report, Stopwatch
 from ppdl.training.data import Batches, check_symbols
+from ppdl.training.devices import adamw, mirrored
 from ppdl.training.fit import COLUMNS, FitResult, Training
 from ppdl.training.fused import fused
 from ppdl.training.model import MobileNetV2
-from ppdl.training.optimizer import FlatAdamW
 from ppdl.training.parts import InParts
 from ppdl.training.schedule import warmup_cosine
 from ppdl.training.state import State, digest_of, read_state, remove_state
@@ -50,9 +49,7 @@ class Session:
         parts |= {"keras": keras.__version__, "backend": keras.backend.backend()}
         self.digest = digest_of(view, labels, rows, parts, self.model.get_weights())
 
-    def run(
-        self, callbacks: Sequence[keras.callbacks.Callback], on_epoch: Callable[[int, Mapping[str, Any]], None] | None, progress: bool
-    ) -> FitResult:
+    def run(self, callbacks: Sequence[keras.callbacks.Callback], on_epoch: OnEpoch | None, progress: bool) -> FitResult:
         """Train to the end, from the start or from where a killed training stopped."""
         state = read_state(self.state_dir, self.digest)
         stopwatch = Stopwatch(self.train.batch_size)
@@ -93,24 +90,26 @@ class Session:
 
 
 def compiled(model: keras.Model, training: Training, steps_per_epoch: int) -> keras.Model:
-    """Return a copy of `model` that trains fast, see `fused` and `InParts`, compiled."""
+    """Return a copy of `model` that trains fast, see `fused` and `InParts`, or on several devices, see `mirrored`, compiled."""
     num_steps, warmup_steps = training.epochs * steps_per_epoch, round(training.warmup_epochs * steps_per_epoch)
-    network = fused(model)
-    if training.batch_parts > 1:
-        network = InParts(network, training.batch_parts)
-    optimizer = FlatAdamW(
-        warmup_cosine(training.learning_rate, warmup_steps, num_steps),
-        weight_decay=training.weight_decay,
-    )
-    # TensorFlow traces a step a second time when the first trace had to create variables.
-    optimizer.build(network.trainable_variables)
-    network.compile(
-        optimizer=optimizer,
-        loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=training.label_smoothing),
-        metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
-        # XLA on a CPU makes this network several times slower; on a GPU and in JAX Keras' own choice is right.
-        jit_compile="auto",
-    )
+    with mirrored(training.devices):
+        network = fused(model)
+        if training.batch_parts > 1:
+            network = InParts(network, training.batch_parts)
+        schedule = warmup_cosine(training.learning_rate, warmup_steps, num_steps)
+        optimizer = adamw(schedule, training.weight_decay, network, training.devices)
+        # TensorFlow traces a step a second time when the first trace had to create variables.
+        optimizer.build(network.trainable_variables)
+        network.compile(
+            optimizer=optimizer,
+            loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=training.label_smoothing),
+            metrics=[
+                keras.metrics.CategoricalAccuracy(name="accuracy"),
+                keras.metrics.CategoricalCrossentropy(name="log_loss", from_logits=True),  # of trainings that smooth labels differently
+            ],
+            # XLA on a CPU makes this network several times slower; on a GPU and in JAX Keras' own choice is right.
+            jit_compile="auto",
+        )
     return network
 
 
@@ -130,6 +129,6 @@ def _batches(
         batch_size=training.batch_size,
         sample_weights=weights,
         seed=seed,
-        augmentation=training.augmentation,
+        augmentation=training.augmenter,
     )
     return train, Batches(view, validation_rows, one_hot[labels[validation_rows]], batch_size=training.batch_size)

@@ -8,7 +8,6 @@ import hashlib
 import json
 import logging
 import os
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from ppdl.protections.base import View
 
 _log = logging.getLogger(__name__)
 _FILE = "state.npz"
-_VERSION = 1
+_VERSION = 2
 _SAMPLED_ROWS = 64
 
 
@@ -74,7 +73,7 @@ def read_state(folder: Path, digest: str) -> State | None:
                 return None
             parts = {p: [file[k] for k in sorted(file.files) if k.startswith(f"{p}_")] for p in ("best", "model", "optimizer")}
         return State(meta["history"], meta["best_epoch"], **parts, seconds=meta["seconds"], overhead_s=meta["overhead_s"])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # damage: zipfile and numpy let through much beside ValueError, and none of it may stop a training
         _log.warning("%s cannot be read (%s): starting over", path, error)
         return None
 
@@ -100,7 +99,7 @@ def digest_of(view: View, labels: np.ndarray, rows: Sequence[np.ndarray], parts:
     used = np.concatenate(rows)
     sample = used[np.linspace(0, len(used) - 1, min(_SAMPLED_ROWS, len(used))).astype(int)]
     facts = {
-        "parts": {k: dataclasses.asdict(v) if dataclasses.is_dataclass(v) else v for k, v in parts.items()},
+        "parts": {k: dataclasses.asdict(v) if dataclasses.is_dataclass(v) and not isinstance(v, type) else v for k, v in parts.items()},
         "view": [view.name, list(view.array.shape), str(view.array.dtype), view.trainable, view.scale, view.offset],
         "rows": [len(r) for r in rows],
     }

@@ -9,9 +9,11 @@ import pytest
 
 from ppdl.crypto.artifact import open_artifact
 from ppdl.crypto.canary import open_canary
-from ppdl.crypto.codebook import draw_codebook
+from ppdl.crypto.codebook import draw_codebook, solve_codebook
 from ppdl.crypto.keys import generate_keypair
-from ppdl.errors import ArtifactError, DataError
+from ppdl.crypto.obfuscators import build_obfuscators
+from ppdl.crypto.paillier import encrypt_batch, encrypt_batch_deterministic
+from ppdl.errors import ArtifactError, CryptoError, DataError
 from tests.crypto.artifacts import decrypted, random_images, write
 
 
@@ -139,3 +141,26 @@ def test_a_table_that_decrypts_to_other_values_is_refused(key, tmp_path):
     change_array(0, lambda _: rows)(tmp_path / "artifact")
     with pytest.raises(ArtifactError, match=r"codebook\.npy: rows must decrypt to each of 0\.\.255 once; this is another codebook"):
         decrypted(open_artifact(tmp_path / "artifact"), key)
+
+
+def test_the_public_key_alone_tells_which_row_stands_for_each_pixel_value(key):
+    rows, table = draw_codebook(key.public)
+    assert solve_codebook(key.public, rows) == table
+
+
+def test_a_codebook_that_is_none_is_not_solved(key):
+    obfuscators = build_obfuscators(key.public, "standard")
+    with pytest.raises(ArtifactError, match="share one obfuscator"):
+        solve_codebook(key.public, encrypt_batch(key.public, range(256), obfuscators))
+    with pytest.raises(ArtifactError, match=r"each of 0\.\.255 once"):
+        solve_codebook(key.public, encrypt_batch_deterministic(key.public, range(0, 512, 2), obfuscators))
+    rows, _ = draw_codebook(key.public)
+    rows[0] = 0
+    with pytest.raises(CryptoError):
+        solve_codebook(key.public, rows)
+
+
+def test_a_codebook_of_another_key_is_not_solved(key):
+    rows, _ = draw_codebook(generate_keypair(256, allow_insecure_key=True).public)
+    with pytest.raises((ArtifactError, CryptoError)):
+        solve_codebook(key.public, rows)

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from ppdl.datasets.image_io import BadImageError, is_dicom, is_image_file, read_gray
+from ppdl.datasets.image_io import BadImageError, is_dicom, is_image_file, read_gray, read_gray_bytes
 from ppdl.errors import DataError
 
 pydicom = pytest.importorskip("pydicom")
@@ -169,3 +169,8 @@ def test_without_pydicom_the_extra_is_named(write_dicom, picture, monkeypatch):
     with pytest.raises(DataError, match=r"DICOM images need an extra: run `pip install ppdl\[dicom\]`") as raised:
         read_gray(path)
     assert not isinstance(raised.value, BadImageError)  # the whole set cannot be read: never dropped as one bad file
+
+
+def test_the_content_of_a_file_is_read_as_the_file(write_dicom, picture):
+    path = write_dicom(picture(3))
+    np.testing.assert_array_equal(read_gray_bytes(path.read_bytes()), read_gray(path))

@@ -26,11 +26,36 @@ def test_near_pairs_are_all_pairs_within_the_distance(num_images, max_distance, 
     assert near_pairs(hashes, max_distance).tolist() == [list(pair) for pair in expected]
 
 
-def test_near_pairs_do_not_depend_on_the_chunks(monkeypatch):
+def test_near_pairs_do_not_depend_on_the_blocks_or_on_the_way(monkeypatch):
     hashes = np.random.default_rng(0).integers(0, 2, (50, 32), dtype=np.uint8)
+    monkeypatch.setattr(duplicates, "_CANDIDATE_COST", 0.01)  # always by bands
     whole = near_pairs(hashes, 16)
-    monkeypatch.setattr(duplicates, "_CHUNK_ROWS", 7)
+    monkeypatch.setattr(duplicates, "_CANDIDATE_COST", 10**9)  # never
     assert len(whole) and np.array_equal(near_pairs(hashes, 16), whole)
+    monkeypatch.setattr(duplicates, "_BLOCK_PAIRS", 350)
+    assert np.array_equal(near_pairs(hashes, 16), whole)
+
+
+def test_few_of_many_pairs_are_compared(monkeypatch):
+    """The number of comparisons grows with the images, not with their square."""
+    rng = np.random.default_rng(0)
+    hashes = rng.integers(0, 256, (20000, 32), dtype=np.uint8)
+    bits = np.unpackbits(hashes[:500], axis=1)
+    for row in bits:
+        row[rng.choice(256, 10, replace=False)] ^= 1
+    hashes[-500:] = np.packbits(bits, axis=1)  # 500 pairs exactly 10 apart
+    compared = []
+    original = duplicates._sharing
+
+    def counted(key):
+        for i, j in original(key):
+            compared.append(len(i))
+            yield i, j
+
+    monkeypatch.setattr(duplicates, "_sharing", counted)
+    assert near_pairs(hashes, 10).tolist() == [[i, 19500 + i] for i in range(500)]
+    assert sum(compared) < 5000  # of 200 million pairs
+    assert len(near_pairs(hashes, 9)) == 0
 
 
 def test_hashes_that_differ_in_every_bit_are_256_apart():

@@ -49,8 +49,6 @@ def test_both_layouts_may_be_mixed(write_classes, write_raw, picture):
 
 def test_what_is_ignored_is_said(write_classes, write_raw, picture, caplog):
     root = write_classes(COVID=3, Normal=3)
-    (root / "COVID/masks").mkdir()
-    Image.fromarray(picture(9)).save(root / "COVID/masks/COVID-1.png")
     Image.fromarray(picture(9)).save(root / "COVID/loose.png")
     (root / "COVID/images/sub").mkdir()
     (root / "COVID/images/notes.txt").write_text("x")
@@ -59,7 +57,18 @@ def test_what_is_ignored_is_said(write_classes, write_raw, picture, caplog):
     (root / "README.md.txt").write_text("x")
     with caplog.at_level(logging.WARNING):
         assert len(write_raw(root)) == 6
-    assert caplog.messages == [f"{root / 'COVID'}: ignored loose.png, masks, .DS_Store, notes.txt, sub"]
+    assert caplog.messages == [f"{root / 'COVID'}: ignored loose.png, .DS_Store, notes.txt, sub"]
+
+
+def test_lung_masks_come_along(write_classes, write_raw, picture, tmp_path, caplog):
+    root = write_classes(COVID=3, Normal=3)
+    (root / "COVID/masks").mkdir()
+    for name in ("COVID-1", "of no image"):
+        Image.fromarray(picture(9)).save(root / f"COVID/masks/{name}.png")
+    with caplog.at_level(logging.WARNING):
+        write_raw(root)
+    copied = [path.relative_to(tmp_path / "raw") for path in (tmp_path / "raw").rglob("masks/*")]
+    assert [str(path) for path in copied] == ["COVID/masks/COVID-1.png"] and not caplog.messages
 
 
 def test_classes_choose_a_subset_and_its_order(write_classes, write_raw):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, TiffImagePlugin
 
-from ppdl.datasets.image_io import MAX_PIXELS, BadImageError, is_image_file, read_gray
+from ppdl.datasets.image_io import MAX_PIXELS, BadImageError, is_image_file, read_gray, read_gray_bytes
 
 
 def save_gray(path, pixels):
@@ -228,3 +228,18 @@ def test_other_files_are_no_images(tmp_path):
     for name in ("notes.txt", "COVID.metadata.xlsx", "noext"):
         (tmp_path / name).write_text("x" * 200)
         assert not is_image_file(tmp_path / name)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "tif", "webp"])
+def test_the_content_of_a_file_is_read_as_the_file(tmp_path, picture, suffix):
+    path = tmp_path / f"a.{suffix}"
+    save_rgb(path, picture(3))
+    np.testing.assert_array_equal(read_gray_bytes(path.read_bytes()), read_gray(path))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"), [(b"", "empty"), (b"no picture", "unreadable"), (b"\0" * 128 + b"DICM", "DICOM file without pixels")]
+)
+def test_content_that_is_no_picture_is_refused(content, reason):
+    with pytest.raises(BadImageError, match=reason):
+        read_gray_bytes(content)

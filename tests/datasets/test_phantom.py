@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import ndimage
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from ppdl.datasets.phantom import CLASS_NAMES, Phantom, render
+from ppdl.datasets.phantom import CLASS_NAMES, Phantom, render, render_with_lungs
+from ppdl.datasets.phantom_lungs import FINDINGS
 from ppdl.errors import ConfigError, DataError
 from ppdl.evaluation.baselines import border_baseline
 
@@ -37,10 +39,22 @@ def test_the_layout_is_that_of_the_real_database(tmp_path):
     assert {row["class_name"] for row in rows} == {"COVID", "Lung_Opacity", "Normal", "Viral Pneumonia"}
     for row in rows:
         assert row["path"].startswith(f"{row['class_name']}/images/{row['class_name']}-") and row["path"].endswith(".png")
-        with Image.open(tmp_path / row["path"]) as image:
-            assert (image.mode, image.size) == ("L", (32, 32))
+        for path in (row["path"], row["path"].replace("/images/", "/masks/")):
+            with Image.open(tmp_path / path) as image:
+                assert (image.mode, image.size) == ("L", (32, 32))
     patients = [row["patient"] for row in rows]
     assert all(patients.count(patient) <= 2 for patient in patients) and len(set(patients)) == 8
+
+
+@pytest.mark.parametrize("class_name", CLASS_NAMES)
+def test_the_mask_holds_the_lungs_and_every_finding(class_name, monkeypatch):
+    film, lungs = render_with_lungs(3, class_name, 1, 0, 128)
+    assert np.array_equal(film, render(3, class_name, 1, 0, 128))
+    assert set(np.unique(lungs)) == {0, 255} and 0.15 < np.mean(lungs > 0) < 0.5
+    monkeypatch.setitem(FINDINGS, class_name, lambda chest, patient, image: np.zeros_like(chest.u))
+    changed = film != render(3, class_name, 1, 0, 128)
+    assert not changed[ndimage.distance_transform_edt(lungs == 0) > 2].any()  # the film's blur spreads a finding by two pixels
+    assert (class_name == "Normal") is not changed.any()
 
 
 def test_a_film_does_not_depend_on_how_many_there_are(tmp_path):

@@ -259,7 +259,7 @@ def test_a_huge_cluster_of_near_duplicates_is_noticed(run, raw, picture, caplog)
 def test_a_crash_leaves_nothing_that_loads(run, tmp_path, monkeypatch):
     run()
 
-    def fail(*_):
+    def fail(*_, **__):
         raise OSError("disk full")
 
     monkeypatch.setattr(module, "write_report", fail)

@@ -57,11 +57,14 @@ def rows_of(folder):
 
 
 @pytest.mark.parametrize("up", [False, True])
-def test_a_local_copy_is_read_without_masks(up, miniature, tmp_path):
+def test_a_local_copy_is_read_with_its_masks(up, miniature, tmp_path):
     dataset_of(miniature.parent if up else miniature).write_raw(tmp_path / "raw")
     rows = rows_of(tmp_path / "raw")
     assert [row["path"] for row in rows] == [f"{name}/images/{name}-{i}.png" for name, count in COUNTS.items() for i in range(1, count + 1)]
     assert {row["patient"] for row in rows} == {""}
+    for row in rows:
+        copy = row["path"].replace("/images/", "/masks/")
+        assert (tmp_path / "raw" / copy).read_bytes() == (miniature / copy).read_bytes()
     assert (tmp_path / "raw/COVID/images/COVID-2.png").read_bytes() == (miniature / "COVID/images/COVID-2.png").read_bytes()
 
 

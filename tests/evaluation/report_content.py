@@ -40,7 +40,7 @@ UNION = [{"name": "strides 2 and 4", "num_views": 2, "ssim": 0.93, "psnr": 32.4}
 
 def full_content(**changes: object) -> ReportContent:
     """Return a report of three protections with all sections; `changes` replace parts of it."""
-    parts = {"metrics": _metrics(), "details": _details(), "synthetic": True, "audit": _audit(), "pictures": _pictures()}
+    parts = {"metrics": _with_insight(_metrics()), "details": _details(), "synthetic": True, "audit": _audit(), "pictures": _pictures()}
     parts |= {"cost": _cost(), "data": _data(), "config": CONFIG, "provenance": _provenance(), "figures": _figures()}
     return ReportContent(**(parts | changes))
 
@@ -72,6 +72,28 @@ def _metrics() -> dict:
             "border": _result(0.2786, 0.084),
         },
     }
+
+
+def _with_insight(metrics: dict) -> dict:
+    for run, temperature in (
+        ("plain", 1.62),
+        ("deterministic", 1.71),
+        ("deterministic-bytes", 2.3),
+        ("opaque", 24.0),
+        ("homomorphic", 0.87),
+    ):
+        of = metrics[run] | {"temperature": temperature, "brier": 0.246, "log_loss": 0.52}
+        for name, value in (("ece", 0.021), ("brier", 0.231), ("log_loss", 0.433)):
+            of |= {f"{name}_calibrated": value, f"{name}_calibrated_low": 0.8 * value, f"{name}_calibrated_high": 1.3 * value}
+        metrics[run] = of
+    for run, without in (("plain", 0.63), ("deterministic", 0.66), ("homomorphic", 0.29)):
+        accuracies = {"whole": metrics[run]["accuracy"], "only_lungs": 0.71, "without_lungs": without}
+        for part, value in accuracies.items():
+            metrics[run] |= {f"{part}_accuracy{end}": value + shift for end, shift in (("", 0), ("_low", -0.06), ("_high", 0.06))}
+        metrics[run] |= {"lungs_num_images": 201, "lungs_chance": 0.2537, "gradcam_num_images": 198, "gradcam_cells": 2}
+        for name, value in (("share", 0.31), ("area", 0.27), ("excess", 0.04)):
+            metrics[run] |= {f"gradcam_lung_{name}{end}": value + shift for end, shift in (("", 0), ("_low", -0.01), ("_high", 0.01))}
+    return metrics
 
 
 def _details() -> dict:
@@ -237,7 +259,7 @@ def _provenance() -> dict:
 
 def _figures() -> dict[str, bytes]:
     figures = {}
-    for name in ("accuracy", "confusion", "roc", "reliability", "history"):
+    for name in ("accuracy", "confusion", "roc", "reliability", "history", "gradcam"):
         figure = Figure(figsize=(7, 3))
         figure.subplots().set_title(name)
         stream = io.BytesIO()

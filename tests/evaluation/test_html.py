@@ -13,6 +13,7 @@ import pytest
 
 from ppdl.errors import DataError
 from ppdl.evaluation.html import PictureRow, Rebuilding, ReportContent, read_content, read_pictures, write_html
+from ppdl.evaluation.html_format import data_uri
 from tests.evaluation.report_content import CONFIG, chest, full_content, least_content
 
 MAX_BYTES = 3_000_000
@@ -77,7 +78,7 @@ def test_is_well_formed_self_contained_and_small(content, tmp_path: Path):
 
 def test_sections_come_in_order(tmp_path: Path):
     page = page_of(full_content(), tmp_path)
-    order = ["verdicts", "pictures", "accuracy", "attacks", "frontier", "cost", "data", "cipher", "clear", "reproduce"]
+    order = ["verdicts", "pictures", "accuracy", "lungs", "attacks", "frontier", "cost", "data", "cipher", "clear", "reproduce"]
     assert [name for name in page.ids if name in order] == order
     assert page.headings[0][0] == "h1" and page.headings[0][1].startswith("Can a network learn")
 
@@ -91,7 +92,8 @@ def test_synthetic_images_are_called_so_before_any_figure(tmp_path: Path):
 def test_a_page_with_images_of_patients_says_that_it_holds_them(tmp_path: Path):
     warning = "This page shows images of the data set itself."
     assert warning in page_of(full_content(synthetic=False), tmp_path).text
-    assert warning not in page_of(full_content(synthetic=False, pictures={}), tmp_path).text
+    assert warning in page_of(full_content(synthetic=False, pictures={}), tmp_path).text  # the Grad-CAM figure
+    assert warning not in page_of(full_content(synthetic=False, pictures={}, figures={}), tmp_path).text
     assert warning not in page_of(full_content(), tmp_path).text
 
 
@@ -116,6 +118,31 @@ def test_no_accuracy_stands_without_what_attackers_get(tmp_path: Path):
 
 def test_what_does_not_apply_says_why(tmp_path: Path):
     assert "does not apply: nothing was revealed" in page_of(full_content(), tmp_path).text
+
+
+def test_the_lungs_and_the_shortcut_are_on_the_page(tmp_path: Path):
+    text = page_of(full_content(), tmp_path).text
+    for said in (
+        "With the lungs blanked out, plain is right on 63.0 % [57.0, 69.0], above chance (25.4 %): something outside the lungs",
+        "With the lungs blanked out, homomorphic is right on 29.0 % [23.0, 35.0], not above chance (25.4 %): no sign of a shortcut",
+        "plain 84.6 % [78.6, 90.6] 71.0 % [65.0, 77.0] 63.0 % [57.0, 69.0] 25.4 % 31.0 % [30.0, 32.0] 27.0 %",
+        "201 test images with a lung mask",
+        "over 198 test images",
+        "The maps have only 2 cells a side at this input size",
+        "no picture that lungs could be cut from: deterministic-bytes, opaque.",
+    ):
+        assert said in text, said
+    assert "Does the network look at the lungs?" not in page_of(least_content(), tmp_path).text
+
+
+def test_probabilities_stand_before_and_after_the_temperature(tmp_path: Path):
+    text = page_of(full_content(), tmp_path).text
+    assert "plain 1.62 0.043 → 0.021 [0.017, 0.027] 0.246 → 0.231 [0.185, 0.300] 0.520 → 0.433 [0.346, 0.563]" in text
+    assert "How far the probabilities can be believed" not in page_of(least_content(), tmp_path).text
+    figure = data_uri(full_content().figures["reliability"])
+    assert page_of(full_content(), tmp_path).sources.count(figure) == 1
+    without = full_content(metrics={run: {k: v for k, v in of.items() if k != "temperature"} for run, of in full_content().metrics.items()})
+    assert page_of(without, tmp_path).sources.count(figure) == 1
 
 
 def test_figures_of_the_audit_are_on_the_page(tmp_path: Path):

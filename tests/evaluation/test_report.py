@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from ppdl.errors import ConfigError, DataError
+from ppdl.evaluation.calibration import calibrated
 from ppdl.evaluation.curves import reliability_table, roc_table
 from ppdl.evaluation.metrics import METRICS, evaluate
 from ppdl.evaluation.plots import plot_confusion, plot_history, plot_reliability, plot_roc
@@ -66,6 +67,23 @@ def test_metrics_json_holds_every_run_flat_and_the_baselines(tmp_path, runs, his
     assert found["plain"]["accuracy"] == pytest.approx((runs["plain"].predicted == runs["plain"].labels).mean(), rel=1e-5)
     assert found["opaque"]["minus_plain"] == pytest.approx(found["opaque"]["accuracy"] - found["plain"]["accuracy"], abs=1e-5)
     assert summary.runs["plain"]["accuracy"] == pytest.approx(found["plain"]["accuracy"], rel=1e-5)
+
+
+def test_calibrated_probabilities_stand_beside_the_raw_ones(tmp_path, runs):
+    raw = summarise(runs, **SETTINGS).runs
+    drawn = {"looked": plot_confusion({"plain": raw["plain"]["confusion"]}, ("A", "B", "C"))}
+    summary = write_reports(tmp_path, runs, **SETTINGS, temperatures={"plain": 2.5}, more_figures=drawn)
+    found = json.loads((tmp_path / "metrics.json").read_text())
+    own, after = found["plain"], evaluate(calibrated(runs["plain"], 2.5), num_bootstrap=100, seed=0)
+    for name in ("ece", "brier", "log_loss"):
+        for end in ("", "_low", "_high"):
+            assert own[f"{name}_calibrated{end}"] == pytest.approx(after[f"{name}{end}"], rel=1e-5)
+        assert own[name] == pytest.approx(raw["plain"][name], rel=1e-5) != own[f"{name}_calibrated"]
+    assert own["accuracy"] == pytest.approx(raw["plain"]["accuracy"], rel=1e-5) and own["temperature"] == 2.5
+    assert not [key for run in ("opaque", "deterministic-embedding") for key in found[run] if "calibrated" in key]
+    titles = [axes.get_title(loc="left") for axes in plot_reliability({"plain": runs["plain"]}, summary.runs).axes]
+    assert titles == ["plain", "plain, T = 2.50"]
+    assert (tmp_path / "evaluation/figures/looked.png").is_file()
 
 
 def test_details_hold_classes_confusion_and_words(tmp_path, runs):

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ppdl.evaluation.html import ReportContent, write_html
-from tests.browser import browser, opened  # noqa: F401
+from tests.browser import browser, keep, opened  # noqa: F401
 from tests.evaluation.report_content import full_content, least_content
 
 CONTENTS = {"full": full_content, "least": least_content}
@@ -33,21 +33,13 @@ def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return path
 
 
-def keep(page: Any, path: Path, name: str) -> None:
-    """Take a screenshot of the whole page, also into PPDL_SCREENSHOTS where that is set."""
-    shot = page.screenshot(path=path.parent / f"{path.stem}-{name}.png", full_page=True)
-    if folder := os.environ.get("PPDL_SCREENSHOTS"):
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        (Path(folder) / f"{path.stem}-{name}.png").write_bytes(shot)
-
-
 @pytest.mark.parametrize("width", [DESK_PX, PHONE_PX])
 def test_opens_without_error_network_or_overflow(browser: Any, report: Path, width: int):  # noqa: F811
     with opened(browser, report, width=width) as (page, complaints):
         assert page.evaluate(BROKEN_IMAGES) == []
         assert page.evaluate("() => document.documentElement.scrollWidth") <= width
         assert page.evaluate(OVERFLOWING) == []
-        keep(page, report, str(width))
+        keep(page, f"{report.stem}-{width}", report.parent, full_page=True)
         page.evaluate("() => document.querySelectorAll('details').forEach(e => e.open = true)")
         assert page.evaluate(OVERFLOWING) == []
         assert page.evaluate(BROKEN_IMAGES) == []
@@ -67,7 +59,7 @@ def test_prints_on_a_few_pages(browser: Any, report: Path):  # noqa: F811
     with opened(browser, report, width=PAPER_PX) as (page, _):
         page.emulate_media(media="print")
         assert page.evaluate(OVERFLOWING.replace("'.scroll, pre, svg'", "'svg'")) == []  # paper does not scroll
-        keep(page, report, "print")
+        keep(page, f"{report.stem}-print", report.parent, full_page=True)
         pdf = page.pdf(format="A4", prefer_css_page_size=True, print_background=True)
     if folder := os.environ.get("PPDL_SCREENSHOTS"):
         (Path(folder) / f"{report.stem}.pdf").write_bytes(pdf)

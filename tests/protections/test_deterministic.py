@@ -84,3 +84,24 @@ def test_an_artifact_of_another_protection_is_refused(artifact_dir, monkeypatch)
     monkeypatch.setattr(Deterministic, "name", "other")
     with pytest.raises(ArtifactError, match="must hold protection 'other', found 'deterministic'"):
         Deterministic().view(artifact_dir, "spectral", TRAIN)
+
+
+def encrypt_like(images, root, like, public_key):
+    Deterministic().encrypt_like(
+        images, root / "more", like=like, input_px=16, public_key=public_key, partial_dir=root / "partial", executor=None
+    )
+    return open_artifact(root / "more")
+
+
+def test_further_images_get_the_symbols_of_the_first_without_a_private_key(artifact_dir, private_key, tmp_path):
+    more = encrypt_like(IMAGES[2:4], tmp_path, artifact_dir, private_key.public)
+    first = open_artifact(artifact_dir)
+    np.testing.assert_array_equal(more.indices[:], first.indices[2:4])
+    np.testing.assert_array_equal(more.codebook, first.codebook)
+    ((_, decrypted),) = decrypt_images(more, private_key)
+    np.testing.assert_array_equal(decrypted, IMAGES[2:4])
+
+
+def test_further_images_under_another_key_are_refused(artifact_dir, tmp_path):
+    with pytest.raises(ArtifactError, match="encrypted under the 256-bit key"):
+        encrypt_like(IMAGES[:1], tmp_path, artifact_dir, generate_keypair(256, allow_insecure_key=True).public)

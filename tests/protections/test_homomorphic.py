@@ -125,6 +125,7 @@ def pipeline(chain):
     chain.encrypt("project/data/encrypted/homomorphic")
     cfg = OmegaConf.create({"branch": "homomorphic", "input_px": 4, "keygen": {"private_dir": str(chain.private_dir)}})
     cfg.protections = {"homomorphic": OmegaConf.load(config.CONF / "protection/homomorphic.yaml")}
+    cfg.signing = OmegaConf.load(config.CONF / "config.yaml").signing
     cfg.executor = OmegaConf.merge(OmegaConf.load(config.CONF / "executor/local.yaml"), {"num_workers": 1})
     return chain, cfg, Workspace(inputs=project, outputs=project)
 

@@ -238,6 +238,40 @@ def test_a_store_that_stays_away_does_not_stop_training(store_root, start, monke
     assert read(store_root, run.run_id)[0].data.metrics == {}
 
 
+POSTGRES = '(psycopg2.errors.UniqueViolation) duplicate key value violates unique constraint "dataset_pk"'
+SQLITE = "(sqlite3.IntegrityError) UNIQUE constraint failed: datasets.experiment_id, datasets.name, datasets.digest"
+
+
+@pytest.mark.parametrize("said", [POSTGRES, SQLITE])
+def test_a_dataset_that_another_run_adds_at_the_same_moment_is_found(store_root, start, monkeypatch, said):
+    from mlflow import MlflowClient
+
+    log_inputs, calls = MlflowClient.log_inputs, []
+
+    def too_late_once(self, *arguments, **options):
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise MlflowException(said)
+        return log_inputs(self, *arguments, **options)
+
+    monkeypatch.setattr(MlflowClient, "log_inputs", too_late_once)
+    with start() as run:
+        pass
+    assert len(calls) == 2
+    assert [entry.dataset.name for entry in read(store_root, run.run_id)[0].inputs.dataset_inputs] == ["phantom"]
+
+
+def test_another_failure_of_the_dataset_stops_the_run(start, monkeypatch):
+    from mlflow import MlflowClient
+
+    def full(self, *arguments, **options):
+        raise MlflowException("disk full")
+
+    monkeypatch.setattr(MlflowClient, "log_inputs", full)
+    with pytest.raises(TrackingError, match="disk full"), start():
+        pass
+
+
 def test_nothing_of_a_private_key_reaches_the_store(tmp_path, store_root, start):
     from phe import generate_paillier_keypair
 

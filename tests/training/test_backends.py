@@ -17,6 +17,7 @@ from pathlib import Path
 import keras, numpy as np
 from ppdl.protections.base import View
 from ppdl.training.fit import fit
+from ppdl.training.gradcam import grad_cam
 from ppdl.training.model import MobileNetV2
 from ppdl.training.predict import load_model, predict_logits, save_model
 from tests.training.toys import images_and_labels, training
@@ -33,6 +34,10 @@ assert np.isfinite(table).all() and not np.array_equal(table, view.table), "the 
 save_model(result.model, folder / "model.keras")
 logits = [predict_logits(m, view, np.arange(5), 4) for m in (result.model, load_model(folder / "model.keras"))]
 np.testing.assert_allclose(*logits, rtol=1e-3, atol=1e-3)
+features = keras.Model(result.model.inputs[0], result.model.get_layer("pool").input)(images[:5], training=False)
+weights = result.model.get_layer("logits").get_weights()[0][:, 1]
+expected = np.maximum(keras.ops.convert_to_numpy(features) @ weights, 0).reshape(5, 1)  # one cell at 32 pixels
+np.testing.assert_allclose(grad_cam(result.model, images[:5], 1).max(axis=(1, 2)), np.ones(5) * (expected[:, 0] > 0), atol=1e-4)
 """
 
 

@@ -74,6 +74,8 @@ def test_the_model_is_that_of_the_best_epoch(whole):
     loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.05)
     found = float(loss(np.eye(NUM_CLASSES)[LABELS[VALIDATION_ROWS]], logits))
     assert found == pytest.approx(result.history["val_loss"][best], rel=1e-3)
+    log_loss = keras.losses.CategoricalCrossentropy(from_logits=True)(np.eye(NUM_CLASSES)[LABELS[VALIDATION_ROWS]], logits)
+    assert result.objective == result.summary["best_val_log_loss"] == pytest.approx(float(log_loss), rel=1e-3)
     assert (logits.argmax(1) == LABELS[VALIDATION_ROWS]).mean() == pytest.approx(result.history["val_accuracy"][best])
 
 
@@ -158,6 +160,12 @@ def test_stops_when_validation_does_not_improve(tmp_path):
     labels[VALIDATION_ROWS] = (labels[VALIDATION_ROWS] + 1) % NUM_CLASSES
     result = run(tmp_path, labels=labels, training=training(epochs=30, learning_rate=3e-2, early_stopping_patience=2))
     assert len(result.history) == result.best_epoch + 3 < 30
+
+
+def test_on_epoch_ends_the_training(tmp_path):
+    result = run(tmp_path, training=training(epochs=6), on_epoch=lambda epoch, row: epoch == 1)
+    assert list(result.history["epoch"]) == [0, 1] and result.summary["num_epochs"] == 2
+    assert not (tmp_path / "state").exists()
 
 
 def test_learns_in_parts_too(tmp_path):

@@ -57,5 +57,6 @@ def training(**changes: Any) -> Training:
         "early_stopping_patience": None,
         "num_threads": None,
         "batch_parts": 1,
+        "devices": 1,
     }
     return Training(**(values | changes))

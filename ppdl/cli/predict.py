@@ -1,0 +1,128 @@
+"""`ppdl predict`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from ppdl.serving.network import Network
+    from ppdl.serving.predict import Predictions
+
+
+@click.command(short_help="What a trained network says of IMAGEs.")
+@click.argument("images", metavar="IMAGE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--model", help="models:/NAME@ALIAS, or a folder.  [default: models/ of the checkout, as `dvc repro` built it]")
+@click.option("--protection", help="Use the network that was trained on this protection.  [default: plain]")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--gradcam", type=click.Path(path_type=Path, file_okay=False), help="Write to this folder, as PNG, where the network looked.")
+@click.option("--server", metavar="URL", help="Ask a `ppdl serve`: it gets encrypted features and sees neither image nor answer.")
+@click.option("--private-key", type=click.Path(path_type=Path), help="With --server: yours.  [default: that of keys/public.json]")
+@click.option(
+    "--backbone",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("models/private_head"),
+    show_default=True,
+    help="With --server: folder of the public backbone.keras.",
+)
+@click.option("--token-file", type=click.Path(path_type=Path), help="With --server: file of your token.  [default: $PPDL_TOKEN]")
+@click.option("--ca-file", type=click.Path(path_type=Path), help="With --server: certificates to trust, PEM.")
+@click.option("--insecure-http", is_flag=True, help="With --server: admit http:// to another machine.")
+def predict(
+    images: tuple[Path, ...],
+    model: str | None,
+    protection: str | None,
+    as_json: bool,
+    gradcam: Path | None,
+    server: str | None,
+    private_key: Path | None,
+    backbone: Path,
+    token_file: Path | None,
+    ca_file: Path | None,
+    insecure_http: bool,
+) -> None:
+    """Say what a trained network makes of image files: PNG, JPEG, DICOM and what else the datasets read.
+
+    Each file is prepared and, for a protected model, encrypted, filtered and revealed by the same steps as in training; `homomorphic` needs
+    the private key on this machine. Probabilities are calibrated on the validation images. Not for diagnosis.
+
+    \b
+    ppdl predict x-ray.png
+    ppdl predict *.dcm --protection deterministic --json
+    ppdl predict x-ray.png --model models:/ppdl-plain@champion --gradcam looked/
+    ppdl predict x-ray.png --server https://HOST:8443 --token-file token
+    """
+    import os
+    import tempfile
+
+    from omegaconf import OmegaConf
+
+    from ppdl.config import PARAMS, checkout, plain
+    from ppdl.crypto.keystore import default_private_dir
+    from ppdl.serving.predict import as_json as json_of
+    from ppdl.serving.predict import find_network, predict_files, write_overlays
+    from ppdl.serving.steps import KeyHolder
+
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow would print ten lines above the answer
+    if server is not None:
+        from ppdl.cli.predict_remote import ask_server
+
+        if given := [
+            name for name, value in (("--model", model), ("--protection", protection), ("--gradcam", gradcam)) if value is not None
+        ]:
+            raise click.UsageError(f"{given[0]} is for networks on this machine, --server for one elsewhere: leave one of them out")
+        ask_server(server, images, private_key, backbone, token_file, ca_file, insecure_http=insecure_http, as_json=as_json)
+        return
+    config = plain(OmegaConf.load(PARAMS))
+    key_holder = KeyHolder(Path(config["keygen"]["private_dir"] or default_private_dir()), checkout())
+    with tempfile.TemporaryDirectory(prefix="ppdl-") as folder:
+        network = find_network(model, protection, root=checkout(), config=config, folder=Path(folder))
+        found = predict_files(network, images, key_holder)
+        if as_json:
+            click.echo(json.dumps(json_of(network, found), indent=1))
+        elif found.rows:
+            print_table(_title(network), network.recipe.class_names, found)
+        if gradcam is not None:
+            for path in write_overlays(network, found, gradcam):
+                click.echo(f"wrote {path}", err=True)
+    finish(found)
+
+
+def finish(found: Predictions) -> None:
+    """Say what the answers are not for, and which files were not read; exit with status 1 when there are such."""
+    from ppdl.serving.predict import DISCLAIMER
+
+    for line in (DISCLAIMER, *filter(None, [found.remark]), *(f"{path}: {reason}" for path, reason in found.bad.items())):
+        click.echo(line, err=True)
+    if found.bad:
+        raise click.exceptions.Exit(1)
+
+
+def _title(network: Network) -> str:
+    recipe = network.recipe
+    return f"{recipe.protection}, view {recipe.view}" + (f", key {recipe.key_fingerprint[:16]}" if recipe.key_fingerprint else "")
+
+
+def print_table(title: str, class_names: tuple[str, ...], found: Predictions) -> None:
+    """Print a row of probabilities for each file."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=escape(title), caption=_unseen(found))
+    for name in ("file", "class"):
+        table.add_column(name, overflow="fold")
+    for name in class_names:
+        table.add_column(escape(f"p({name})"), justify="right", overflow="fold")
+    for row in found.rows:
+        table.add_row(escape(str(row.path)), escape(row.class_name), *(f"{row.probabilities[name]:.3f}" for name in class_names))
+    Console().print(table)
+
+
+def _unseen(found: Predictions) -> str | None:
+    """Say how far the network had to do with gray values that it never learned."""
+    largest = max((row.unseen or 0 for row in found.rows), default=0)
+    return f"up to {100 * largest:.1f} % of a file's pixels have gray values that no training image had" if largest else None

@@ -1,0 +1,79 @@
+"""`ppdl predict --server`."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ppdl.cli.decrypt import load_key
+from ppdl.cli.predict import finish, print_table
+
+if TYPE_CHECKING:
+    from ppdl.crypto.keys import PrivateKey
+
+TOKEN_VARIABLE = "PPDL_TOKEN"  # nosec B105  # the name of a variable
+PUBLIC_PATH = Path("keys/public.json")
+
+
+def ask_server(
+    url: str,
+    images: tuple[Path, ...],
+    private_key: Path | None,
+    backbone: Path,
+    token_file: Path | None,
+    ca_file: Path | None,
+    *,
+    insecure_http: bool,
+    as_json: bool,
+) -> None:
+    """Classify image files with a server, and print as `ppdl predict` does."""
+    from ppdl.serving.client import Server
+    from ppdl.serving.predict import DISCLAIMER
+    from ppdl.serving.remote import predict_remote
+
+    key = _private_key(private_key)
+    with Server(url, token=_token(token_file), ca_file=ca_file, insecure_http=insecure_http) as server:
+        statement, found = predict_remote(server, key, backbone, images)
+    fingerprint = key.public.fingerprint
+    if as_json:
+        tree = {
+            "server": url,
+            "key_fingerprint": fingerprint,
+            "statement_sha256": statement.sha256.hex(),
+            "temperature": statement.head.temperature,
+            "disclaimer": DISCLAIMER,
+            "predictions": [
+                {"file": str(row.path), "class": row.class_name, "probabilities": dict(row.probabilities)} for row in found.rows
+            ],
+            "failed": [{"file": str(path), "reason": reason} for path, reason in found.bad.items()],
+        }
+        click.echo(json.dumps(tree, indent=1))
+    elif found.rows:
+        print_table(f"private inference, key {fingerprint[:16]}", statement.head.class_names, found)
+    finish(found)
+
+
+def _private_key(path: Path | None) -> PrivateKey:
+    """Load the private key that the user names, or that of the checkout's public key."""
+    from ppdl.crypto.keystore import default_private_dir, load_public, private_path
+
+    return load_key(path or private_path(default_private_dir(), load_public(PUBLIC_PATH).fingerprint))
+
+
+def _token(path: Path | None) -> str | None:
+    """Read the token: from a file or the environment, never from the command line, which every process list shows."""
+    from ppdl.errors import ConfigError
+
+    if path is None:
+        return os.environ.get(TOKEN_VARIABLE) or None
+    try:
+        token = path.read_text("ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--token-file {path} cannot be read ({error})") from None
+    if not token or not token.isprintable() or " " in token:
+        raise ConfigError(f"--token-file {path} must hold one token, as `ppdl serve --new-token` printed it")
+    return token

@@ -1,0 +1,195 @@
+"""`ppdl sweep`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from ppdl.evaluation.predictions import Predictions
+    from ppdl.evaluation.sweep import Importance, Trial
+    from ppdl.tracking.record import RunRecord
+    from ppdl.tracking.sweep import TrialRun
+
+ACCURACY = "fit/best_val_accuracy"
+RUN = "run"  # stands among the parameters where a sweep has runs of several names
+
+
+@click.group(short_help="What a sweep found.")
+def sweep() -> None:
+    """Look at what a sweep found, such as that of `python -m stages.train_plain -m +sweep=optuna`."""
+
+
+@sweep.command()
+@click.argument("folder", required=False)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The figure: PNG, SVG or PDF by its suffix.  [default: sweep.png in the sweep's folder]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON alone.")
+def summary(folder: str | None, out: Path | None, as_json: bool) -> None:
+    """Show the trials of a sweep, best first, and which parameters mattered.
+
+    FOLDER is the sweep's, such as multirun/2026-01-31/12-00-00, also the tag `sweep` of its runs; by default that of the newest run.
+    What is compared is the log loss on validation images, in nats, of the weights that a training kept.
+    """
+    from omegaconf import OmegaConf
+
+    from ppdl.config import PARAMS, checkout
+    from ppdl.evaluation.sweep import importance, plot_sweep
+    from ppdl.tracking import open_store
+    from ppdl.tracking.sweep import find_sweep
+
+    name, runs = find_sweep(open_store(checkout(), OmegaConf.load(PARAMS).tracking.experiment), folder)
+    rows = sorted(zip(trials_of(runs), runs, strict=True), key=lambda row: math.inf if row[0].objective is None else row[0].objective)
+    trials = [trial for trial, _ in rows]
+    found = importance(trials)
+    if as_json:
+        click.echo(json.dumps(_as_json(name, rows, found), indent=1))
+    else:
+        _show(name, rows, found)
+    if trials[0].values and _is_finite(trials[0]):
+        out = out or (checkout() / name if (checkout() / name).is_dir() else Path()) / "sweep.png"
+        out.parent.mkdir(parents=True, exist_ok=True)
+        plot_sweep(trials, found, title=f"{name}: {len(trials)} trials", objective="validation log loss").savefig(out, dpi=150)
+        click.echo(f"wrote {out}", err=as_json)
+
+
+@sweep.command()
+@click.argument("folder", required=False)
+@click.option(
+    "--reference",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Folder of models/, trained with the values from before the sweep.  [default: the checkout, where `dvc repro` trains]",
+)
+def test(folder: str | None, reference: Path | None) -> None:
+    """Compare the best trial of a sweep with the default, image by image, on the test images.
+
+    FOLDER as for summary. Do it once, when the sweep is over: whoever chooses by test images has none left to test by.
+    """
+    from omegaconf import OmegaConf
+
+    from ppdl.config import PARAMS, checkout
+    from ppdl.errors import TrackingError
+    from ppdl.evaluation.statistics import compare
+    from ppdl.tracking import open_store
+    from ppdl.tracking.record import read_record
+    from ppdl.tracking.sweep import OBJECTIVE, find_sweep, model_folder
+
+    name, runs = find_sweep(open_store(checkout(), OmegaConf.load(PARAMS).tracking.experiment), folder)
+    done = [run for run in runs if run.status == "FINISHED" and OBJECTIVE in run.metrics]
+    if not done:
+        raise TrackingError(f"the sweep {name} has no finished trial: see `ppdl sweep summary {name}`")
+    best = min(done, key=lambda run: run.metrics[OBJECTIVE])
+    chosen = model_folder(checkout() / name, best)
+    before = (reference or checkout()) / "models" / chosen.parent.name / chosen.name
+    names = ("default", f"trial {best.job}")
+    records = [read_record(place / "run.json") for place in (before, chosen)]
+    for who, record in zip(names, records, strict=True):
+        loss, accuracy = (_number(record.metrics.get(key), form) or "unknown" for key, form in ((OBJECTIVE, ".3f"), (ACCURACY, ".1%")))
+        click.echo(f"{who}: validation log loss {loss}, accuracy {accuracy}")
+    settings = records[0].config["evaluation"]
+    options = {key: settings[key] for key in ("margin", "num_bootstrap", "seed")}
+    click.echo(compare(_on_test(records[0], before), _on_test(records[1], chosen), **options, names=names).sentence)
+
+
+def _on_test(record: RunRecord, folder: Path) -> Predictions:
+    from omegaconf import OmegaConf
+
+    from ppdl.config import PROJECT, Workspace
+    from ppdl.runs import Run, open_source, predictions_of, prepared_data
+    from ppdl.training.predict import load_model, predict_logits
+
+    cfg, here = OmegaConf.create(dict(record.config)), Workspace(inputs=PROJECT, outputs=PROJECT)
+    prepared = prepared_data(cfg, here)
+    rows = prepared.rows("test")
+    run = Run(record.name, record.tags["protection"], record.tags["view"])
+    view = open_source(cfg, here, run, prepared, prepared.rows("train")).view
+    return predictions_of(prepared, rows, predict_logits(load_model(folder / "model.keras"), view, rows, cfg.training.batch_size))
+
+
+def trials_of(runs: list[TrialRun]) -> list[Trial]:
+    """Return what is compared of each run."""
+    from ppdl.evaluation.sweep import DIVERGED, DONE, PRUNED, Trial, varying
+    from ppdl.tracking.sweep import OBJECTIVE
+
+    several = len({run.name for run in runs}) > 1
+    params = [{**run.params, **({RUN: run.name} if several else {})} for run in runs]
+    names = [name for name in varying(params) if not (several and name == "branch")]  # a run's name says its branch
+    found = []
+    for run, values in zip(runs, params, strict=True):
+        state = {"FINISHED": PRUNED if run.pruned else DONE}.get(run.status, run.status.lower())
+        objective = run.metrics.get(OBJECTIVE)
+        if run.failure.startswith("DivergedError"):
+            state, objective = DIVERGED, math.inf
+        found.append(Trial({name: values[name] for name in names if name in values}, objective, state))
+    return found
+
+
+def _show(name: str, rows: list[tuple[Trial, TrialRun]], found: Importance | None) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    names = sorted({key for trial, _ in rows for key in trial.values})
+    table = Table(title=f"{name}: {len(rows)} trials, best first", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for heading in ("job", "state", "log loss", "acc, %", "epochs", "s", *(key.rsplit(".", 1)[-1].replace("_", "_\n") for key in names)):
+        table.add_column(heading, justify="left" if heading == "state" else "right", overflow="fold")
+    for trial, run in rows:
+        measured = (
+            _number(trial.objective, ".3f"),
+            _number(run.metrics.get(ACCURACY), ".1%").rstrip("%"),
+            _number(run.metrics.get("fit/num_epochs"), ".0f"),
+            _number(run.metrics.get("fit/seconds", run.seconds), ".0f"),
+        )
+        values = (_value(trial.values.get(key, "")) for key in names)
+        table.add_row("" if run.job is None else str(run.job), trial.state, *measured, *values)
+    console = Console()
+    Console(width=console.width if console.is_terminal else 120).print(table)
+    if found:
+        falls = ", ".join(f"{key} {fall:.2f}" for key, fall in found.falls.items())
+        click.echo(f"Importance (fall of R²): {falls}" + (f". Not to be read: {found.caveat}" if found.caveat else ""))
+    best, _ = rows[0]
+    sets = [shlex.quote(f"{key}={value}") for key, value in best.values.items() if key != RUN]
+    if sets and _is_finite(best):
+        click.echo("The best of several flatters itself on the images that it was chosen by. To test it, once:")
+        click.echo(" ".join(["dvc exp run", *(f"-S {text}" for text in sets)]))
+
+
+def _as_json(name: str, rows: list[tuple[Trial, TrialRun]], found: Importance | None) -> dict[str, Any]:
+    trials = [
+        {
+            "job": run.job,
+            "run": run.name,
+            "state": trial.state,
+            "val_log_loss": trial.objective if _is_finite(trial) else None,
+            "val_accuracy": run.metrics.get(ACCURACY),
+            "num_epochs": run.metrics.get("fit/num_epochs"),
+            "seconds": run.metrics.get("fit/seconds", run.seconds),
+            "params": {key: value for key, value in trial.values.items() if key != RUN},
+        }
+        for trial, run in rows
+    ]
+    return {"sweep": name, "trials": trials, "importance": dataclasses.asdict(found) if found else None}
+
+
+def _is_finite(trial: Trial) -> bool:
+    return trial.objective is not None and math.isfinite(trial.objective)
+
+
+def _number(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
+
+
+def _value(text: str) -> str:
+    try:
+        return f"{float(text):.3g}"
+    except ValueError:
+        return text

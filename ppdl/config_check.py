@@ -1,0 +1,234 @@
+"""Check a whole configuration before any work: every key, type and range, also of sections that the stage at hand does not use.
+
+A wrong value of `evaluation` is found when `download` starts and not after hours of training. What a section must hold is said by the
+component that it builds; sections that build none are described here.
+
+Cost: half a second, the import of the attacks.
+"""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig
+
+from ppdl.config import CONF, PARAMS, PROTECTION_KEYS, build, check_keys, construct, plain
+from ppdl.errors import ConfigError
+
+LARGEST_SEED = 2**32 - 1
+LARGEST_PX = 2**16
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The values at the top of the configuration that are no section."""
+
+    seed: int
+    prepared_px: int
+    input_px: int
+    revealed: Sequence[str]
+    branch: str | None
+
+    def __post_init__(self) -> None:
+        _within("seed", self.seed, 0, LARGEST_SEED)
+        _within("prepared_px", self.prepared_px, 1, LARGEST_PX)
+        _within("input_px", self.input_px, 1, LARGEST_PX)
+
+
+@dataclass(frozen=True)
+class Keygen:
+    """The node `keygen`."""
+
+    key_bits: int
+    allow_insecure_key: bool
+    private_dir: str | None
+
+    def __post_init__(self) -> None:
+        from ppdl.crypto.keys import check_key_bits
+
+        if not isinstance(self.allow_insecure_key, bool):
+            raise ConfigError(f"allow_insecure_key must be true or false, got {self.allow_insecure_key!r}")
+        check_key_bits(self.key_bits, allow_insecure_key=self.allow_insecure_key)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The node `evaluation`."""
+
+    num_bootstrap: int
+    num_permutations: int
+    margin: float
+    seed: int
+
+    def __post_init__(self) -> None:
+        _within("num_bootstrap", self.num_bootstrap, 2, 10**7)
+        _within("num_permutations", self.num_permutations, 1, 10**9)
+        _within("seed", self.seed, 0, LARGEST_SEED)
+        if isinstance(self.margin, bool) or not isinstance(self.margin, int | float) or not 0 < self.margin < 1:
+            raise ConfigError(f"margin must be a number above 0 and below 1, got {self.margin!r}")
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """The node `tracking`."""
+
+    experiment: str
+    log_report: bool
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.experiment, str) or not self.experiment.strip():
+            raise ConfigError(f"experiment must be a name, got {self.experiment!r}")
+
+
+@dataclass(frozen=True)
+class Crossval:
+    """The node `crossval`, of stages.crossval alone."""
+
+    name: str
+    num_jobs: int
+    num_threads: int | None
+    runs: Sequence[str] | None
+    test: bool
+
+    def __post_init__(self) -> None:
+        _within("num_jobs", self.num_jobs, 1, 1024)
+        if self.num_threads is not None:
+            _within("num_threads", self.num_threads, 1, 1024)
+        if not isinstance(self.name, str) or not self.name or self.name in (".", "..") or "/" in self.name:
+            raise ConfigError(f"name must be the name of a folder, got {self.name!r}")
+
+
+def check_config(cfg: DictConfig) -> None:
+    """Refuse a configuration that breaks a rule anywhere.
+
+    Raises:
+        ConfigError: an unknown key (the nearest valid one is given), a missing one, a wrong type, a value out of range, or values that
+            do not fit together.
+    """
+    tree = {key: node for key, node in plain(cfg).items() if key != "hydra"}
+    check_keys(tree, top_keys(), "the configuration")
+    top = {name: tree.get(name) for name in Sizes.__dataclass_fields__}
+    construct(Sizes, top, "the configuration")
+    for name, cls in _sections().items():
+        if name in tree:
+            construct(cls, _mapping(tree[name], name), name)
+    components = [name for name, node in tree.items() if isinstance(node, Mapping) and "_target_" in node]
+    for name in dict.fromkeys(["dataset", "model", "training", "executor", *components]):
+        build(_mapping(tree.get(name), name), name)
+    if tree.get("pruning") is not None:
+        build(_mapping(tree["pruning"], "pruning"), "pruning")
+    for name, attack in _mapping(tree.get("attacks"), "attacks").items():
+        build(_mapping(attack, f"attacks.{name}"), f"attacks.{name}")
+    for name, node in _mapping(tree.get("protections"), "protections").items():
+        _check_protection(name, _mapping(node, f"protections.{name}"), tree)
+    for name, node in _mapping(tree.get("heads", {}), "heads").items():
+        _check_head(name, _mapping(node, f"heads.{name}"), tree)
+    if missing := [name for name in tree["revealed"] if name not in tree["protections"]]:
+        raise ConfigError(
+            f"revealed must list protections that have a stem, got {missing[0]!r}: leave it out there too, with 'revealed=[]'"
+        )
+
+
+def misspelt(arguments: list[str]) -> str | None:
+    """Return a hint at the first override of a key that is not there, with the nearest that is; Hydra itself names only the wrong one."""
+    known = {*_flat_keys(yaml.safe_load(PARAMS.read_text()))}
+    for argument in arguments:
+        key = argument.split("=")[0]
+        if "=" in argument and re.fullmatch(r"[a-z_][\w.]*", key) and key not in known and not key.startswith("hydra."):
+            near = difflib.get_close_matches(key, known, n=1)
+            return f"{key!r} is no key of the configuration" + (f": did you mean {near[0]!r}?" if near else "")
+    return None
+
+
+def disk_failure(error: OSError, *folders: Path) -> str | None:
+    """Return what to tell a user of a full or closed disk; None when the error is no such thing.
+
+    Args:
+        folders: where the failed stage writes, for an error that names no file.
+    """
+    advice = {errno.ENOSPC: "free some space", errno.EDQUOT: "free some of your quota"}
+    advice |= dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "make it writable by this user")
+    if error.errno not in advice:
+        return None
+    place = error.filename or f"a file below {' or '.join(map(str, folders))}"
+    return f"{error.strerror}: {place}: {advice[error.errno]}, then run again; what was finished is kept"
+
+
+def _flat_keys(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in tree.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            yield from _flat_keys(value, f"{prefix}{key}.")
+
+
+def top_keys() -> list[str]:
+    """Return the keys at the top of the configuration, as conf/ has them."""
+    keys: dict[str, None] = {}
+    for file in ("config.yaml", "crossval.yaml"):
+        content = yaml.safe_load((CONF / file).read_text())
+        groups = (key for entry in content.pop("defaults") if isinstance(entry, dict) for key in entry)
+        keys |= dict.fromkeys([*(group.split("@")[-1].split(".")[0] for group in groups), *content])
+    return [key for key in keys if key != "hydra"]
+
+
+def _sections() -> dict[str, type]:
+    from ppdl.audit.setting import Settings
+    from ppdl.crypto.signing import Signing
+    from ppdl.datasets.splitting import Split
+
+    return {
+        "split": Split,
+        "keygen": Keygen,
+        "signing": Signing,
+        "evaluation": Evaluation,
+        "audit": Settings,
+        "tracking": Tracking,
+        "crossval": Crossval,
+    }
+
+
+def _check_protection(name: str, node: Mapping[str, Any], tree: Mapping[str, Any]) -> None:
+    where = f"protections.{name}"
+    check_keys(node, PROTECTION_KEYS, where)
+    protection = build(_mapping(node.get("scheme"), f"{where}.scheme"), f"{where}.scheme")
+    for step in ("stem", "reveal"):
+        if step in node:
+            build(_mapping(node[step], f"{where}.{step}"), f"{where}.{step}")
+    if node.get("train_on") not in ("encrypted", "revealed"):
+        raise ConfigError(f"{where}.train_on must be encrypted or revealed, got {node.get('train_on')!r}")
+    views = node.get("views")
+    if not isinstance(views, list) or not views or any(view not in protection.views for view in views):
+        raise ConfigError(f"{where}.views must list one or more of {', '.join(protection.views)}, got {views!r}")
+    image_px, prepared_px = protection.image_px(tree["input_px"]), tree["prepared_px"]
+    if prepared_px % image_px:
+        raise ConfigError(f"prepared_px must be a multiple of {image_px}, the side of what {where} encrypts, got {prepared_px}")
+
+
+def _check_head(name: str, node: Mapping[str, Any], tree: Mapping[str, Any]) -> None:
+    where = f"heads.{name}"
+    if name in tree["protections"]:
+        raise ConfigError(f"{where} must have another name than the protection {name}, for both name folders")
+    check_keys(node, ["backbone", "fit", "inference"], where)
+    parts = {part: build(_mapping(node.get(part), f"{where}.{part}"), f"{where}.{part}") for part in ("backbone", "fit", "inference")}
+    if tree["prepared_px"] % parts["backbone"].input_px:
+        raise ConfigError(
+            f"prepared_px must be a multiple of {where}.backbone.input_px, {parts['backbone'].input_px}, got {tree['prepared_px']}"
+        )
+
+
+def _mapping(node: Any, where: str) -> Mapping[str, Any]:
+    if not isinstance(node, Mapping) or not all(isinstance(key, str) for key in node):
+        raise ConfigError(f"{where} must be a section with named values, got {node!r}")
+    return node
+
+
+def _within(name: str, value: Any, low: int, high: int) -> None:
+    if type(value) is not int or not low <= value <= high:
+        raise ConfigError(f"{name} must be an integer from {low} to {high}, got {value!r}")

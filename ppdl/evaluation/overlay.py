@@ -1,0 +1,48 @@
+"""A heat map laid over a gray image, as a picture for people."""
+
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from PIL import Image
+
+from ppdl.errors import DataError
+
+COLOURS = "inferno"  # its brightness rises with the value, also in print and for colour-blind readers
+OPACITY = 0.65  # of the hottest spot; a cold one shows the image alone
+LEAST_PX = 256  # smaller images are enlarged by a whole factor
+
+
+def overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """Lay a heat map over an image: the hotter a place, the more of its colour covers the gray.
+
+    Args:
+        image: (height, width) uint8.
+        heat: (any height, any width) in [0, 1]; brought to the image's size by bilinear interpolation.
+
+    Returns:
+        (height, width, 3) uint8.
+
+    Raises:
+        DataError: A shape, type or range is another.
+    """
+    image, heat = np.asarray(image), np.asarray(heat)
+    if image.ndim != 2 or image.dtype != np.uint8:
+        raise DataError(f"an overlay needs an image of shape (height, width) in uint8, got {image.shape} {image.dtype}")
+    if heat.ndim != 2 or not ((heat >= 0) & (heat <= 1)).all():  # also False for NaN
+        raise DataError(f"an overlay needs a heat map of shape (height, width) in [0, 1], got {heat.shape} {heat.dtype}")
+    if heat.shape != image.shape:
+        size = image.shape[1], image.shape[0]
+        heat = np.asarray(Image.fromarray(heat.astype(np.float32)).resize(size, Image.Resampling.BILINEAR)).clip(0, 1)
+    cover = OPACITY * heat[..., None]
+    colours = matplotlib.colormaps[COLOURS](heat)[..., :3] * 255
+    return np.rint((1 - cover) * image[..., None] + cover * colours).astype(np.uint8)
+
+
+def write_overlay(path: Path, image: np.ndarray, heat: np.ndarray) -> None:
+    """Write the overlay of `heat` on `image` as PNG, enlarged to at least 256 pixels a side by repeating pixels; see `overlay`."""
+    image = np.asarray(image)
+    factor = max(1, -(-LEAST_PX // min(image.shape))) if image.ndim == 2 else 1
+    large = image.repeat(factor, axis=0).repeat(factor, axis=1) if factor > 1 else image
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(overlay(large, heat)).save(path, "png", optimize=True)

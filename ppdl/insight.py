@@ -1,0 +1,190 @@
+"""Where trained networks look, for views that are pictures: Grad-CAM, and test images with and without their lungs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from omegaconf import DictConfig
+
+from ppdl.config import Workspace, checkout
+from ppdl.datasets.prepared import Prepared
+from ppdl.evaluation.baselines import chance
+from ppdl.evaluation.calibration import apply_temperature
+from ppdl.evaluation.gradcam_figure import Looked, plot_gradcam
+from ppdl.evaluation.lungs import PARTS, blanked, is_picture, masked_rows, mass_inside, mean_with_ends
+from ppdl.evaluation.metrics import evaluate
+from ppdl.evaluation.predictions import Predictions
+from ppdl.protections.base import View
+from ppdl.runs import Run, open_source, predictions_of, runs_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+logger = logging.getLogger(__name__)
+
+NUM_SHOWN = 4  # images in the figure
+NUM_MAPS = 500  # images whose Grad-CAM is compared with the lungs
+_CHUNK = 100
+GRADCAM = "gradcam"
+
+
+@dataclass(frozen=True, eq=False)
+class Insight:
+    """Hold where one run looks.
+
+    Attributes:
+        looked: on the images of `shown_rows`; None for a network without convolutions.
+        metrics: where there are lung masks, by name; see `accuracy_by_part` and `gradcam_shares`.
+    """
+
+    looked: Looked | None
+    metrics: dict[str, float | None]
+
+
+def insights_of(
+    cfg: DictConfig, workspace: Workspace, prepared: Prepared, predictions: Mapping[str, Predictions], temperatures: Mapping[str, float]
+) -> dict[str, Insight]:
+    """Return where each run looks that is fed pictures, by name.
+
+    Args:
+        predictions: by run, of all test images.
+        temperatures: by run.
+
+    Cost: a Grad-CAM of up to 500 test images and, with lung masks, two predictions of all of them, for each such run.
+    """
+    from ppdl.training.fused import fused
+    from ppdl.training.gradcam import NoMapError
+    from ppdl.training.predict import load_model
+
+    shown, masks, found = shown_rows(prepared), prepared.masks, dict[str, Insight]()
+    masked = masked_rows(masks, prepared.rows("test")) if masks is not None else shown[:0]
+    if len(masked) and prepared.index["group"].iloc[masked].nunique() < 2:
+        logger.warning("the tests of the lungs need test images with masks of at least 2 groups: left out")
+        masked = masked[:0]
+    for run in runs_of(cfg):
+        if run.private:
+            continue  # a head looks at features
+        view = open_source(cfg, workspace, run, prepared, prepared.rows("train")).view
+        if not is_picture(view, prepared.images, shown):
+            continue
+        model = load_model(workspace.inputs / run.folder / "model.keras")
+        looked, metrics = None, dict[str, float | None]()
+        if masks is not None and len(masked):
+            metrics = accuracy_by_part(cfg, fused(model), view, prepared, masks, masked, predictions[run.name])
+        try:
+            looked = _looked(model, view, shown, predictions_of_rows(predictions[run.name], prepared, shown), temperatures[run.name])
+            if masks is not None and len(masked):
+                metrics |= gradcam_shares(cfg, model, view, prepared, masks, masked)
+        except NoMapError as error:
+            logger.warning("%s: %s", run.name, error)
+        found[run.name] = Insight(looked, metrics)
+    return found
+
+
+def shown_rows(prepared: Prepared) -> np.ndarray:
+    """Return up to 4 test images: the first ones of the classes in turn."""
+    rows, labels = prepared.rows("test"), prepared.index["label"].to_numpy()
+    number = np.empty(len(rows), int)  # of an image among those of its class
+    for label in np.unique(labels[rows]):
+        own = labels[rows] == label
+        number[own] = np.arange(own.sum())
+    return rows[np.lexsort((labels[rows], number))[:NUM_SHOWN]]
+
+
+def accuracy_by_part(
+    cfg: DictConfig, fused_model: Any, view: View, prepared: Prepared, masks: np.ndarray, rows: np.ndarray, predictions: Predictions
+) -> dict[str, float | None]:
+    """Test a network on images with and without their lungs.
+
+    Args:
+        fused_model: see `ppdl.training.fused`.
+        rows: test images with a mask.
+        predictions: of all test images.
+
+    Returns:
+        lungs_num_images and lungs_chance; whole_accuracy, only_lungs_accuracy and without_lungs_accuracy with their ends.
+    """
+    from ppdl.training.predict import fused_logits
+
+    labels = prepared.index["label"].to_numpy()[rows]
+    found: dict[str, Any] = {"lungs_num_images": len(rows), "lungs_chance": chance(labels, len(prepared.class_names))["accuracy"]}
+    said = {"whole": predictions_of_rows(predictions, prepared, rows)}
+    for part in PARTS:
+        left = blanked(view, masks, prepared.rows("train"), part)
+        said[part] = predictions_of(prepared, rows, fused_logits(fused_model, left, rows, cfg.training.batch_size))
+    for part, of_part in said.items():
+        of = evaluate(of_part, num_bootstrap=cfg.evaluation.num_bootstrap, seed=cfg.evaluation.seed)
+        found |= {f"{part}_accuracy{end}": of[f"accuracy{end}"] for end in ("", "_low", "_high")}
+    return found
+
+
+def gradcam_shares(
+    cfg: DictConfig, model: Any, view: View, prepared: Prepared, masks: np.ndarray, rows: np.ndarray
+) -> dict[str, float | None]:
+    """Compare where the mass of Grad-CAM lies with where the lungs are.
+
+    Args:
+        rows: test images with a mask; of more than 500 as many, evenly spaced.
+
+    Returns:
+        gradcam_lung_share (of the mass), gradcam_lung_area (what chance gives) and gradcam_lung_excess, their difference, with their
+        ends; gradcam_num_images, and gradcam_cells, the side of the map before it is enlarged. Nothing where fewer than two groups
+        have a map.
+    """
+    from ppdl.training.gradcam import map_shape
+
+    rows = rows[np.linspace(0, len(rows) - 1, min(NUM_MAPS, len(rows))).astype(int)]
+    chunks = np.array_split(rows, -(-len(rows) // _CHUNK))
+    shares, areas = np.concatenate([mass_inside(_maps(model, view, chunk), masks[chunk]) for chunk in chunks], axis=1)
+    has = ~np.isnan(shares)
+    groups = prepared.index["group"].to_numpy()[rows[has]]
+    if len(np.unique(groups)) < 2:
+        return {}
+    found: dict[str, float | None] = {"gradcam_num_images": len(groups), "gradcam_cells": map_shape(model)[0]}
+    for name, values in (("share", shares), ("area", areas), ("excess", shares - areas)):
+        settings = {"num_bootstrap": cfg.evaluation.num_bootstrap, "seed": cfg.evaluation.seed}
+        found |= mean_with_ends(f"gradcam_lung_{name}", values[has], groups, **settings)
+    return found
+
+
+def predictions_of_rows(predictions: Predictions, prepared: Prepared, rows: np.ndarray) -> Predictions:
+    """Return the part of the predictions of all test images that is about `rows`."""
+    return predictions_of(prepared, rows, predictions.logits[np.searchsorted(prepared.rows("test"), rows)])
+
+
+def _maps(model: Any, view: View, rows: np.ndarray) -> np.ndarray:
+    from ppdl.training.gradcam import grad_cam
+    from ppdl.training.model import input_dtype
+
+    return grad_cam(model, np.asarray(view.array[rows], input_dtype(view.array.dtype)))
+
+
+def _looked(model: Any, view: View, rows: np.ndarray, predictions: Predictions, temperature: float) -> Looked:
+    said = [predictions.class_names[c] for c in predictions.predicted]
+    return Looked(_maps(model, view, rows), said, apply_temperature(predictions.logits, temperature).max(axis=1).tolist())
+
+
+def figures_of(prepared: Prepared, insights: Mapping[str, Insight]) -> dict[str, Figure]:
+    """Draw where the runs look, by name of the figure; it shows images of the data set. Nothing where no network has a Grad-CAM."""
+    looked = {name: found.looked for name, found in insights.items() if found.looked is not None}
+    if not looked:
+        return {}
+    rows = shown_rows(prepared)
+    names = prepared.index["class_name"].iloc[rows].tolist()
+    masks = None if prepared.masks is None else prepared.masks[rows]
+    return {GRADCAM: plot_gradcam(prepared.images[rows], names, looked, masks=masks)}
+
+
+def log_insights(cfg: DictConfig, workspace: Workspace, prepared: Prepared, insights: Mapping[str, Insight]) -> None:
+    """Add where a run looks to its MLflow run. The figure stays out where tracking.log_report says that images do."""
+    from ppdl.tracking import log_test_results, open_store
+
+    store = open_store(checkout(), cfg.tracking.experiment)
+    runs: dict[str, Run] = {run.name: run for run in runs_of(cfg)}
+    for name, found in insights.items():
+        figures = figures_of(prepared, {name: found}) if cfg.tracking.log_report else {}
+        log_test_results(store, workspace.inputs / runs[name].folder / "run.json", found.metrics, figures=figures)

@@ -1,0 +1,138 @@
+"""Train a linear head on features, and round it to integers."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+
+from ppdl.errors import ConfigError, DataError
+from ppdl.private_head.head import LARGEST_FEATURE, QuantisedHead, quantised
+
+_CLIPPED = 1e-4  # share of feature values above 255 steps: a few large ones must not make all steps coarse
+_LEAST_SPREAD = 0.5  # of the median spread: a feature that hardly varies must not get the weight that makes all steps coarse
+_LARGEST_WEIGHT = 127
+_MOST_ITERATIONS = 1000
+
+
+@dataclass(frozen=True)
+class HeadFit:
+    """Say how to train a head: logistic regression on integer features.
+
+    Args:
+        strengths: Inverse strengths of L2 regularisation to choose from, by the log loss of the validation images alone.
+        class_weights: "balanced": a class weighs by the inverse of its number of images; None: all images alike.
+
+    Raises:
+        ConfigError: An argument breaks its rule.
+
+    Cost: about a second for each strength, 1,000 images and 1,280 features.
+    """
+
+    strengths: tuple[float, ...]
+    class_weights: str | None
+
+    def __post_init__(self) -> None:
+        valid = [isinstance(c, int | float) and not isinstance(c, bool) and 0 < c < np.inf for c in self.strengths]
+        if not valid or not all(valid):
+            raise ConfigError(f"strengths must be numbers above 0, got {list(self.strengths)}")
+        if self.class_weights not in (None, "balanced"):
+            raise ConfigError(f"class_weights must be balanced or null, got {self.class_weights!r}")
+
+
+@dataclass(frozen=True, eq=False)
+class FittedHead:
+    """Hold a head and what training it showed: strength, accuracy and log loss on validation before and after rounding."""
+
+    head: QuantisedHead
+    summary: dict[str, float]
+
+
+def fit_head(
+    features: np.ndarray,
+    labels: np.ndarray,
+    train_rows: np.ndarray,
+    validation_rows: np.ndarray,
+    *,
+    settings: HeadFit,
+    class_names: Sequence[str],
+    backbone: Mapping[str, Any],
+) -> FittedHead:
+    """Train on `train_rows`, choose the regularisation on `validation_rows`, round to int8 weights.
+
+    Features are rounded first, so that the head learns from what it will see. They are standardised for training, which is folded into
+    weights and bias afterwards. The head's temperature is 1.
+
+    Args:
+        features: (num_images, num_features) of at least 0.
+        labels: (num_images,) integers below len(class_names).
+        backbone: what made the features, see PublicHead.
+
+    Raises:
+        DataError: features are negative, not finite or all zero, or a class has no training image.
+    """
+    if not np.isfinite(features).all() or features.min() < 0:
+        raise DataError("features must be finite and not negative, and one is not; take them after a ReLU")
+    present = set(np.unique(labels[train_rows]).tolist())
+    if missing := [name for i, name in enumerate(class_names) if i not in present]:
+        raise DataError(f"the training split has no image of class {', '.join(missing)}")
+    scale = float(np.quantile(features[train_rows], 1 - _CLIPPED) or features[train_rows].max()) / LARGEST_FEATURE
+    if scale == 0:
+        raise DataError("all features of the training images are zero: the backbone is damaged")
+    values = quantised(features, scale).astype(np.float64)
+    train, validation = values[train_rows], values[validation_rows]
+    mean, spread = train.mean(axis=0), train.std(axis=0)
+    least = _LEAST_SPREAD * np.median(spread[spread > 0]) if spread.any() else 1.0
+    spread = np.maximum(spread, least) * np.sqrt(train.shape[1])
+    strength, model = _best(settings, (train - mean) / spread, labels[train_rows], (validation - mean) / spread, labels[validation_rows])
+    weights, bias = _all_rows(model.coef_ / spread, model.intercept_ - model.coef_ @ (mean / spread))
+    most = _LARGEST_WEIGHT, LARGEST_FEATURE * (_LARGEST_WEIGHT + 1) * weights.shape[1]  # what a weight and a bias may be
+    step = float(max(np.abs(weights).max() / most[0], np.abs(bias).max() / most[1])) or 1.0
+    whole = np.rint(weights / step).astype(np.int8), np.rint(bias / step).astype(np.int64)
+    head = QuantisedHead(*whole, scale, step, tuple(class_names), dict(backbone), 1.0)
+    before, after = validation @ weights.T + bias, head.logits(validation.astype(np.uint8)) * step
+    truth = labels[validation_rows]
+    summary = {
+        "strength": strength,
+        "val_accuracy": float((after.argmax(1) == truth).mean()),
+        "val_log_loss": _log_loss(after, truth),
+        "val_accuracy_unrounded": float((before.argmax(1) == truth).mean()),
+        "val_log_loss_unrounded": _log_loss(before, truth),
+    }
+    return FittedHead(head, summary)
+
+
+def _best(
+    settings: HeadFit, train: np.ndarray, train_labels: np.ndarray, validation: np.ndarray, labels: np.ndarray
+) -> tuple[float, LogisticRegression]:
+    """Return the strength with the lowest log loss on the validation images, and its model."""
+    found = []
+    for strength in settings.strengths:
+        model = LogisticRegression(C=strength, class_weight=settings.class_weights, max_iter=_MOST_ITERATIONS)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # validation judges the model wherever it stopped
+            model.fit(train, train_labels)
+        found.append((_log_loss(_all_logits(model, validation), labels), strength, model))
+    return min(found, key=lambda entry: entry[0])[1:]
+
+
+def _all_rows(weights: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return one row a class; of two classes scikit-learn keeps the difference only."""
+    if len(weights) > 1:
+        return weights, bias
+    return np.concatenate([-weights, weights]) / 2, np.concatenate([-bias, bias]) / 2
+
+
+def _all_logits(model: LogisticRegression, features: np.ndarray) -> np.ndarray:
+    weights, bias = _all_rows(model.coef_, model.intercept_)
+    return features @ weights.T + bias
+
+
+def _log_loss(logits: np.ndarray, labels: np.ndarray) -> float:
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    return float((np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(labels)), labels]).mean())

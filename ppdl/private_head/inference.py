@@ -1,0 +1,126 @@
+"""Client and server in one process: classify images that stay encrypted, and make sure that nothing was lost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from ppdl.crypto.keys import PrivateKey
+from ppdl.errors import ConfigError, CryptoError
+from ppdl.private_head.client import PrivateClient
+from ppdl.private_head.evaluator import HeadEvaluator
+from ppdl.private_head.head import QuantisedHead
+
+
+@dataclass(frozen=True)
+class Inference:
+    """Say how images are classified under encryption: in batches, and the first few one by one as well.
+
+    Args:
+        mask_bits: What a client sees beside a logit depends on the weights by a statistical distance below 2 * 2^-mask_bits; 40 to 128.
+        num_single: Images that are classified one by one too, to measure what one costs.
+
+    Raises:
+        ConfigError: An argument breaks its rule.
+    """
+
+    mask_bits: int
+    num_single: int
+
+    def __post_init__(self) -> None:
+        if type(self.num_single) is not int or self.num_single < 0:
+            raise ConfigError(f"num_single must be an integer >= 0, got {self.num_single!r}")
+        if type(self.mask_bits) is not int or not 40 <= self.mask_bits <= 128:
+            raise ConfigError(f"mask_bits must be an integer from 40 to 128, got {self.mask_bits!r}")
+
+    def run(self, head: QuantisedHead, features: np.ndarray, private_key: PrivateKey) -> Answers:
+        """Encrypt features, evaluate the head on the ciphertexts with the public key, decrypt the logits.
+
+        Args:
+            features: uint8 (num_images, num_features).
+
+        Raises:
+            CryptoError: a decrypted logit is not that of the integer head, or the key is too short.
+
+        Cost: see benchmarks/private_head.py.
+        """
+        evaluator = HeadEvaluator(head, mask_bits=self.mask_bits)
+        client = PrivateClient(private_key, evaluator.packing(private_key.public.key_bits))
+        expected, size = head.logits(features), client.batch_packing.capacity
+        batched, single = Traffic(), Traffic()
+        logits = np.empty_like(expected)
+        client.prepare()
+        for start in range(0, len(features), size):
+            part = features[start : start + size]
+            logits[start : start + size] = batched.count(
+                len(part),
+                partial(client.request_batch, part),
+                partial(evaluator.evaluate_batch, client.public_key, num_images=len(part)),
+                partial(client.answer_batch, num_images=len(part)),
+            )
+        ask = partial(evaluator.evaluate, client.public_key)
+        alone = [single.count(1, partial(client.request, row), ask, client.answer) for row in features[: self.num_single]]
+        for name, found in (("in batches", logits), ("one by one", np.array(alone).reshape(-1, head.num_classes))):
+            if not np.array_equal(found, expected[: len(found)]):
+                row = int(np.argmax((found != expected[: len(found)]).any(axis=1)))
+                raise CryptoError(f"image {row}: the logits decrypted {name} are not those of the integer head; nothing was written")
+        return Answers(logits, batched, single)
+
+
+@dataclass
+class Traffic:
+    """Add up what requests cost, in seconds of wall time and in bytes, over num_images images."""
+
+    num_images: int = 0
+    encrypt_s: float = 0.0
+    evaluate_s: float = 0.0
+    decrypt_s: float = 0.0
+    up_bytes: int = 0
+    down_bytes: int = 0
+
+    def count(
+        self,
+        num_images: int,
+        encrypt: Callable[[], np.ndarray],
+        evaluate: Callable[[np.ndarray], np.ndarray],
+        decrypt: Callable[[np.ndarray], np.ndarray],
+    ) -> np.ndarray:
+        """Send one request, and return what the client decrypts of its answer."""
+        times = [time.perf_counter()]
+        sent = encrypt()
+        times.append(time.perf_counter())
+        answer = evaluate(sent)
+        times.append(time.perf_counter())
+        logits = decrypt(answer)
+        times.append(time.perf_counter())
+        for name, seconds in zip(("encrypt_s", "evaluate_s", "decrypt_s"), np.diff(times).tolist(), strict=True):
+            setattr(self, name, getattr(self, name) + seconds)
+        self.num_images += num_images
+        self.up_bytes += sent.nbytes
+        self.down_bytes += answer.nbytes
+        return logits
+
+    def each(self) -> dict[str, float]:
+        """Return the same an image: seconds and bytes."""
+        names = ("encrypt_s", "evaluate_s", "decrypt_s", "up_bytes", "down_bytes")
+        return {name: round(getattr(self, name) / self.num_images, 6) for name in names} if self.num_images else {}
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """Hold the decrypted logits, int64 (num_images, num_classes), and what they cost in batches and one by one."""
+
+    logits: np.ndarray
+    batched: Traffic
+    single: Traffic
+
+    @property
+    def cost(self) -> dict[str, float]:
+        """What is recorded: all bytes that travelled, the number of images, and what one costs in a batch and alone."""
+        ways = {"batch": self.batched, "single": self.single}
+        found = {f"{way}_{key}": value for way, traffic in ways.items() for key, value in traffic.each().items()}
+        return {"bytes": self.batched.up_bytes + self.batched.down_bytes, "num_images": self.batched.num_images} | found

@@ -1,0 +1,201 @@
+"""A trained network with what it needs to answer for new images, from a model folder or a registered model."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ppdl.crypto.header import NUM_SYMBOLS
+from ppdl.crypto.header_file import HEADER_FILE
+from ppdl.crypto.keys import PublicKey
+from ppdl.crypto.keystore import load_public
+from ppdl.datasets.prepared import load_prepared
+from ppdl.errors import ArtifactError, KeyStoreError
+from ppdl.evaluation.calibration import apply_temperature, load_temperature
+from ppdl.serving.recipe import PLAIN, RECIPE_FILE, Recipe, read_recipe
+from ppdl.serving.steps import KeyHolder, protection_of, view_of
+from ppdl.tracking.record import read_record
+
+MODEL_FILE, PUBLIC_FILE, ARTIFACT_DIR, SEEN_FILE = "model.keras", "public.json", "artifact", "seen.npy"
+_BATCH_SIZE = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What a network says about some images.
+
+    Attributes:
+        logits: (num_images, num_classes) float32.
+        probabilities: (num_images, num_classes), their softmax at the network's temperature.
+        unseen: (num_images,) share of the pixels whose symbol no training image held, so that the network never learned what it looks
+            like; None where the network is fed values.
+        inputs: what the network was fed, integers, (num_images, height, width) with or without channels.
+    """
+
+    logits: np.ndarray
+    probabilities: np.ndarray
+    unseen: np.ndarray | None
+    inputs: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """Hold where the parts of a trained network are; nothing is loaded before it is used.
+
+    Attributes:
+        recipe: what it expects.
+        folder: of model.keras and calibration.json.
+        public_path: public key; None for plain.
+        artifact_dir: what it was trained on, for a protection that needs it.
+        prepared_dir: the prepared images, whose index says which rows were trained on; None: `seen_path` says what they held.
+        seen_path: symbols of the training images, (num_symbols,) bool.
+    """
+
+    recipe: Recipe
+    folder: Path
+    public_path: Path | None = None
+    artifact_dir: Path | None = None
+    prepared_dir: Path | None = None
+    seen_path: Path | None = None
+
+    @cached_property
+    def public_key(self) -> PublicKey | None:
+        """The public key that the network's ciphertexts are under.
+
+        Raises:
+            KeyStoreError: the file holds another one, or none.
+        """
+        if self.public_path is None:
+            return None
+        key, expected = load_public(self.public_path), self.recipe.key_fingerprint
+        if key.fingerprint != expected:
+            raise KeyStoreError(
+                f"{self.public_path} holds the public key {key.fingerprint}, and this model was trained under {expected}: restore that key "
+                "(`dvc pull`), or train again (`dvc repro`)"
+            )
+        return key
+
+    @cached_property
+    def model(self) -> Any:
+        """The Keras model as it was saved."""
+        from ppdl.training.predict import load_model
+
+        return load_model(self.folder / MODEL_FILE)
+
+    @cached_property
+    def _fused(self) -> Any:
+        from ppdl.training.fused import fused
+
+        return fused(self.model)
+
+    @cached_property
+    def temperature(self) -> float:
+        """What logits are divided by before the softmax."""
+        return load_temperature(self.folder)
+
+    @cached_property
+    def seen(self) -> np.ndarray:
+        """Which symbols the training images held, (num_symbols,) bool. Cost: reads the artifact's symbols once."""
+        if self.seen_path is not None:
+            return np.load(self.seen_path, allow_pickle=False)
+        if self.prepared_dir is None or self.artifact_dir is None:
+            raise ArtifactError(
+                f"{self.folder}: neither says which symbols its training images held nor names the artifact that they are in"
+            )
+        train_rows = load_prepared(self.prepared_dir).rows("train")
+        view = protection_of(self.recipe).view(self.artifact_dir, self.recipe.view, train_rows)
+        seen = np.zeros(NUM_SYMBOLS if view.table is None else len(view.table), np.bool_)
+        for rows in np.array_split(train_rows, max(1, len(train_rows) // 256)):
+            seen[np.asarray(view.array[rows]).ravel()] = True
+        return seen
+
+    def check(self) -> None:
+        """Refuse a public key or an artifact that the network was not trained on."""
+        _ = self.public_key
+        if self.artifact_dir is not None and self.seen_path is None:
+            check_artifact(self.artifact_dir, self.recipe)
+
+    def answer(self, images: np.ndarray, key_holder: KeyHolder) -> Answers:
+        """Take prepared images, (num_images, prepared_px, prepared_px) uint8, through the steps of training, and ask the network.
+
+        Ciphertexts and the revealed view lie in a temporary folder of this user, which is removed.
+
+        Raises:
+            PpdlError: see `ppdl.serving.steps.view_of`.
+
+        Cost: that of the protection's steps (3072 bits, 128 px, homomorphic: some 0.5 s an image), and a second for the first call.
+        """
+        from ppdl.training.predict import fused_logits
+
+        with tempfile.TemporaryDirectory(prefix="ppdl-") as folder:
+            view = view_of(
+                self.recipe,
+                images,
+                Path(folder),
+                public_key=self.public_key,
+                artifact_dir=self.artifact_dir,
+                key_holder=key_holder,
+            )
+            inputs = np.array(view.array[np.arange(len(images))])  # its files go
+            view = replace(view, array=inputs)
+        logits = fused_logits(self._fused, view, np.arange(len(images)), _BATCH_SIZE)
+        unseen = None if view.table is None else (~self.seen[inputs]).mean(axis=(1, 2))
+        return Answers(logits, apply_temperature(logits, self.temperature), unseen, inputs)
+
+
+def check_artifact(artifact_dir: Path, recipe: Recipe) -> None:
+    """Raise ArtifactError unless a folder holds the very artifact that the network was trained on."""
+    path = artifact_dir / HEADER_FILE
+    if not path.is_file():
+        raise ArtifactError(f"{path} is missing, and this model needs the artifact that it was trained on: fetch it with `dvc pull`")
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != recipe.source_sha256:
+        raise ArtifactError(
+            f"{path} has SHA-256 {found[:16]}..., and this model was trained on {recipe.source_sha256[:16]}...: symbols of one "
+            "mean nothing in the other. Restore it with `dvc checkout`, or train again with `dvc repro`"
+        )
+
+
+def open_network(folder: Path) -> Network:
+    """Open a model folder (`models/NAME/VIEW` of a checkout) or the data of a registered model.
+
+    Raises:
+        PpdlError: a part is missing, damaged, or of another key or artifact than the network was trained on.
+    """
+    folder = Path(folder)
+    network = _of_package(folder) if (folder / RECIPE_FILE).is_file() else _of_checkout(folder)
+    network.check()
+    return network
+
+
+def _of_package(folder: Path) -> Network:
+    recipe = read_recipe(folder)
+    artifact_dir = folder / ARTIFACT_DIR if (folder / ARTIFACT_DIR).is_dir() else None
+    return Network(
+        recipe,
+        folder,
+        public_path=None if recipe.protection == PLAIN else folder / PUBLIC_FILE,
+        artifact_dir=artifact_dir,
+        seen_path=folder / SEEN_FILE if artifact_dir else None,
+    )
+
+
+def _of_checkout(folder: Path) -> Network:
+    recipe = Recipe.of_record(read_record(folder / "run.json"))
+    if recipe.protection == PLAIN:
+        return Network(recipe, folder)
+    root = (folder / "../../..").resolve()
+    needs_artifact = protection_of(recipe).needs_artifact
+    return Network(
+        recipe,
+        folder,
+        public_path=root / "keys/public.json",
+        artifact_dir=root / "data" / recipe.branch["train_on"] / recipe.protection if needs_artifact else None,
+        prepared_dir=root / "data/prepared" if needs_artifact else None,
+    )

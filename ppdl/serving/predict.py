@@ -1,0 +1,148 @@
+"""Answers for image files: which model, what it says of each file, and where it looked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ppdl.errors import ConfigError
+from ppdl.serving.network import Answers, Network, open_network
+from ppdl.serving.recipe import PLAIN
+from ppdl.serving.steps import KeyHolder, protection_of, read_images
+
+DISCLAIMER = "ppdl is research software and not a medical device: do not use its answers for diagnosis."
+REGISTERED = "models:/"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the network says of one file.
+
+    Attributes:
+        probabilities: of each class name, calibrated.
+        unseen: share of pixels with a symbol that no training image held; None where the network is fed values.
+    """
+
+    path: Path
+    class_name: str
+    probabilities: Mapping[str, float]
+    unseen: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What the network says of some files.
+
+    Attributes:
+        bad: why each of the other files was not read.
+        images, answers: of `rows`, prepared images and what the network said of them; None without any readable file.
+        remark: what to think of the answers, where that is not plain from the figures.
+    """
+
+    rows: list[Prediction]
+    bad: Mapping[Path, str]
+    images: np.ndarray
+    answers: Answers | None
+    remark: str | None
+
+
+def find_network(model: str | None, protection: str | None, *, root: Path, config: Mapping[str, Any], folder: Path) -> Network:
+    """Open the network that the user names.
+
+    Args:
+        model: models:/NAME@ALIAS, a folder such as models/plain/pixels, or None for that of `protection` (plain) as `dvc repro` built it.
+        protection: what the model must have been trained on.
+        config: the checkout's configuration: names the first view of a protection, and the MLflow experiment.
+        folder: where a registered model is downloaded to.
+
+    Raises:
+        PpdlError: no such model, or one that was trained on another protection, key or artifact.
+    """
+    if model is not None and model.startswith(REGISTERED):
+        from ppdl.tracking import open_store
+        from ppdl.tracking.registry import fetch_registered
+
+        found = fetch_registered(open_store(root, config["tracking"]["experiment"]), model, folder)
+    else:
+        found = Path(model) if model is not None else root / "models" / _default(protection or PLAIN, config)
+    network = open_network(found)
+    network.recipe.refuse_others(protection)
+    return network
+
+
+def _default(protection: str, config: Mapping[str, Any]) -> Path:
+    """Return the place of the first view of a protection below models/."""
+    if protection == PLAIN:
+        return Path(PLAIN) / "pixels"
+    if protection not in config["protections"]:
+        names = ", ".join([PLAIN, *config["protections"]])
+        raise ConfigError(f"--protection must be one of {names}, got {protection!r}")
+    return Path(protection) / config["protections"][protection]["views"][0]
+
+
+def predict_files(network: Network, paths: Iterable[Path], key_holder: KeyHolder) -> Predictions:
+    """Ask a network about image files; those that cannot be read are named beside the answers for the others.
+
+    Raises:
+        PpdlError: see `Network.answer`.
+    """
+    recipe = network.recipe
+    images, readable, bad = read_images(paths, recipe.prepared_px)
+    remark = None
+    if recipe.protection != PLAIN and not protection_of(recipe).learnable:
+        remark = f"{recipe.protection} is a negative control: its ciphertexts tell a network nothing, so these answers are chance."
+    if not readable:
+        return Predictions([], bad, images, None, remark)
+    answers = network.answer(images, key_holder)
+    unseen = [None] * len(readable) if answers.unseen is None else answers.unseen.tolist()
+    rows = [
+        Prediction(path, recipe.class_names[int(p.argmax())], dict(zip(recipe.class_names, p.tolist(), strict=True)), share)
+        for path, p, share in zip(readable, answers.probabilities, unseen, strict=True)
+    ]
+    return Predictions(rows, bad, images, answers, remark)
+
+
+def as_json(network: Network, found: Predictions) -> dict[str, Any]:
+    """Return predictions as JSON values."""
+    recipe = network.recipe
+    return {
+        "protection": recipe.protection,
+        "view": recipe.view,
+        "key_fingerprint": recipe.key_fingerprint,
+        "temperature": network.temperature,
+        "disclaimer": DISCLAIMER,
+        "remark": found.remark,
+        "predictions": [
+            {"file": str(row.path), "class": row.class_name, "probabilities": dict(row.probabilities), "unseen_share": row.unseen}
+            for row in found.rows
+        ],
+        "failed": [{"file": str(path), "reason": reason} for path, reason in found.bad.items()],
+    }
+
+
+def write_overlays(network: Network, found: Predictions, out_dir: Path) -> list[Path]:
+    """Write for each answer where the network looked (Grad-CAM of the class that it names), over the image, as PNG.
+
+    Raises:
+        ConfigError: the view is no image of the patient, so a place in it is no place in the patient.
+    """
+    from ppdl.evaluation.overlay import write_overlay
+    from ppdl.training.gradcam import grad_cam
+
+    recipe = network.recipe
+    if recipe.protection != PLAIN and not protection_of(recipe).learnable:
+        raise ConfigError(
+            f"--gradcam shows where in an image a network looked, and view {recipe.view!r} of {recipe.protection} is no image: its pixels "
+            "are bytes of ciphertexts. Leave the option out, or take another protection"
+        )
+    if found.answers is None:
+        return []
+    paths = []
+    for number, (row, image, heat) in enumerate(zip(found.rows, found.images, grad_cam(network.model, found.answers.inputs), strict=True)):
+        paths.append(out_dir / f"{number:03d}-{row.path.stem}-{row.class_name}.png".replace("/", "_"))
+        write_overlay(paths[-1], image, heat)
+    return paths

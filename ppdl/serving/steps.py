@@ -1,0 +1,167 @@
+"""From image files to network input, by the very functions of the stages: split, encrypt, stem, reveal."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ppdl.config import construct
+from ppdl.crypto.keys import PublicKey
+from ppdl.crypto.keystore import require_private
+from ppdl.crypto.parallel import Executor
+from ppdl.datasets.image_io import BadImageError, read_gray
+from ppdl.datasets.reduced import Reduced
+from ppdl.datasets.resize import area_resize
+from ppdl.errors import ConfigError, KeyStoreError, TrackingError
+from ppdl.protections.base import Protection, View, plain_view
+from ppdl.protections.noise import NOISE_FILE
+from ppdl.protections.reveal import Reveal
+from ppdl.protections.stem import Stem
+from ppdl.serving.recipe import Recipe
+
+_Step = TypeVar("_Step", Protection, Stem, Reveal)
+_FEW_IMAGES = 8  # from here on starting worker processes costs less than it saves
+
+
+@dataclass(frozen=True)
+class KeyHolder:
+    """Where the private part lies, for steps that need it.
+
+    Attributes:
+        private_dir: folder of the private keys.
+        project: the checkout, which must not hold `private_dir`.
+    """
+
+    private_dir: Path
+    project: Path
+
+
+def read_images(
+    paths: Iterable[Any], prepared_px: int, read: Callable[[Any], np.ndarray] = read_gray
+) -> tuple[np.ndarray, list[Any], dict[Any, str]]:
+    """Read image files as stage `split` does: 8-bit gray, squashed to a square of `prepared_px` by area mean.
+
+    Args:
+        paths: files, or what `read` takes.
+
+    Returns:
+        Images (num_readable, prepared_px, prepared_px) uint8, the paths that they are of, and why each of the other paths was not read.
+
+    Raises:
+        DataError: a file is DICOM and pydicom is missing.
+    """
+    images, readable, bad = [], [], {}
+    for path in paths:
+        try:
+            images.append(area_resize(read(path), prepared_px))
+            readable.append(path)
+        except BadImageError as error:
+            bad[path] = str(error)
+    shape = (len(images), prepared_px, prepared_px)
+    return np.stack(images) if images else np.empty(shape, np.uint8), readable, bad
+
+
+def protection_of(recipe: Recipe) -> Protection:
+    """Construct the protection that a network was trained on."""
+    return _step(recipe, "scheme", Protection)  # type: ignore[type-abstract]  # only a subclass is constructed
+
+
+def _step(recipe: Recipe, name: str, kind: type[_Step]) -> _Step:
+    """Construct a step of a recipe.
+
+    A recipe comes with a model, which may come from anyone, and `_target_` can name any function of any module: nothing is imported
+    here but a module of ppdl.protections, and nothing called but a class of it that is a `kind`.
+
+    Raises:
+        TrackingError: the recipe names something else.
+    """
+    node = dict(recipe.branch.get(name) or {})
+    target = str(node.pop("_target_", None))
+    module, _, class_name = target.rpartition(".")
+    found = None
+    if re.fullmatch(r"ppdl\.protections\.[a-z_0-9]+", module):
+        with contextlib.suppress(ImportError):
+            found = getattr(importlib.import_module(module), class_name, None)
+    if not isinstance(found, type) or found.__module__ != module or not issubclass(found, kind):
+        raise TrackingError(
+            f"the model's recipe names {target!r} as its {name}, which is no {kind.__name__} of ppdl.protections: nothing of it was run"
+        )
+    return construct(found, node, f"protections.{recipe.protection}.{name}")
+
+
+def view_of(
+    recipe: Recipe, images: np.ndarray, folder: Path, *, public_key: PublicKey | None, artifact_dir: Path | None, key_holder: KeyHolder
+) -> View:
+    """Take images through the steps that the network's own images took.
+
+    Args:
+        images: (num_images, prepared_px, prepared_px) uint8.
+        folder: a new folder for ciphertexts and what is revealed of them; it must outlive the view.
+        public_key: the recipe's; None for plain.
+        artifact_dir: the artifact that the network was trained on, for a protection that needs it.
+        key_holder: used by the step `reveal` alone.
+
+    Returns:
+        The view, row i of image i.
+
+    Raises:
+        ArtifactError: `artifact_dir` is of another key or protection.
+        ConfigError: the protection cannot encrypt further images for a trained network.
+        KeyStoreError: `reveal` needs a private key or a noise secret that is not here.
+    """
+    if public_key is None:
+        return plain_view(Reduced(images, recipe.input_px))
+    protection = protection_of(recipe)
+    executor = Executor(num_workers=1 if len(images) < _FEW_IMAGES else None, shard_mib=4, min_shards=1, table_mib=256)
+    encrypted = folder / "encrypted"
+    protection.encrypt_like(
+        Reduced(images, protection.image_px(recipe.input_px)),
+        encrypted,
+        like=artifact_dir,
+        input_px=recipe.input_px,
+        public_key=public_key,
+        partial_dir=folder / "partial-encrypt",
+        executor=executor,
+    )
+    shown = encrypted
+    if recipe.steps:
+        shown = _revealed(recipe, folder, encrypted, public_key=public_key, key_holder=key_holder, executor=executor)
+    view = protection.view(shown, recipe.view, np.arange(len(images)))
+    if view.table is not None and not protection.needs_artifact:
+        raise ConfigError(
+            f"protection {recipe.protection} draws new symbols for each artifact, which a network trained on another cannot read: "
+            "give it `encrypt_like` and `needs_artifact` (ppdl.protections.base.Protection)"
+        )
+    return view
+
+
+def _revealed(recipe: Recipe, folder: Path, encrypted: Path, *, public_key: PublicKey, key_holder: KeyHolder, executor: Executor) -> Path:
+    """Filter the ciphertexts of `encrypted` and reveal the outputs, both in `folder`."""
+    stem, reveal = _step(recipe, "stem", Stem), _step(recipe, "reveal", Reveal)
+    if reveal.noise and not (key_holder.private_dir / NOISE_FILE).is_file():
+        # Reveal would make a new secret. Images of the training set would then be out under two noises, whose mean is closer to them.
+        raise KeyStoreError(
+            f"{key_holder.private_dir / NOISE_FILE} is missing, and this model was trained on views with noise {reveal.noise}: restore the "
+            "owner's secret that their noise was drawn with"
+        )
+    private_key = require_private(public_key, key_holder.private_dir)
+    stem.write(encrypted, folder / "sums", public_key=public_key, partial_dir=folder / "partial-stem", executor=executor, progress=False)
+    reveal.write(
+        encrypted,
+        folder / "sums",
+        folder / "revealed",
+        private_key=private_key,
+        private_dir=key_holder.private_dir,
+        project=key_holder.project,
+        partial_dir=folder / "partial-reveal",
+        executor=executor,
+        progress=False,
+    )
+    return folder / "revealed"

@@ -1,0 +1,194 @@
+"""What `ppdl serve` must not forget: registered public keys, and the queries that were charged to them. One sqlite file.
+
+A query is charged in a transaction that is on disk before anything is computed, under the client's request id. So a crash loses no charge,
+and a retry (same id, same bytes) is charged no second time: the answer is computed anew. Several server processes of one machine may share
+the file.
+
+A key belongs to the client that registered it. Two clients may register the same one; each has a budget of its own, so that nobody can
+spend another's.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from ppdl.crypto.keys import PublicKey
+from ppdl.errors import ConfigError
+from ppdl.serving.problems import ProblemError
+
+VERSION = 1
+MOST_ATTEMPTS = 16  # of one query: each is a fresh mask over the same sums, and masks average out in the end
+_BUSY_TIMEOUT_S = 10.0
+KeyRow = tuple[bytes, bytes | None, int]  # n, h, images charged
+_TABLES = """
+CREATE TABLE keys (
+    owner TEXT NOT NULL, fingerprint BLOB NOT NULL, n BLOB NOT NULL, h BLOB, num_images INTEGER NOT NULL DEFAULT 0, created REAL NOT NULL,
+    PRIMARY KEY (owner, fingerprint)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE queries (
+    owner TEXT NOT NULL, fingerprint BLOB NOT NULL, request_id BLOB NOT NULL, sha256 BLOB NOT NULL, num_images INTEGER NOT NULL,
+    attempts INTEGER NOT NULL, created REAL NOT NULL,
+    PRIMARY KEY (owner, fingerprint, request_id), FOREIGN KEY (owner, fingerprint) REFERENCES keys
+) STRICT, WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True)
+class Charge:
+    """A query to be charged: who sends it under which key and id, the digest of its bytes, and how many images it holds."""
+
+    owner: str
+    fingerprint: bytes
+    request_id: bytes
+    sha256: bytes
+    num_images: int
+
+
+class Store:
+    """Keep keys and charges in a file, for any number of threads and processes.
+
+    Args:
+        path: made with mode 0600 where it is missing.
+
+    Raises:
+        ConfigError: the file is of another program or version, or cannot be used.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._lock = threading.Lock()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+            self._db = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = FULL")  # a charge survives a power cut, too
+            self._db.execute("PRAGMA foreign_keys = ON")
+            self._create_tables(path)
+        except (OSError, sqlite3.Error) as error:
+            raise ConfigError(f"{path} cannot hold the server's state ({error}): choose another file with --state") from None
+
+    def close(self) -> None:
+        with self._lock:
+            self._db.close()
+
+    def check(self) -> None:
+        """Raise sqlite3.Error when the file cannot be read."""
+        with self._lock:
+            self._db.execute("SELECT count(*) FROM keys").fetchone()
+
+    def register(self, owner: str, key: PublicKey, *, max_keys: int) -> None:
+        """Keep a public key. Doing so again changes nothing.
+
+        Raises:
+            ProblemError: `too-many-keys`.
+        """
+        fingerprint = bytes.fromhex(key.fingerprint)
+        with self._transaction() as db:
+            if _key_row(db, owner, fingerprint) is not None:
+                return
+            (count,) = db.execute("SELECT count(*) FROM keys WHERE owner = ?", (owner,)).fetchone()
+            if count >= max_keys:
+                raise ProblemError(
+                    "too-many-keys", f"a client may register {max_keys} keys; ask the server's operator for more (--max-keys)"
+                )
+            row = (owner, fingerprint, _to_bytes(key.n), None if key.h is None else _to_bytes(key.h), time.time())
+            db.execute("INSERT INTO keys (owner, fingerprint, n, h, created) VALUES (?, ?, ?, ?, ?)", row)
+
+    def knows(self, owner: str, fingerprint: bytes) -> bool:
+        """Tell whether a client has registered a key."""
+        with self._lock:
+            return _key_row(self._db, owner, fingerprint) is not None
+
+    def key(self, owner: str, fingerprint: bytes) -> PublicKey:
+        """Return a registered key. Raises: ProblemError `unknown-key`."""
+        n, h, _ = self._row(owner, fingerprint)
+        return PublicKey(int.from_bytes(n, "big"), None if h is None else int.from_bytes(h, "big"))
+
+    def used(self, owner: str, fingerprint: bytes) -> int:
+        """Return how many images were charged to a key. Raises: ProblemError `unknown-key`."""
+        return self._row(owner, fingerprint)[2]
+
+    def charge(self, charge: Charge, *, budget: int) -> bool:
+        """Charge a query to its registered key, once however often it is sent; return whether it is new.
+
+        Raises:
+            ProblemError: `unknown-key`, `budget-spent`, `request-id-reused` or `too-many-retries`.
+        """
+        query = (charge.owner, charge.fingerprint, charge.request_id)
+        with self._transaction() as db:
+            row = _key_row(db, charge.owner, charge.fingerprint)
+            if row is None:
+                raise _unknown_key(charge.fingerprint)
+            known = db.execute("SELECT sha256, attempts FROM queries WHERE (owner, fingerprint, request_id) = (?, ?, ?)", query).fetchone()
+            if known is not None:
+                _check_retry(charge, *known)
+                db.execute("UPDATE queries SET attempts = attempts + 1 WHERE (owner, fingerprint, request_id) = (?, ?, ?)", query)
+                return False
+            left = budget - row[2]
+            if charge.num_images > left:
+                raise ProblemError(
+                    "budget-spent", f"{max(left, 0)} of {budget} images are left to this key, the query holds {charge.num_images}"
+                )
+            db.execute("INSERT INTO queries VALUES (?, ?, ?, ?, ?, 1, ?)", (*query, charge.sha256, charge.num_images, time.time()))
+            update = "UPDATE keys SET num_images = num_images + ? WHERE (owner, fingerprint) = (?, ?)"
+            db.execute(update, (charge.num_images, charge.owner, charge.fingerprint))
+            return True
+
+    def _row(self, owner: str, fingerprint: bytes) -> KeyRow:
+        with self._lock:
+            row = _key_row(self._db, owner, fingerprint)
+        if row is None:
+            raise _unknown_key(fingerprint)
+        return row
+
+    def _create_tables(self, path: Path) -> None:
+        with self._transaction() as db:
+            (version,) = db.execute("PRAGMA user_version").fetchone()
+            (num_tables,) = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+            if version == 0 and num_tables == 0:
+                for statement in _TABLES.split(";\n"):
+                    db.execute(statement)
+                db.execute(f"PRAGMA user_version = {VERSION}")
+            elif version != VERSION:
+                raise ConfigError(
+                    f"{path} is a database of another program or version ({version}, not {VERSION}): choose another with --state"
+                )
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            self._db.execute("BEGIN IMMEDIATE")  # what is read here cannot change before it is written
+            try:
+                yield self._db
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+
+def _key_row(db: sqlite3.Connection, owner: str, fingerprint: bytes) -> KeyRow | None:
+    found = db.execute("SELECT n, h, num_images FROM keys WHERE (owner, fingerprint) = (?, ?)", (owner, fingerprint)).fetchone()
+    return cast("KeyRow | None", found)
+
+
+def _unknown_key(fingerprint: bytes) -> ProblemError:
+    return ProblemError("unknown-key", f"key {fingerprint.hex()[:16]}... is not registered by this client: send it to /v1/keys first")
+
+
+def _check_retry(charge: Charge, sha256: bytes, attempts: int) -> None:
+    if sha256 != charge.sha256:
+        raise ProblemError("request-id-reused", "another query had this request id: draw 16 random bytes for each query")
+    if attempts >= MOST_ATTEMPTS:
+        raise ProblemError("too-many-retries", f"a query may be sent {MOST_ATTEMPTS} times; draw a new request id, which is charged anew")
+
+
+def _to_bytes(number: int) -> bytes:
+    return number.to_bytes((number.bit_length() + 7) // 8, "big")

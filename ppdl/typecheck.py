@@ -1,0 +1,58 @@
+"""Check the arguments of a component against the types that its constructor declares."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from ppdl.errors import ConfigError
+
+_SHOWN = 100  # characters of a wrong value
+
+
+@functools.cache
+def _model(cls: type) -> Any:
+    import pydantic
+
+    hints = typing.get_type_hints(cls)
+    fields: dict[str, Any] = {name: (hints.get(name, Any), None) for name in inspect.signature(cls).parameters}
+    settings = pydantic.ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True, protected_namespaces=())
+    return pydantic.create_model(cls.__name__, __config__=settings, **fields)
+
+
+def check_types(cls: type, arguments: Mapping[str, Any], where: str) -> None:
+    """Refuse arguments of another type than `cls` declares: no text for a number, no true for 1, no .nan and no .inf.
+
+    Args:
+        where: place of the arguments in the configuration.
+
+    Raises:
+        ConfigError: names the value, the type that it must have, and what it is.
+    """
+    import pydantic
+
+    try:
+        _model(cls).model_validate(dict(arguments))
+    except pydantic.ValidationError as error:
+        first = error.errors(include_url=False)[0]
+    else:
+        return
+    name = str(first["loc"][0])
+    inner = [part for part in first["loc"][1:] if isinstance(part, int)]
+    place = ".".join(map(str, [where, name, *inner]))
+    rule = first["msg"].replace("Input should be", "must be").replace("a valid integer", "an integer").replace(" valid", "")
+    value = _yaml(arguments[name])
+    for index in inner:
+        value = _yaml(value[index]) if isinstance(value, list) and index < len(value) else value
+    if first["type"] in ("dataclass_exact_type", "dataclass_type", "is_instance_of") and isinstance(value, Mapping):
+        raise ConfigError(f"{place} needs `_target_: package.module.Class` among its keys, got {', '.join(map(str, value))}")
+    shown = repr(value)
+    raise ConfigError(f"{place}: {rule}, got {shown if len(shown) <= _SHOWN else shown[:_SHOWN] + '...'}")
+
+
+def _yaml(value: Any) -> Any:
+    """Return a value as the configuration has it: Hydra's lists became tuples."""
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,48 @@
+"""Attacker: what a server of private inference holds, to reports/audit/NAME: requests of some test images. No private key is read."""
+
+import dataclasses
+
+import numpy as np
+from omegaconf import DictConfig
+
+from ppdl.audit.base import Truth, scored_rows
+from ppdl.audit.examine import examine
+from ppdl.audit.prior import phantom_prior
+from ppdl.audit.records import write_audit
+from ppdl.audit.setting import Settings, draw_queries
+from ppdl.config import Workspace, build, construct, stage
+from ppdl.crypto.keystore import load_public
+from ppdl.datasets.reduced import Reduced
+from ppdl.heads import head_branch, server_view
+from ppdl.runs import prepared_data
+
+NUM_REQUESTS = 32  # that the attacks see, of as many test images, evenly spaced
+
+
+def run(cfg: DictConfig, workspace: Workspace) -> None:
+    name, node = head_branch(cfg)
+    settings = construct(Settings, cfg.audit, "audit")
+    attacks = {key: build(attack, f"attacks.{key}") for key, attack in cfg.attacks.items()}
+    prepared, public_key = prepared_data(cfg, workspace), load_public(workspace.inputs / "keys/public.json")
+    see = server_view(cfg, workspace, name, public_key)
+
+    rows, px = prepared.rows("test"), node.backbone.input_px
+    rows = rows[scored_rows(len(rows), NUM_REQUESTS)]
+    images, groups = Reduced(prepared.images, px)[rows], prepared.index["group"].to_numpy()[rows]
+    queries = draw_queries(images, groups, settings.num_queries, np.random.default_rng(settings.seed))
+    target = dataclasses.replace(
+        see(images),
+        prior=phantom_prior(settings.num_prior, px, px, seed=settings.prior_seed),
+        queries=queries.images,
+        encrypt=see,
+    )
+    truth = Truth(images, groups, queries.groups, queries.rows)
+    audit = examine(attacks, target, truth, seed=settings.seed)
+    write_audit(workspace.outputs / "reports/audit" / name, audit, target, truth, num_pictures=settings.num_pictures)
+    print(f"{name}: {audit.verdict.sentence}")
+
+
+main = stage(run)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""Client and server: every test image's features encrypted, classified on ciphertexts, decrypted, to data/private/NAME.
+
+The client's part needs the private key, the server's the head; both run here, in one process. Every decrypted logit must be that of the
+integer head.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from omegaconf import DictConfig
+
+from ppdl.config import Workspace, stage
+from ppdl.crypto.keystore import default_private_dir, require_private
+from ppdl.datasets.reduced import Reduced
+from ppdl.heads import head_branch, head_run, infer, integer_features, open_head
+from ppdl.protections.cost import recorded_cost
+from ppdl.runs import prepared_data
+
+
+def run(cfg: DictConfig, workspace: Workspace) -> None:
+    name, node = head_branch(cfg)
+    private_key = require_private(workspace.inputs / "keys/public.json", Path(cfg.keygen.private_dir or default_private_dir()))
+    head, prepared = open_head(cfg, workspace, name), prepared_data(cfg, workspace)
+    rows, out_dir = prepared.rows("test"), workspace.outputs / "data/private" / name
+    with recorded_cost(workspace.outputs / f"reports/cost/{name}/inference.json") as cost:
+        folder, images = workspace.inputs / head_run(cfg, name).folder, Reduced(prepared.images, node.backbone.input_px)
+        answers = infer(cfg, name, head, integer_features(head.public, folder, images, rows), private_key)
+        cost |= answers.cost
+    out_dir.mkdir(parents=True, exist_ok=True)
+    np.savez(out_dir / "logits.npz", logits=answers.logits, rows=rows)
+    print(f"{name}: {len(rows)} test images, and every decrypted logit is that of the integer head")
+
+
+main = stage(run)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,25 @@
+"""Model owner: a linear head on features of plain images, rounded to integers, to models/NAME. The backbone beside it is public."""
+
+import numpy as np
+from omegaconf import DictConfig
+
+from ppdl.config import Workspace, stage
+from ppdl.datasets.splitting import SPLITS
+from ppdl.heads import features_of, head_branch, head_run, train_head, write_backbone
+from ppdl.runs import prepared_data
+
+
+def run(cfg: DictConfig, workspace: Workspace) -> None:
+    name, _ = head_branch(cfg)
+    prepared = prepared_data(cfg, workspace)
+    rows = {split: prepared.rows(split) for split in SPLITS}
+    backbone, sha256 = write_backbone(cfg, workspace, name)
+    features = features_of(backbone, prepared, np.concatenate([rows["train"], rows["validation"]]))
+    fitted = train_head(cfg, workspace, head_run(cfg, name), prepared, rows, features, backbone_sha256=sha256, stage="stages.train_head")
+    print(f"{name}: validation accuracy {fitted.summary['val_accuracy']:.4f}, {fitted.summary['val_accuracy_unrounded']:.4f} unrounded")
+
+
+main = stage(run)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""A sample of the soak (tests/soak/kills.py): the real pipeline, killed twice; and two `dvc repro` at once."""
+
+from __future__ import annotations
+
+import pytest
+
+from ppdl.crypto.keystore import load_public
+from tests.soak import kills
+from tests.soak.scratch import Scratch
+
+pytestmark = pytest.mark.pipeline
+DURATIONS = {"encrypt@homomorphic": 4.0, "train_encrypted@homomorphic": 12.0}  # s, about; moments are drawn from them
+
+
+def test_a_pipeline_that_is_killed_twice_ends_whole(tmp_path):
+    figures = kills.run(tmp_path, 2, seed=7, durations=DURATIONS, goal=("train_encrypted@homomorphic",))
+    assert figures["num_kills"] == 2
+    assert figures["survivors"] == []
+    assert figures["images_decrypted_bit_exactly"] == 96
+    assert figures["ciphertexts_searched"] > 1000
+    assert figures["mlflow_runs"]["FINISHED"] == 1
+    assert figures["processes_watched"] > 10
+
+
+def test_of_two_repros_at_once_one_works_and_the_other_says_why_it_does_not(tmp_path):
+    scratch = Scratch(tmp_path)
+    both = [scratch.start("dvc", "repro", "split", "keygen") for _ in range(2)]
+    codes = [started.wait(120) for started in both]
+    assert 0 in codes, "".join(started.tail for started in both)
+    for code, started in zip(codes, both, strict=True):
+        assert code == 0 or any(word in started.tail for word in ("Unable to acquire lock", "is busy", "blocked by")), started.tail
+    assert "up to date" in scratch.run("dvc", "repro", "split", "keygen")
+    names = [path.name for path in scratch.private_dir.iterdir()]
+    assert names == [f"{load_public(scratch.path / 'keys/public.json').fingerprint}.json"]
+
+
+def test_a_kill_that_breaks_something_is_noticed(tmp_path):
+    """The checks of the soak see what they look for."""
+    reused = kills.Obfuscators()
+    n = 2**64 - 59
+    reused._add("key", (5 + n).to_bytes(16, "big"), n)
+    reused._add("key", (5 + n).to_bytes(16, "big"), n)
+    assert (reused.num_reused, reused.num_ciphertexts) == (0, 1)
+    reused._add("key", (5 + 3 * n).to_bytes(16, "big"), n)
+    assert (reused.num_reused, reused.num_ciphertexts) == (1, 2)
+    scratch = Scratch.__new__(Scratch)
+    scratch.path, scratch.private_dir, scratch.temporary = tmp_path / "clone", tmp_path / "private", tmp_path / "tmp"
+    for path in (scratch.path / ".ppdl/a/b/plan.json", scratch.private_dir / ".new-x.tmp", scratch.temporary / "ppdl-audit-1/x"):
+        path.parent.mkdir(parents=True)
+        path.touch()
+    assert kills.leftovers(scratch) == ["clone/.ppdl/a/b/plan.json", "private/.new-x.tmp", "tmp/ppdl-audit-1/x"]

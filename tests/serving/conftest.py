@@ -1,0 +1,45 @@
+"""One server for the tests that only ask, and one without a process round it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from ppdl.serving.compute import Workers
+from ppdl.serving.service import Limits, Service
+from ppdl.serving.statement import Statement
+from ppdl.serving.store import Store
+from tests.serving.running import KEY_BITS, RunningServer, make_head
+
+BUDGET = 10_000
+
+
+@pytest.fixture(scope="package")
+def running(tmp_path_factory) -> Iterator[RunningServer]:
+    """Serve a small head."""
+    folder = tmp_path_factory.mktemp("running")
+    with RunningServer(folder, make_head(), "--max-queries-per-key", str(BUDGET), "--max-keys", "50", "--max-body", "20000") as server:
+        yield server
+
+
+@pytest.fixture(scope="package")
+def workers(tmp_path_factory) -> Iterator[Workers]:
+    folder = tmp_path_factory.mktemp("head")
+    make_head().save(folder)
+    found = Workers(folder, mask_bits=40, num_workers=1, max_queue=4)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def statement() -> Statement:
+    return Statement(make_head().public, 40, (KEY_BITS, 2048), BUDGET)
+
+
+@pytest.fixture
+def service(tmp_path, statement, workers) -> Iterator[Service]:
+    """The parts of a server for 5 images a key and 2 keys a client."""
+    store = Store(tmp_path / "state.sqlite")
+    yield Service(statement, store, workers, Limits(max_queries_per_key=5, max_keys=2))
+    store.close()

@@ -1,0 +1,100 @@
+"""Make the table of docs/reliability.md from the recorded results of the soak.
+
+python -m tests.soak.table --write     put the figures of tests/soak/results/ into docs/reliability.md
+python -m tests.soak.table --check     exit 1 when the page does not show what was recorded
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from ppdl.config import PROJECT, keep_in_step
+
+RESULTS = Path(__file__).parent / "results"
+PAGE = PROJECT / "docs/reliability.md"
+BEGIN, END = "<!-- soak: written by python -m tests.soak.table -->\n", "<!-- end -->"
+
+
+def rows() -> list[tuple[str, str, str, str]]:
+    """Return promise, test, result and figure of everything that was recorded."""
+    kills, fuzz = _read("kills"), _read("fuzz")
+    runs = ", ".join(f"{count} {state}" for state, count in sorted(kills["mlflow_runs"].items()))
+    hits = ", ".join(f"{stage} {count}" for stage, count in kills["killed_in"].items())
+    kill = "`python -m tests.soak.kills`"
+    table = [
+        (
+            "SIGKILL of all processes at any moment, then `dvc repro` again: it ends, and a further one has nothing to do",
+            kill,
+            "holds",
+            f"{kills['num_kills']} kills in {kills['num_pipelines']} pipelines: {hits}",
+        ),
+        (
+            "artifacts decrypt to the prepared images bit by bit, and the revealed view is theirs",
+            kill,
+            "holds",
+            f"{kills['images_decrypted_bit_exactly']:,} encrypted images",
+        ),
+        (
+            "no randomness is used twice, also not by what a killed attempt left",
+            kill,
+            _holds(kills["obfuscators_reused"] == 0),
+            f"{kills['obfuscators_reused']} obfuscators in more than one of {kills['ciphertexts_searched']:,} ciphertexts",
+        ),
+        ("no MLflow run is lost or left RUNNING", kill, "holds", runs),
+        (
+            "no temporary file is left, no process outlives the kill",
+            kill,
+            _holds(kills["temporary_files"] == 0 and not kills["survivors"]),
+            f"{kills['temporary_files']} files, {len(kills['survivors'])} processes",
+        ),
+        (
+            "no private part in a file but its own, in a command line or in an environment",
+            kill,
+            "holds",
+            f"{kills['processes_watched']:,} processes read while they ran",
+        ),
+        (
+            f"damaged input: an error of ours within {fuzz['deadline_s']} s and {fuzz['memory_limit_bytes'] >> 30} GiB, or it is read",
+            "`python -m tests.soak.fuzz`",
+            "holds",
+            f"{fuzz['num_cases']:,} cases; the slowest took {max(t['slowest_s'] for t in fuzz['targets'].values()):.1f} s, "
+            f"the process {fuzz['peak_memory_bytes'] >> 20} MiB",
+        ),
+    ]
+    if (RESULTS / "guided.json").exists():
+        guided = _read("guided")["targets"]
+        figure = ", ".join(f"{name} {t['number_of_executed_units']:,}" for name, t in guided.items())
+        table.append(("the same, inputs led by coverage (atheris)", "`python -m tests.soak.guided all`", "holds", figure))
+    return table + [
+        (f"&nbsp;&nbsp;{name}", "", "holds", f"{t.get('refused', 0):,} refused, {t.get('accepted', 0):,} read")
+        for name, t in fuzz["targets"].items()
+    ]
+
+
+def _holds(fact: bool) -> str:
+    return "holds" if fact else "**broken**"
+
+
+def _read(name: str) -> dict[str, Any]:
+    return json.loads((RESULTS / f"{name}.json").read_text())
+
+
+def fresh() -> bytes:
+    """Return the page with the recorded figures."""
+    head = ["| promise | test | result | figure |", "|---|---|---|---|"]
+    table = "\n".join([*head, *(f"| {' | '.join(row)} |" for row in rows())])
+    pattern = re.compile(f"({re.escape(BEGIN)}).*?({re.escape(END)})", re.DOTALL)
+    return pattern.sub(lambda found: f"{found.group(1)}\n{table}\n\n{found.group(2)}", PAGE.read_text()).encode()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Write or check the page."""
+    return keep_in_step("tests.soak.table", "docs/reliability.md", PAGE, fresh, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

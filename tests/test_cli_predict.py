@@ -1,0 +1,85 @@
+"""`ppdl predict` and `ppdl register`, as a user types them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from ppdl.cli import main
+from ppdl.serving.network import open_network
+from ppdl.serving.predict import DISCLAIMER, predict_files
+from ppdl.serving.steps import KeyHolder
+
+
+@pytest.fixture
+def ppdl(trained, monkeypatch):
+    """Run a command in the trained checkout."""
+    monkeypatch.setattr("ppdl.config.checkout", lambda: trained.root)
+    monkeypatch.setattr("ppdl.config.PARAMS", trained.root / "params.yaml")
+    monkeypatch.setenv("COLUMNS", "200")
+    return lambda *arguments: CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def test_a_table_with_classes_probabilities_and_the_key(ppdl, trained):
+    result = ppdl("predict", *trained.raw_test_images()[:2], "--protection", "deterministic")
+    assert result.exit_code == 0, result.output
+    network = open_network(trained.root / "models/deterministic/spectral")
+    assert f"key {network.recipe.key_fingerprint[:16]}" in result.stdout
+    assert "p(Viral Pneumonia)" in result.stdout and "view spectral" in result.stdout
+    assert DISCLAIMER in result.stderr and DISCLAIMER not in result.stdout
+
+
+def test_json_holds_the_calibrated_probabilities(ppdl, trained):
+    files = trained.raw_test_images()
+    result = ppdl("predict", *files, "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    expected = predict_files(open_network(trained.root / "models/plain/pixels"), files, KeyHolder(trained.private_dir, trained.root))
+    assert [row["file"] for row in found["predictions"]] == list(map(str, files))
+    for row, answer in zip(found["predictions"], expected.rows, strict=True):
+        assert row["probabilities"] == pytest.approx(dict(answer.probabilities), rel=1e-5)
+        assert row["class"] == max(row["probabilities"], key=row["probabilities"].get)
+    assert found["temperature"] == 1.7 and found["disclaimer"] == DISCLAIMER
+
+
+def test_bad_files_end_in_exit_code_1_after_the_others_are_answered(ppdl, trained, tmp_path):
+    result = ppdl("predict", tmp_path / "missing.png", trained.raw_test_images()[0], "--json")
+    assert result.exit_code == 1
+    assert len(json.loads(result.stdout)["predictions"]) == 1
+    assert f"{tmp_path / 'missing.png'}: unreadable" in result.stderr
+
+
+def test_the_control_says_that_it_is_chance(ppdl, trained):
+    result = ppdl("predict", trained.raw_test_images()[0], "--protection", "opaque")
+    assert result.exit_code == 0 and "these answers are chance" in result.stderr
+
+
+def test_overlays_are_written_or_refused(ppdl, trained, tmp_path):
+    image = trained.raw_test_images()[0]
+    result = ppdl("predict", image, "--gradcam", tmp_path / "looked")
+    assert result.exit_code == 0, result.output
+    (path,) = (tmp_path / "looked").glob("*.png")
+    assert f"wrote {path}" in result.stderr and image.stem in path.name
+    result = ppdl("predict", image, "--protection", "opaque", "--gradcam", tmp_path / "none")
+    assert result.exit_code == 1 and "is no image" in result.stderr and not (tmp_path / "none").exists()
+
+
+def test_registered_models_answer_the_same_and_refuse_another_protection(ppdl, trained):
+    result = ppdl("register", "plain", "homomorphic")
+    assert result.exit_code == 0, result.output
+    assert "ppdl-plain version" in result.stdout and "Champion:" in result.stdout
+    image = trained.raw_test_images()[0]
+    registered, local = (ppdl("predict", image, "--json", *more) for more in (["--model", "models:/ppdl-plain@champion"], []))
+    assert json.loads(registered.stdout) == json.loads(local.stdout)
+    result = ppdl("predict", image, "--model", "models:/ppdl-plain@champion", "--protection", "opaque")
+    assert result.exit_code == 1 and "was trained on 'plain'" in result.stderr
+    assert "wrote" not in result.output
+
+
+def test_mistakes_are_one_line(ppdl, trained, tmp_path):
+    result = ppdl("predict", trained.raw_test_images()[0], "--model", tmp_path)
+    assert result.exit_code == 1 and "run.json is missing" in result.stderr and "Traceback" not in result.output
+    result = ppdl("register", "rot13")
+    assert result.exit_code == 1 and "protections are plain" in result.stderr

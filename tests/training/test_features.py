@@ -1,0 +1,97 @@
+"""The public backbone: features that a client computes are those that the head was trained on."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+from ppdl.errors import ConfigError, DataError
+from ppdl.protections.base import plain_view
+from ppdl.training.features import Backbone, extract_features, load_backbone, save_backbone
+from ppdl.training.model import MobileNetV2
+from ppdl.training.predict import save_model
+
+IMAGES = np.random.default_rng(1).integers(0, 256, (5, 32, 32)).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def network() -> keras.Model:
+    return MobileNetV2(alpha=0.35, weights=None, dropout=0.2, fine_tune_depth=None, batchnorm_momentum=None).build(plain_view(IMAGES), 3)
+
+
+@pytest.fixture(scope="module")
+def plain_model(network, tmp_path_factory):
+    path = tmp_path_factory.mktemp("plain") / "model.keras"
+    save_model(network, path)
+    return path
+
+
+def test_features_of_plain_are_what_its_own_head_sees(network, plain_model, tmp_path):
+    backbone = Backbone("plain", 0.35, 32, None).build(plain_model)
+    sha256 = save_backbone(backbone, tmp_path / "backbone.keras")
+    features = extract_features(load_backbone(tmp_path / "backbone.keras", sha256=sha256), IMAGES, batch_size=2)
+    assert features.shape == (5, 1280) and features.dtype == np.float32 and features.min() >= 0
+    kernel, bias = network.get_layer("logits").get_weights()
+    expected = keras.ops.convert_to_numpy(network(IMAGES, training=False))
+    np.testing.assert_allclose(features @ kernel + bias, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_a_file_of_weights_gives_the_same_features(network, plain_model, tmp_path):
+    network.get_layer("backbone").save_weights(tmp_path / "no_top.weights.h5")
+    own = Backbone(str(tmp_path / "no_top.weights.h5"), 0.35, 32, None).build(plain_model.with_name("not needed"))
+    again = Backbone("plain", 0.35, 32, None).build(plain_model)
+    np.testing.assert_allclose(extract_features(own, IMAGES), extract_features(again, IMAGES), rtol=1e-4, atol=1e-6)
+
+
+def test_features_of_several_layers_stand_side_by_side(network, plain_model, tmp_path):
+    names = ("block_6_expand_relu", "block_13_expand_relu")
+    save_backbone(Backbone("plain", 0.35, 32, names).build(plain_model), tmp_path / "backbone.keras")
+    features = extract_features(load_backbone(tmp_path / "backbone.keras"), IMAGES)
+    inner = network.get_layer("backbone")
+    images = np.repeat(IMAGES[..., None], 3, -1) / 127.5 - 1
+    for name, part in zip(names, np.split(features, [96], axis=1), strict=True):
+        maps = keras.Model(inner.input, inner.get_layer(name).output)(images, training=False)
+        np.testing.assert_allclose(part, np.mean(maps, axis=(1, 2)), rtol=1e-3, atol=1e-5)
+    assert features.shape == (5, 96 + 192) and features.min() >= 0
+
+
+def test_what_cannot_be_built_is_refused(plain_model, tmp_path):
+    with pytest.raises(ConfigError, match="input_px must be that of the trained network with weights plain, 32x32 px, got 64"):
+        Backbone("plain", 0.35, 64, None).build(plain_model)
+    with pytest.raises(ConfigError, match=r"layers must be null or some of .*block_13_expand_relu.*, got 'block_13_project'"):
+        Backbone("plain", 0.35, 32, ("out_relu", "block_13_project")).build(plain_model)
+    with pytest.raises(DataError, match="is missing"):
+        Backbone("plain", 0.35, 32, None).build(tmp_path / "no.keras")
+    with pytest.raises(ConfigError, match="there is no file"):
+        Backbone(str(tmp_path / "no.h5"), 0.35, 32, None).build(plain_model)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("", 0.35, 32, None), "weights must be plain"),
+        (("plain", 0.35, 16, None), "input_px must be an integer >= 32"),
+        (("plain", 0, 32, None), "alpha must be a number > 0"),
+        (("imagenet", 0.4, 32, None), "alpha must be one of"),
+        (("plain", 0.35, 32, "out_relu"), "layers must list different layers"),
+        (("plain", 0.35, 32, ()), "layers must list different layers"),
+        (("plain", 0.35, 32, ("out_relu", "out_relu")), "layers must list different layers"),
+    ],
+)
+def test_arguments_that_break_a_rule_are_named(arguments, message):
+    with pytest.raises(ConfigError, match=message):
+        Backbone(*arguments)
+
+
+def test_another_backbone_than_the_heads_is_refused(network, plain_model):
+    with pytest.raises(DataError, match="is not the one that the head was trained with"):
+        load_backbone(plain_model, sha256="0" * 64)
+    with pytest.raises(ConfigError, match="must have the shape"):
+        extract_features(Backbone("plain", 0.35, 32, None).build(plain_model), np.zeros((1, 64, 64), np.uint8))
+
+
+def test_a_file_that_is_no_backbone_is_refused(tmp_path):
+    keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]).save(tmp_path / "other.keras")
+    with pytest.raises(DataError, match="must be a model from"):
+        load_backbone(tmp_path / "other.keras")
