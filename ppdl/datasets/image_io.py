@@ -150,7 +150,8 @@ def opened_picture(path: Path | BinaryIO) -> Iterator[Image.Image]:
         BadImageError: The file is no picture of `FORMATS`, damaged, or too large.
     """
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        # From memory, where a chunk longer than the file asks for no more than there is.
+        with Image.open(io.BytesIO(path.read_bytes()) if isinstance(path, Path) else path, formats=FORMATS) as image:
             check_size(image.width, image.height, getattr(image, "n_frames", 1))
             yield image
     except (BadImageError, MemoryError):

@@ -17,7 +17,7 @@ from ppdl.private_head.head import LARGEST_FEATURE, QuantisedHead, quantised
 _CLIPPED = 1e-4  # share of feature values above 255 steps: a few large ones must not make all steps coarse
 _LEAST_SPREAD = 0.5  # of the median spread: a feature that hardly varies must not get the weight that makes all steps coarse
 _LARGEST_WEIGHT = 127
-_MOST_ITERATIONS = 1000
+_MOST_ITERATIONS = 200
 
 
 @dataclass(frozen=True)
