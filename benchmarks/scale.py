@@ -13,17 +13,16 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 
 import psutil
+import rich.box
 from rich.console import Console
 from rich.table import Table
 
@@ -73,52 +72,56 @@ def main() -> None:
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES)
     parser.add_argument("--limit-core-s", type=float, default=250, help="most core seconds of a stage that is begun")
     parser.add_argument("--folder", type=Path, help="parent of the scratch folder, on the disk to be measured")
-    parser.add_argument("--json", type=Path, help="also write all figures to this file")
+    parser.add_argument("--json", type=Path, help="also write all figures to this file; sizes that it holds already are not measured again")
+    parser.add_argument("--markdown", action="store_true", help="print the tables as docs/benchmarks.md has them")
     parser.add_argument("--no-forecast", action="store_true")
     args = parser.parse_args()
-    costs = []
-    with tempfile.TemporaryDirectory(prefix="ppdl-scale-", dir=args.folder) as folder:
-        for cost in measure(Path(folder), sorted(args.sizes), args.stages, args.limit_core_s):
-            costs.append(cost)
-            print(json.dumps(asdict(cost)), flush=True)
-    Console(width=140).print(costs_table(costs), growth_table(costs))
-    forecasts = [] if args.no_forecast else list(scale_forecast.forecasts())
-    if forecasts:
-        Console(width=140).print(scale_forecast.table(forecasts))
-    if args.json:
-        content = {"costs": [asdict(cost) for cost in costs], "forecasts": [asdict(forecast) for forecast in forecasts]}
-        args.json.write_text(json.dumps(content, indent=1) + "\n")
+    known = json.loads(args.json.read_text()) if args.json and args.json.exists() else {"costs": [], "forecasts": []}
+    costs = [Cost(**cost) for cost in known["costs"]]
+    forecasts = [scale_forecast.Forecast(**forecast) for forecast in known["forecasts"]]
+
+    def save() -> None:
+        if args.json:
+            content = {"costs": [asdict(cost) for cost in costs], "forecasts": [asdict(forecast) for forecast in forecasts]}
+            args.json.write_text(json.dumps(content, indent=1) + "\n")
+
+    for num_images in sorted(set(args.sizes) - {cost.num_images for cost in costs}):
+        with tempfile.TemporaryDirectory(prefix="ppdl-scale-", dir=args.folder) as folder:
+            costs += measure(Path(folder), num_images, args.stages, costs, args.limit_core_s)
+        save()
+    if not args.no_forecast and not forecasts:
+        forecasts = list(scale_forecast.forecasts())
+        save()
+    for table in (costs_table(costs), growth_table(costs), *([scale_forecast.table(forecasts)] if forecasts else [])):
+        table.box = rich.box.MARKDOWN if args.markdown else table.box
+        Console(width=180).print(table)
 
 
-def measure(folder: Path, sizes: list[int], stages: list[str], limit_core_s: float) -> Iterator[Cost]:
-    """Run every stage for every number of images."""
-    before: dict[str, list[Cost]] = {stage: [] for stage in stages}
-    for num_images in sizes:
-        root = folder / str(num_images)
-        root.mkdir()
-        _in_a_process("keygen", root, num_images)
-        skipped = set()
-        for stage in stages:
-            name, _, branch = stage.partition("@")
-            expected_s = _expected_core_s(before[stage], num_images)
-            needed = {"stem": {"encrypt"}, "reveal": {"encrypt", "stem"}}.get(name, set())
-            if stage not in ALWAYS and (expected_s > limit_core_s or any(f"{step}@{branch}" in skipped for step in needed)):
-                skipped.add(stage)
-                print(f"{stage} of {num_images} images left out: about {expected_s:.0f} core seconds, or what it reads was", flush=True)
-                continue
-            wall_s, core_s, peak = _in_a_process(stage, root, num_images)
-            out = root / "data" / OUTS.get(name, "none") / branch
-            written = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
-            yield (cost := Cost(stage, num_images, wall_s, core_s, peak, written))
-            before[stage].append(cost)
-        shutil.rmtree(root)
+def measure(root: Path, num_images: int, stages: list[str], before: list[Cost], limit_core_s: float) -> list[Cost]:
+    """Run every stage for one number of images, but those that would take too long, judged by smaller sizes."""
+    _in_a_process("keygen", root, num_images)
+    costs, skipped = [], set()
+    for stage in stages:
+        name, _, branch = stage.partition("@")
+        expected_s = _expected_core_s([cost for cost in before if cost.stage == stage and cost.num_images < num_images], num_images)
+        needed = {"stem": {"encrypt"}, "reveal": {"encrypt", "stem"}}.get(name, set())
+        if stage not in ALWAYS and (expected_s > limit_core_s or any(f"{step}@{branch}" in skipped for step in needed)):
+            skipped.add(stage)
+            print(f"{stage} of {num_images} images left out: about {expected_s:.0f} core seconds, or what it reads was", flush=True)
+            continue
+        wall_s, core_s, peak = _in_a_process(stage, root, num_images)
+        out = root / "data" / OUTS.get(name, "none") / branch
+        written = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+        costs.append(Cost(stage, num_images, wall_s, core_s, peak, written))
+        print(json.dumps(asdict(costs[-1])), flush=True)
+    return costs
 
 
 def _expected_core_s(before: list[Cost], num_images: int) -> float:
     """Extend the line through the last two sizes, or through the only one and zero."""
     if not before:
         return 0.0
-    (x0, y0), (x1, y1) = [(0, 0.0), *((cost.num_images, cost.core_s) for cost in before)][-2:]
+    (x0, y0), (x1, y1) = [(0, 0.0), *sorted((cost.num_images, cost.core_s) for cost in before)][-2:]
     return y1 + (y1 - y0) * (num_images - x1) / (x1 - x0)
 
 

@@ -54,7 +54,7 @@ class Checkout:
         }
 
     def run(self, *command: str, fails: bool = False) -> str:
-        done = subprocess.run(command, cwd=self.path, env=self.env, capture_output=True, text=True, timeout=600)
+        done = subprocess.run(command, cwd=self.path, env=self.env, capture_output=True, text=True, timeout=1200)
         output = done.stdout + done.stderr
         assert (done.returncode != 0) is fails, f"{' '.join(command)} exited with {done.returncode}:\n{output[-6000:]}"
         return output

@@ -96,7 +96,7 @@ def calibrate(labels: np.ndarray, logits: np.ndarray) -> Calibration:
 
 
 def apply_temperature(logits: np.ndarray, temperature: float) -> np.ndarray:
-    """Return (num_images, num_classes) float64 probabilities at a temperature; the most probable class is that of the largest logit.
+    """Return (num_images, num_classes) float64 probabilities at a temperature, whose order is that of the logits.
 
     Raises:
         DataError: `temperature` is not a finite number above 0.

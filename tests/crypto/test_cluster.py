@@ -40,8 +40,9 @@ def cluster():
         ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
         folder = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp"))  # the paths of its sockets must be short
         options = {"include_dashboard": False, "object_store_memory": 80 * 2**20, "log_to_driver": False, "logging_level": "ERROR"}
+        before = set(psutil.Process().children(recursive=True))
         ray.init(num_cpus=2, _temp_dir=str(folder), **options)
-        started = psutil.Process().children(recursive=True)
+        started = set(psutil.Process().children(recursive=True)) - before
         try:
             yield folder
         finally:
@@ -52,9 +53,17 @@ def cluster():
 
 def ray_workers() -> list[psutil.Process]:
     """Processes of the pool, busy ones first."""
-    children = [(child, " ".join(child.cmdline())) for child in psutil.Process().children(recursive=True)]
-    found = [(child, title) for child, title in children if title.startswith("ray::PoolActor")]
-    return [child for child, title in sorted(found, key=lambda pair: "run_batch" not in pair[1])]
+    found = [(child, title_of(child)) for child in psutil.Process().children(recursive=True)]
+    pool = [(child, title) for child, title in found if title.startswith("ray::PoolActor")]
+    return [child for child, title in sorted(pool, key=lambda pair: "run_batch" not in pair[1])]
+
+
+def title_of(process: psutil.Process) -> str:
+    """Command line of a process, empty once it has ended."""
+    try:
+        return " ".join(process.cmdline())
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return ""
 
 
 class Killing(RayExecutor):

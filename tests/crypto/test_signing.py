@@ -92,7 +92,7 @@ def test_no_byte_of_an_artifact_can_change(key, tmp_path, source, kind):
 FORGERIES = {
     "a claim": set_field("confidential", False),
     "the reason": set_field("reason", "trust me"),
-    "another canary": set_field("canary.0", lambda text: "0" + text[1:]),
+    "another canary": set_field("canary.0", lambda text: ("1" if text[0] == "0" else "0") + text[1:]),
     "a ciphertext": change_array(1, lambda rows: rows[::-1]),
 }
 

@@ -100,27 +100,35 @@ def fuzz(name: str, strategy: st.SearchStrategy, read: Callable[[Any], None], er
     return outcome
 
 
-def run(num_cases: int, seed: int, only: str = "") -> dict[str, Any]:
-    """Run all targets, `num_cases` in all, shared out by their weights, and return the figures."""
+def run(num_cases: int, seed: int, only: str = "", out: Path | None = None) -> dict[str, Any]:
+    """Run all targets, `num_cases` in all, shared out by their weights, and return the figures.
+
+    Args:
+        only: targets whose function's name holds this.
+        out: gets the figures after each target; what it holds of the same number of cases and seed is not run again.
+    """
     warnings.simplefilter("ignore")  # Pillow and pydicom warn of what they then read or refuse
-    targets = [make for make in TARGETS if only in make.__name__]
+    settings = {"wanted": num_cases, "seed": seed, "deadline_s": DEADLINE_S, "memory_limit_bytes": MEMORY_BYTES}
+    found = json.loads(out.read_text()) if out and out.exists() else {}
+    targets = found.get("targets", {}) if found.items() >= settings.items() else {}
+    peak = found.get("peak_memory_bytes", 0) if targets else 0
+    figures = settings
     with tempfile.TemporaryDirectory(prefix="ppdl-fuzz-") as folder:
-        made = [make(Path(folder)) for make in targets]
-        total, figures = sum(target.weight for target in made), {}
-        for target in made:
-            began, count = time.monotonic(), -(-num_cases * target.weight // total)
-            done = fuzz(target.name, target.strategy, target.read, target.error, count, seed)
-            seconds = round(time.monotonic() - began, 1)
-            figures[target.name] = {**done.counts, "slowest_s": round(done.slowest_s, 3), "seconds": seconds}
-            print(f"{target.name}: {figures[target.name]}", flush=True)
-    return {
-        "num_cases": sum(row.get("accepted", 0) + row.get("refused", 0) for row in figures.values()),
-        "seed": seed,
-        "deadline_s": DEADLINE_S,
-        "memory_limit_bytes": MEMORY_BYTES,
-        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        "targets": figures,
-    }
+        made = [make(Path(folder)) for make in TARGETS if only in make.__name__]
+        total = sum(target.weight for target in made)
+        for target in [target for target in made if target.name not in targets]:
+            began = time.monotonic()
+            done = fuzz(target.name, target.strategy, target.read, target.error, -(-num_cases * target.weight // total), seed)
+            times = {"slowest_s": round(done.slowest_s, 3), "seconds": round(time.monotonic() - began, 1)}
+            targets[target.name] = {**done.counts, **times}
+            print(f"{target.name}: {targets[target.name]}", flush=True)
+            cases = sum(row.get("accepted", 0) + row.get("refused", 0) for row in targets.values())
+            peak = max(peak, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+            figures = settings | {"num_cases": cases, "peak_memory_bytes": peak, "targets": targets}
+            if out:
+                out.parent.mkdir(parents=True, exist_ok=True)
+                out.write_text(json.dumps(figures, indent=1) + "\n")
+    return figures
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -129,15 +137,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--cases", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=20220314)
     parser.add_argument("--only", default="", help="targets whose name holds this")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=Path, help="figures, after each target; an interrupted run goes on")
     args = parser.parse_args(argv)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    figures = run(args.cases, args.seed, args.only)
-    text = json.dumps(figures, indent=1) + "\n"
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(text)
-    print(text, end="")
+    run(args.cases, args.seed, args.only, args.out)
     return 0
 
 

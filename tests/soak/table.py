@@ -21,11 +21,17 @@ BEGIN, END = "<!-- soak: written by python -m tests.soak.table -->\n", "<!-- end
 
 def rows() -> list[tuple[str, str, str, str]]:
     """Return promise, test, result and figure of everything that was recorded."""
-    kills, fuzz = _read("kills"), _read("fuzz")
+    return _of_kills() + _of_fuzz()
+
+
+def _of_kills() -> list[tuple[str, str, str, str]]:
+    kills = recorded("kills")
+    if kills is None:
+        return [("SIGKILL of all processes at any moment, then `dvc repro` again", "`python -m tests.soak.kills`", "not recorded yet", "")]
     runs = ", ".join(f"{count} {state}" for state, count in sorted(kills["mlflow_runs"].items()))
     hits = ", ".join(f"{stage} {count}" for stage, count in kills["killed_in"].items())
     kill = "`python -m tests.soak.kills`"
-    table = [
+    return [
         (
             "SIGKILL of all processes at any moment, then `dvc repro` again: it ends, and a further one has nothing to do",
             kill,
@@ -57,6 +63,14 @@ def rows() -> list[tuple[str, str, str, str]]:
             "holds",
             f"{kills['processes_watched']:,} processes read while they ran",
         ),
+    ]
+
+
+def _of_fuzz() -> list[tuple[str, str, str, str]]:
+    fuzz = recorded("fuzz")
+    if fuzz is None:
+        return [("damaged input: an error of ours, or it is read", "`python -m tests.soak.fuzz`", "not recorded yet", "")]
+    table = [
         (
             f"damaged input: an error of ours within {fuzz['deadline_s']} s and {fuzz['memory_limit_bytes'] >> 30} GiB, or it is read",
             "`python -m tests.soak.fuzz`",
@@ -65,9 +79,8 @@ def rows() -> list[tuple[str, str, str, str]]:
             f"the process {fuzz['peak_memory_bytes'] >> 20} MiB",
         ),
     ]
-    if (RESULTS / "guided.json").exists():
-        guided = _read("guided")["targets"]
-        figure = ", ".join(f"{name} {t['number_of_executed_units']:,}" for name, t in guided.items())
+    if guided := recorded("guided"):
+        figure = ", ".join(f"{name} {t['number_of_executed_units']:,}" for name, t in guided["targets"].items())
         table.append(("the same, inputs led by coverage (atheris)", "`python -m tests.soak.guided all`", "holds", figure))
     return table + [
         (f"&nbsp;&nbsp;{name}", "", "holds", f"{t.get('refused', 0):,} refused, {t.get('accepted', 0):,} read")
@@ -79,8 +92,10 @@ def _holds(fact: bool) -> str:
     return "holds" if fact else "**broken**"
 
 
-def _read(name: str) -> dict[str, Any]:
-    return json.loads((RESULTS / f"{name}.json").read_text())
+def recorded(name: str) -> dict[str, Any] | None:
+    """Read one record; None where the soak has not been run."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else None
 
 
 def fresh() -> bytes:
