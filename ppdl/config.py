@@ -34,7 +34,7 @@ from ppdl.typecheck import check_types
 PROJECT = Path(__file__).resolve().parents[1]
 CONF = PROJECT / "conf"
 PARAMS = PROJECT / "params.yaml"
-PROTECTION_KEYS = ["train_on", "views", "scheme", "stem", "reveal"]  # of a node of protections
+BRANCH_KEYS = {"protections": ["train_on", "views", "scheme", "stem", "reveal"], "heads": ["backbone", "fit", "inference"]}  # of a node
 
 
 def checkout(project: Path = PROJECT) -> Path:
@@ -187,13 +187,13 @@ def check_keys(found: Mapping[str, Any], valid: list[str], where: str) -> None:
             raise ConfigError(f"{where} has an unknown key {key!r}: {hint}")
 
 
-def branch(cfg: DictConfig) -> tuple[str, DictConfig]:
-    """Return the name and the node of the protection that `branch=NAME` chose."""
-    name, names = cfg.branch, list(cfg.protections)
+def branch(cfg: DictConfig, group: str = "protections") -> tuple[str, DictConfig]:
+    """Return the name and the node of the protection, or of the member of another group, that `branch=NAME` chose."""
+    name, names = cfg.branch, list(cfg[group])
     if name not in names:
-        raise ConfigError(f"branch must name one of protections ({', '.join(names)}), got {name!r}: add branch=NAME")
-    node = cfg.protections[name]
-    check_keys(node, PROTECTION_KEYS, f"protections.{name}")
+        raise ConfigError(f"branch must name one of {group} ({', '.join(names)}), got {name!r}: add branch=NAME")
+    node = cfg[group][name]
+    check_keys(node, BRANCH_KEYS[group], f"{group}.{name}")
     return name, node
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig
 
-from ppdl.config import CONF, PARAMS, PROTECTION_KEYS, build, check_keys, construct, plain
+from ppdl.config import BRANCH_KEYS, CONF, PARAMS, build, check_keys, construct, plain
 from ppdl.errors import ConfigError
 
 LARGEST_SEED = 2**32 - 1
@@ -196,7 +196,7 @@ def _sections() -> dict[str, type]:
 
 def _check_protection(name: str, node: Mapping[str, Any], tree: Mapping[str, Any]) -> None:
     where = f"protections.{name}"
-    check_keys(node, PROTECTION_KEYS, where)
+    check_keys(node, BRANCH_KEYS["protections"], where)
     protection = build(_mapping(node.get("scheme"), f"{where}.scheme"), f"{where}.scheme")
     for step in ("stem", "reveal"):
         if step in node:
@@ -215,8 +215,8 @@ def _check_head(name: str, node: Mapping[str, Any], tree: Mapping[str, Any]) -> 
     where = f"heads.{name}"
     if name in tree["protections"]:
         raise ConfigError(f"{where} must have another name than the protection {name}, for both name folders")
-    check_keys(node, ["backbone", "fit", "inference"], where)
-    parts = {part: build(_mapping(node.get(part), f"{where}.{part}"), f"{where}.{part}") for part in ("backbone", "fit", "inference")}
+    check_keys(node, BRANCH_KEYS["heads"], where)
+    parts = {part: build(_mapping(node.get(part), f"{where}.{part}"), f"{where}.{part}") for part in BRANCH_KEYS["heads"]}
     if tree["prepared_px"] % parts["backbone"].input_px:
         raise ConfigError(
             f"prepared_px must be a multiple of {where}.backbone.input_px, {parts['backbone'].input_px}, got {tree['prepared_px']}"

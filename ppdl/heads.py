@@ -7,7 +7,7 @@ server evaluates the head on ciphertexts. See docs/private-head.md.
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,17 +15,15 @@ import numpy as np
 from omegaconf import DictConfig
 
 from ppdl.audit.base import Target
-from ppdl.config import PROJECT, Workspace, build, check_built_for, check_keys, checkout, plain, read_built_for, write_built_for
+from ppdl.config import PROJECT, Workspace, build, check_built_for, checkout, plain, read_built_for, write_built_for
 from ppdl.datasets.prepared import Prepared
 from ppdl.datasets.reduced import Reduced
-from ppdl.errors import ConfigError
 from ppdl.evaluation.calibration import Calibration, calibrate
 from ppdl.private_head.fit import FittedHead, fit_head
 from ppdl.private_head.head import BACKBONE_FILE, PublicHead, QuantisedHead, load_head, load_public_head
 from ppdl.private_head.inference import Answers, Inference
 from ppdl.protections.opaque import as_squares, bytes_side
-from ppdl.runs import PLAIN, Run, dataset_name, runs_of
-from ppdl.tracking.record import DatasetRecord
+from ppdl.runs import PLAIN, Run, runs_of, spec_of
 
 if TYPE_CHECKING:
     from ppdl.crypto.keys import PrivateKey, PublicKey
@@ -34,15 +32,6 @@ NOTE = (
     "The head was trained on **plain** features of the model owner's images. Confidential are the images that it classifies: its server "
     "sees their features encrypted, with a fresh obfuscator each. Clients learn the logits, and the backbone is public."
 )
-
-
-def head_branch(cfg: DictConfig) -> tuple[str, DictConfig]:
-    """Return the name and the node of the head that `branch=NAME` chose."""
-    name, names = cfg.branch, list(cfg.heads)
-    if name not in names:
-        raise ConfigError(f"branch must name one of heads ({', '.join(names)}), got {name!r}: add branch=NAME")
-    check_keys(cfg.heads[name], ["backbone", "fit", "inference"], f"heads.{name}")
-    return name, cfg.heads[name]
 
 
 def head_run(cfg: DictConfig, name: str) -> Run:
@@ -88,23 +77,19 @@ def train_head(
         features: (num_images, num_features) of all prepared images, those of the test split not used.
         keep_model: False for one fold of many: nothing is written.
     """
-    from ppdl.tracking import RunSpec, start_training_run
+    from ppdl.tracking import start_training_run
 
-    num_images = {split: len(numbers) for split, numbers in rows.items()}
-    spec = RunSpec(
-        name=run.name,
+    spec = spec_of(
+        cfg,
+        workspace,
+        run,
+        prepared,
+        rows,
         stage=stage,
-        config=plain(cfg),
-        protection=run.branch,
-        view=run.view,
+        path="data/prepared",
+        sha256=prepared.meta["images_sha256"],
         confidential=True,
         key_fingerprint=None,
-        dataset=DatasetRecord(dataset_name(cfg), prepared.meta["images_sha256"], "data/prepared", num_images),
-        inputs=("data/prepared/index.csv", "data/prepared"),
-        data_sha256=prepared.sha256,
-        sweep=workspace.sweep,
-        job=workspace.job,
-        overrides=workspace.overrides,
         description=NOTE,
     )
     folder = workspace.outputs / run.folder
@@ -113,8 +98,7 @@ def train_head(
         fitted, calibration = _fit(cfg, run.branch, prepared, rows, features, backbone_sha256)
         seconds = time.perf_counter() - start
         tracked.log_epoch(1, {key: fitted.summary[key] for key in ("val_accuracy", "val_log_loss")})
-        found = {key: value for key, value in asdict(calibration).items() if key != "num_images"}
-        tracked.log_summary(fitted.summary | found | {"seconds": seconds})
+        tracked.log_summary(fitted.summary | calibration.figures | {"seconds": seconds})
         if keep_model:
             fitted.head.save(folder)
             calibration.write(folder)
@@ -167,10 +151,9 @@ def open_head(cfg: DictConfig, workspace: Workspace, name: str) -> QuantisedHead
 
 def integer_features(head: PublicHead, folder: Path, images: Any, rows: np.ndarray | None = None) -> np.ndarray:
     """Return what a client encrypts of images (num_images, input_px, input_px) uint8, or of some rows: uint8 (num_rows, num_features)."""
-    from ppdl.training.features import extract_features, load_backbone
+    from ppdl.training.features import load_extractor
 
-    backbone = load_backbone(folder / BACKBONE_FILE, sha256=head.backbone["sha256"])
-    return head.quantise(extract_features(backbone, images, rows))
+    return head.quantise(load_extractor(folder / BACKBONE_FILE, sha256=head.backbone["sha256"])(images, rows))
 
 
 def server_view(cfg: DictConfig, workspace: Workspace, name: str, public_key: PublicKey) -> Any:
@@ -180,14 +163,16 @@ def server_view(cfg: DictConfig, workspace: Workspace, name: str, public_key: Pu
     """
     from ppdl.crypto.inner import InnerPacking, encrypt_features
     from ppdl.crypto.obfuscators import build_obfuscators
+    from ppdl.training.features import load_extractor
 
     folder = workspace.inputs / head_run(cfg, name).folder
     head, source = load_public_head(folder), build_obfuscators(public_key)
     packing = InnerPacking(public_key.key_bits, head.num_features, mask_bits=cfg.heads[name].inference.mask_bits)
+    extract = load_extractor(folder / BACKBONE_FILE, sha256=head.backbone["sha256"])
 
     def see(images: np.ndarray) -> Target:
         distinct, places = np.unique(images, axis=0, return_inverse=True)
-        features = integer_features(head, folder, distinct)[places.ravel()]
+        features = head.quantise(extract(distinct))[places.ravel()]
         ciphertexts = np.stack([encrypt_features(public_key, row, packing, obfuscators=source) for row in features])
         side = bytes_side(ciphertexts[0].size)
         return Target(

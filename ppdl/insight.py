@@ -19,7 +19,7 @@ from ppdl.evaluation.lungs import PARTS, blanked, is_picture, masked_rows, mass_
 from ppdl.evaluation.metrics import evaluate
 from ppdl.evaluation.predictions import Predictions
 from ppdl.protections.base import View
-from ppdl.runs import Run, open_source, predictions_of, runs_of
+from ppdl.runs import Run, Trained, predictions_of, runs_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,42 +46,42 @@ class Insight:
 
 
 def insights_of(
-    cfg: DictConfig, workspace: Workspace, prepared: Prepared, predictions: Mapping[str, Predictions], temperatures: Mapping[str, float]
+    cfg: DictConfig,
+    prepared: Prepared,
+    networks: Mapping[str, Trained],
+    predictions: Mapping[str, Predictions],
+    temperatures: Mapping[str, float],
 ) -> dict[str, Insight]:
     """Return where each run looks that is fed pictures, by name.
 
     Args:
+        networks: by run; a head looks at features, and has none.
         predictions: by run, of all test images.
         temperatures: by run.
 
     Cost: a Grad-CAM of up to 500 test images and, with lung masks, two predictions of all of them, for each such run.
     """
-    from ppdl.training.fused import fused
     from ppdl.training.gradcam import NoMapError
-    from ppdl.training.predict import load_model
 
     shown, masks, found = shown_rows(prepared), prepared.masks, dict[str, Insight]()
     masked = masked_rows(masks, prepared.rows("test")) if masks is not None else shown[:0]
     if len(masked) and prepared.index["group"].iloc[masked].nunique() < 2:
         logger.warning("the tests of the lungs need test images with masks of at least 2 groups: left out")
         masked = masked[:0]
-    for run in runs_of(cfg):
-        if run.private:
-            continue  # a head looks at features
-        view = open_source(cfg, workspace, run, prepared, prepared.rows("train")).view
+    for name, trained in networks.items():
+        view, model = trained.view, trained.model
         if not is_picture(view, prepared.images, shown):
             continue
-        model = load_model(workspace.inputs / run.folder / "model.keras")
         looked, metrics = None, dict[str, float | None]()
         if masks is not None and len(masked):
-            metrics = accuracy_by_part(cfg, fused(model), view, prepared, masks, masked, predictions[run.name])
+            metrics = accuracy_by_part(cfg, trained.fused, view, prepared, masks, masked, predictions[name])
         try:
-            looked = _looked(model, view, shown, predictions_of_rows(predictions[run.name], prepared, shown), temperatures[run.name])
+            looked = _looked(model, view, shown, predictions_of_rows(predictions[name], prepared, shown), temperatures[name])
             if masks is not None and len(masked):
                 metrics |= gradcam_shares(cfg, model, view, prepared, masks, masked)
         except NoMapError as error:
-            logger.warning("%s: %s", run.name, error)
-        found[run.name] = Insight(looked, metrics)
+            logger.warning("%s: %s", name, error)
+        found[name] = Insight(looked, metrics)
     return found
 
 

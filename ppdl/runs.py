@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import shutil
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 
 from ppdl.config import PROJECT, Workspace, build, check_built_for, checkout, construct, plain, with_values
 from ppdl.crypto.keys import generate_keypair
+from ppdl.crypto.shards import hash_file
 from ppdl.crypto.signing import Signing
 from ppdl.datasets.prepared import Prepared, load_prepared
 from ppdl.datasets.reduced import Reduced
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
     from ppdl.evaluation.permutation import PermutationResult
     from ppdl.evaluation.summary import Summary
-    from ppdl.tracking import TrainingRun
+    from ppdl.tracking import RunSpec, TrainingRun
     from ppdl.training.callbacks import OnEpoch
     from ppdl.training.fit import FitResult
     from ppdl.training.pruning import MedianStopping
@@ -128,7 +129,7 @@ def open_source(cfg: DictConfig, workspace: Workspace, run: Run, prepared: Prepa
             "they are not of one run of the pipeline; run `dvc repro`"
         )
     view = protection.view(workspace.inputs / path, run.view, train_rows)
-    sha256 = hashlib.sha256(contents.header_path.read_bytes()).hexdigest()
+    sha256 = hash_file(contents.header_path)
     hides = "hides" if contents.confidential else "**does not hide**"
     note = f"What the trainer sees (`{path}`, view `{run.view}`) {hides} the images. The ciphertexts: {protection.reason}."
     return Source(view, path, sha256, contents.confidential, contents.key_fingerprint, contents.facts, note)
@@ -178,26 +179,22 @@ def train(
         keep_model: False for one fold of many: the model is neither written nor logged.
     """
     from ppdl.evaluation.plots import plot_history
-    from ppdl.tracking import RunSpec, start_training_run
+    from ppdl.tracking import start_training_run
     from ppdl.training.fit import fit
 
     model, training, rule = build(cfg.model, "model"), build(cfg.training, "training"), _pruning(cfg, workspace)
     source = open_source(cfg, workspace, run, prepared, rows["train"])
-    num_images = {name: len(numbers) for name, numbers in rows.items()}
-    spec = RunSpec(
-        name=run.name,
+    spec = spec_of(
+        cfg,
+        workspace,
+        run,
+        prepared,
+        rows,
         stage=stage,
-        config=plain(cfg),
-        protection=run.branch,
-        view=run.view,
+        path=source.path,
+        sha256=source.sha256,
         confidential=source.confidential,
         key_fingerprint=source.key_fingerprint,
-        dataset=DatasetRecord(dataset_name(cfg), source.sha256, source.path, num_images),
-        inputs=("data/prepared/index.csv", source.path),
-        data_sha256=prepared.sha256,
-        sweep=workspace.sweep,
-        job=workspace.job,
-        overrides=workspace.overrides,
         description=source.note,
     )
     with start_training_run(spec, store_root=checkout(), project=PROJECT, experiment=cfg.tracking.experiment) as tracked:
@@ -221,6 +218,46 @@ def train(
             found = _calibrate(result, source.view, prepared, rows["validation"], training.batch_size)
             _keep(workspace.outputs / run.folder, result, found, source, prepared, tracked)
     return result
+
+
+def spec_of(
+    cfg: DictConfig,
+    workspace: Workspace,
+    run: Run,
+    prepared: Prepared,
+    rows: Mapping[str, np.ndarray],
+    *,
+    stage: str,
+    path: str,
+    sha256: str,
+    confidential: bool,
+    key_fingerprint: str | None,
+    description: str,
+) -> RunSpec:
+    """Return what MLflow is told of a training before it begins.
+
+    Args:
+        rows: row numbers of each split; only how many there are is used.
+        path, sha256: of what is trained on.
+    """
+    from ppdl.tracking import RunSpec
+
+    return RunSpec(
+        name=run.name,
+        stage=stage,
+        config=plain(cfg),
+        protection=run.branch,
+        view=run.view,
+        confidential=confidential,
+        key_fingerprint=key_fingerprint,
+        dataset=DatasetRecord(dataset_name(cfg), sha256, path, {name: len(numbers) for name, numbers in rows.items()}),
+        inputs=("data/prepared/index.csv", path),
+        data_sha256=prepared.sha256,
+        sweep=workspace.sweep,
+        job=workspace.job,
+        overrides=workspace.overrides,
+        description=description,
+    )
 
 
 def _pruning(cfg: DictConfig, workspace: Workspace) -> MedianStopping | None:
@@ -263,29 +300,54 @@ def _keep(folder: Path, result: FitResult, calibration: Calibration, source: Sou
     save_model(result.model, folder / "model.keras")
     result.history.to_csv(folder / "history.csv", index=False)
     calibration.write(folder)
-    found = dataclasses.asdict(calibration)
-    tracked.log_summary({name: value for name, value in found.items() if name != "num_images"})
+    tracked.log_summary(calibration.figures)
     tracked.log_model(
         folder / "model.keras",
         result.model,
         num_symbols=256 if source.view.table is None else len(source.view.table),
         step=result.best_epoch,
         class_names=prepared.class_names,
-        calibration=found,
+        calibration=dataclasses.asdict(calibration),
     )
     tracked.write_record(folder / "run.json")
 
 
-def predict_test_set(cfg: DictConfig, workspace: Workspace, run: Run, prepared: Prepared) -> Predictions:
-    """Return what a trained run says about the test images."""
-    from ppdl.training.predict import load_model, predict_logits
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """Hold a trained network and the view of all images that it is fed."""
+
+    view: View
+    model: Any
+
+    @cached_property
+    def fused(self) -> Any:
+        """The network as it is quickest to ask, see `ppdl.training.fused`."""
+        from ppdl.training.fused import fused
+
+        return fused(self.model)
+
+
+def open_trained(cfg: DictConfig, workspace: Workspace, run: Run, prepared: Prepared) -> Trained:
+    """Load the network of a run, and open what it is fed."""
+    from ppdl.training.predict import load_model
+
+    view = open_source(cfg, workspace, run, prepared, prepared.rows("train")).view
+    return Trained(view, load_model(workspace.inputs / run.folder / "model.keras"))
+
+
+def predict_test_set(cfg: DictConfig, workspace: Workspace, run: Run, prepared: Prepared, trained: Trained | None = None) -> Predictions:
+    """Return what a trained run says about the test images.
+
+    Args:
+        trained: the run's network where it is open already.
+    """
+    from ppdl.training.predict import fused_logits
 
     rows = prepared.rows("test")
     if run.private:
         return predictions_of(prepared, rows, private_logits(workspace, run, rows))
-    source = open_source(cfg, workspace, run, prepared, prepared.rows("train"))
-    model = load_model(workspace.inputs / run.folder / "model.keras")
-    return predictions_of(prepared, rows, predict_logits(model, source.view, rows, cfg.training.batch_size))
+    trained = trained or open_trained(cfg, workspace, run, prepared)
+    return predictions_of(prepared, rows, fused_logits(trained.fused, trained.view, rows, cfg.training.batch_size))
 
 
 def private_logits(workspace: Workspace, run: Run, rows: np.ndarray) -> np.ndarray:

@@ -11,10 +11,10 @@ from ppdl.audit.examine import examine
 from ppdl.audit.prior import phantom_prior
 from ppdl.audit.records import write_audit
 from ppdl.audit.setting import Settings, draw_queries
-from ppdl.config import Workspace, build, construct, stage
+from ppdl.config import Workspace, branch, build, construct, stage
 from ppdl.crypto.keystore import load_public
 from ppdl.datasets.reduced import Reduced
-from ppdl.heads import head_branch, server_view
+from ppdl.heads import server_view
 from ppdl.runs import prepared_data
 
 NUM_REQUESTS = 32  # that the attacks see, of as many test images, evenly spaced
@@ -29,7 +29,7 @@ def shortened(attack: Attack) -> Attack:
 
 
 def run(cfg: DictConfig, workspace: Workspace) -> None:
-    name, node = head_branch(cfg)
+    name, node = branch(cfg, "heads")
     settings = construct(Settings, cfg.audit, "audit")
     attacks = {key: shortened(build(attack, f"attacks.{key}")) for key, attack in cfg.attacks.items()}
     prepared, public_key = prepared_data(cfg, workspace), load_public(workspace.inputs / "keys/public.json")

@@ -16,6 +16,7 @@ from ppdl.runs import (
     border_predictions,
     examine_control,
     log_results,
+    open_trained,
     predict_test_set,
     prepared_data,
     repeat_under_second_key,
@@ -28,8 +29,9 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
     prepared = prepared_data(cfg, workspace)
     runs = {run.name: run for run in runs_of(cfg)}
     temperatures = {name: load_temperature(workspace.inputs / run.folder) for name, run in runs.items()}
-    predictions = {name: predict_test_set(cfg, workspace, run, prepared) for name, run in runs.items()}
-    insights = insights_of(cfg, workspace, prepared, predictions, temperatures)
+    networks = {name: open_trained(cfg, workspace, run, prepared) for name, run in runs.items() if not run.private}
+    predictions = {name: predict_test_set(cfg, workspace, run, prepared, networks.get(name)) for name, run in runs.items()}
+    insights = insights_of(cfg, prepared, networks, predictions, temperatures)
     summary, controls = report(
         cfg,
         workspace,

@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 from omegaconf import DictConfig
 
-from ppdl.config import Workspace, stage
+from ppdl.config import Workspace, branch, stage
 from ppdl.crypto.keystore import default_private_dir, require_private
 from ppdl.datasets.reduced import Reduced
-from ppdl.heads import head_branch, head_run, infer, integer_features, open_head
+from ppdl.heads import head_run, infer, integer_features, open_head
 from ppdl.protections.cost import recorded_cost
 from ppdl.runs import prepared_data
 
 
 def run(cfg: DictConfig, workspace: Workspace) -> None:
-    name, node = head_branch(cfg)
+    name, node = branch(cfg, "heads")
     private_key = require_private(workspace.inputs / "keys/public.json", Path(cfg.keygen.private_dir or default_private_dir()))
     head, prepared = open_head(cfg, workspace, name), prepared_data(cfg, workspace)
     rows, out_dir = prepared.rows("test"), workspace.outputs / "data/private" / name

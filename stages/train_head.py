@@ -3,14 +3,14 @@
 import numpy as np
 from omegaconf import DictConfig
 
-from ppdl.config import Workspace, stage
+from ppdl.config import Workspace, branch, stage
 from ppdl.datasets.splitting import SPLITS
-from ppdl.heads import features_of, head_branch, head_run, train_head, write_backbone
+from ppdl.heads import features_of, head_run, train_head, write_backbone
 from ppdl.runs import prepared_data
 
 
 def run(cfg: DictConfig, workspace: Workspace) -> None:
-    name, _ = head_branch(cfg)
+    name, _ = branch(cfg, "heads")
     prepared = prepared_data(cfg, workspace)
     rows = {split: prepared.rows(split) for split in SPLITS}
     backbone, sha256 = write_backbone(cfg, workspace, name)

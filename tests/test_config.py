@@ -11,7 +11,6 @@ from omegaconf import OmegaConf
 
 from ppdl import config
 from ppdl.errors import ConfigError
-from ppdl.heads import head_branch
 
 GROUPS = sorted(p for p in config.CONF.glob("*/*.yaml"))
 
@@ -59,7 +58,7 @@ def test_every_protection_builds(name: str):
 @pytest.mark.parametrize("name", [p.stem for p in GROUPS if p.parent.name == "head"])
 def test_every_head_builds(name: str):
     cfg = composed(f"+head@heads.another={name}", "branch=another")
-    key, node = head_branch(cfg)
+    key, node = config.branch(cfg, "heads")
     assert key == "another"
     assert node.keys() == {"backbone", "fit", "inference"}
     for part in node:

@@ -15,7 +15,7 @@ from ppdl.datasets.prepare import Split, load_prepared, prepare
 from ppdl.datasets.radiography import Radiography
 from ppdl.insight import figures_of, insights_of, shown_rows
 from ppdl.protections.base import plain_view
-from ppdl.runs import predictions_of
+from ppdl.runs import open_trained, predictions_of, runs_of
 from ppdl.training.predict import predict_logits, save_model
 
 PX, NUM_IMAGES = 32, 24
@@ -63,7 +63,9 @@ def look(prepared, model, folder):
     rows = prepared.rows("test")
     small = plain_view(prepared.images[rows].reshape(-1, PX, 2, PX, 2).mean(axis=(2, 4)).round().astype(np.uint8))
     predictions = {"plain": predictions_of(prepared, rows, predict_logits(model, small, np.arange(len(rows)), 16))}
-    return insights_of(CFG, Workspace(folder, folder), prepared, predictions, {"plain": 2.0})["plain"]
+    (run,) = runs_of(CFG, "plain")
+    networks = {"plain": open_trained(CFG, Workspace(folder, folder), run, prepared)}
+    return insights_of(CFG, prepared, networks, predictions, {"plain": 2.0})["plain"]
 
 
 def test_a_network_that_looks_outside_the_lungs_is_found_out(prepared, tmp_path):

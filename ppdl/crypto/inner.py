@@ -49,9 +49,9 @@ from ppdl.crypto.inner_checks import (
 from ppdl.crypto.keys import PrivateKey, PublicKey
 from ppdl.crypto.multiexp import StrausPlan
 from ppdl.crypto.numbers import to_array
-from ppdl.crypto.obfuscators import Obfuscators, StandardObfuscators
+from ppdl.crypto.obfuscators import Obfuscators
 from ppdl.crypto.packing import HEADROOM_BITS
-from ppdl.crypto.paillier import decrypt_batch, encrypt_batch
+from ppdl.crypto.paillier import add_plaintext, decrypt_batch, encrypt_batch, rerandomise
 from ppdl.errors import CryptoError
 
 __all__ = [
@@ -199,11 +199,9 @@ class InnerHead:
         """
         check_key(public_key, self.packing)
         numbers = read_ciphertexts(public_key, ciphertexts, self.packing.num_ciphertexts)
-        n, n_squared = mpz(public_key.n), mpz(public_key.n_squared)
-        products = self._plan.products(numbers, n_squared)
-        fresh = StandardObfuscators(public_key).draw(len(products))
+        products = self._plan.products(numbers, mpz(public_key.n_squared))
         added = [self._added(bias) for bias in self._bias]
-        return to_array(public_key, [c * (1 + m * n) % n_squared * r % n_squared for c, m, r in zip(products, added, fresh, strict=True)])
+        return rerandomise(public_key, add_plaintext(public_key, to_array(public_key, products), added))
 
     def _added(self, bias: int) -> int:
         """Return what is added to one class: the masks, the bias, and 2^(logit_bits - 1), which makes the logit positive."""

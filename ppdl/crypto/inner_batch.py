@@ -26,9 +26,9 @@ from ppdl.crypto.inner_checks import check_features, check_head, check_key, chec
 from ppdl.crypto.keys import PrivateKey, PublicKey
 from ppdl.crypto.multiexp import bucket_product
 from ppdl.crypto.numbers import to_array
-from ppdl.crypto.obfuscators import Obfuscators, StandardObfuscators
+from ppdl.crypto.obfuscators import Obfuscators
 from ppdl.crypto.packing import HEADROOM_BITS, SlotPacking
-from ppdl.crypto.paillier import decrypt_batch, encrypt_batch
+from ppdl.crypto.paillier import add_plaintext, decrypt_batch, encrypt_batch, rerandomise
 from ppdl.errors import CryptoError
 
 
@@ -120,11 +120,10 @@ class BatchHead:
         check_key(public_key, self.packing)
         self.packing.check_num_images(num_images)
         numbers = read_ciphertexts(public_key, ciphertexts, self.packing.num_ciphertexts)
-        n, n_squared = mpz(public_key.n), mpz(public_key.n_squared)
+        n_squared = mpz(public_key.n_squared)
         products = [bucket_product(numbers, row, n_squared) for row in self._weights]
-        fresh = StandardObfuscators(public_key).draw(len(products))
         added = [self._added(bias, num_images) for bias in self._bias]
-        return to_array(public_key, [c * (1 + m * n) % n_squared * r % n_squared for c, m, r in zip(products, added, fresh, strict=True)])
+        return rerandomise(public_key, add_plaintext(public_key, to_array(public_key, products), added))
 
     def _added(self, bias: int, num_images: int) -> int:
         """Return what is added to one class: bias and 2^(slot_bits - 1) in each image's slot, a uniform number above."""

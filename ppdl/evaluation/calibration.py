@@ -46,6 +46,11 @@ class Calibration:
     ece_before: float
     ece_after: float
 
+    @property
+    def figures(self) -> dict[str, float]:
+        """What is logged of a training: all but the number of images."""
+        return {name: value for name, value in asdict(self).items() if name != "num_images"}
+
     def write(self, folder: Path) -> None:
         """Write `folder`/calibration.json."""
         text = json.dumps(asdict(self), indent=1, allow_nan=False)

@@ -5,7 +5,6 @@ A folder holds `head.json`, the public part, and `head.npz`, the secret weights 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import zipfile
@@ -17,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ppdl.crypto.shards import hash_file
 from ppdl.errors import DataError
 
 FORMAT = "ppdl-head/1"
@@ -146,7 +146,7 @@ class QuantisedHead:
         folder.mkdir(parents=True, exist_ok=True)
         arrays = folder / ARRAYS_FILE
         np.savez(arrays, weights=self.weights, bias=self.bias)
-        content = {"format": FORMAT, "arrays_sha256": hashlib.sha256(arrays.read_bytes()).hexdigest(), **asdict(self.public)}
+        content = {"format": FORMAT, "arrays_sha256": hash_file(arrays), **asdict(self.public)}
         (folder / JSON_FILE).write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
@@ -174,7 +174,7 @@ def load_head(path: Path) -> QuantisedHead:
     advice = "fetch it with `dvc pull`, or train it with `dvc repro`"
     if not arrays.is_file():
         raise DataError(f"{arrays} is missing: {advice}")
-    if hashlib.sha256(arrays.read_bytes()).hexdigest() != sha256:
+    if hash_file(arrays) != sha256:
         raise DataError(f"{arrays} does not have the SHA-256 that {JSON_FILE} names, {sha256!r}: damaged, or of another head; {advice}")
     try:
         with np.load(arrays, allow_pickle=False) as file:

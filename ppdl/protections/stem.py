@@ -7,7 +7,6 @@ The header says which artifact and which filters they were computed from. Nothin
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +21,7 @@ from ppdl.crypto.header_file import HEADER_FILE
 from ppdl.crypto.linear import LinearPlan, apply_linear, plan_linear
 from ppdl.crypto.packing import linear_bound
 from ppdl.crypto.partial import Partial
-from ppdl.crypto.shards import read_shard, write_shard
+from ppdl.crypto.shards import hash_file, read_shard, write_shard
 from ppdl.errors import ArtifactError, ConfigError, CryptoError
 from ppdl.protections.filters import LARGEST_PIXEL, Filters, filters_sha256, weight_bits_for
 
@@ -156,7 +155,7 @@ def check_room(source: Artifact, weights: np.ndarray) -> None:
 
 def header_sha256(artifact: Artifact) -> str:
     """Return the SHA-256 of an artifact's header file. The header holds those of all shards, so it stands for every byte."""
-    return hashlib.sha256((artifact.path / HEADER_FILE).read_bytes()).hexdigest()
+    return hash_file(artifact.path / HEADER_FILE)
 
 
 def sums_header(source: Header, shards: tuple[Shard, ...], *, num_filters: int, claims: dict[str, Any]) -> Header:

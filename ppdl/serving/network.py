@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,6 +14,7 @@ from ppdl.crypto.header import NUM_SYMBOLS
 from ppdl.crypto.header_file import HEADER_FILE
 from ppdl.crypto.keys import PublicKey
 from ppdl.crypto.keystore import load_public
+from ppdl.crypto.shards import hash_file
 from ppdl.datasets.prepared import load_prepared
 from ppdl.errors import ArtifactError, KeyStoreError
 from ppdl.evaluation.calibration import apply_temperature, load_temperature
@@ -154,7 +154,7 @@ def check_artifact(artifact_dir: Path, recipe: Recipe) -> None:
     path = artifact_dir / HEADER_FILE
     if not path.is_file():
         raise ArtifactError(f"{path} is missing, and this model needs the artifact that it was trained on: fetch it with `dvc pull`")
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    found = hash_file(path)
     if found != recipe.source_sha256:
         raise ArtifactError(
             f"{path} has SHA-256 {found[:16]}..., and this model was trained on {recipe.source_sha256[:16]}...: symbols of one "

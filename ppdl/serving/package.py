@@ -19,6 +19,7 @@ from PIL import Image
 from ppdl.crypto.header_file import HEADER_FILE
 from ppdl.crypto.keystore import save_public
 from ppdl.crypto.parallel import Executor
+from ppdl.crypto.shards import hash_file
 from ppdl.errors import TrackingError
 from ppdl.evaluation.calibration import CALIBRATION_NAME
 from ppdl.serving.network import ARTIFACT_DIR, MODEL_FILE, PUBLIC_FILE, SEEN_FILE, Network
@@ -34,7 +35,7 @@ def source_sha256(root: Path, config: Mapping[str, Any], protection: str, images
     if protection == PLAIN:
         return images_sha256
     path = root / "data" / config["protections"][protection]["train_on"] / protection / HEADER_FILE
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+    return hash_file(path) if path.is_file() else None
 
 
 def write_package(out_dir: Path, recipe: Recipe, model_file: Path, *, calibration: Mapping[str, Any] | None, root: Path) -> str:

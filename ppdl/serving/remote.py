@@ -16,7 +16,6 @@ from ppdl.datasets.reduced import Reduced
 from ppdl.errors import DataError, ServerError
 from ppdl.private_head.client import PrivateClient
 from ppdl.private_head.head import BACKBONE_FILE, PublicHead
-from ppdl.protections.base import plain_view
 from ppdl.serving.predict import Prediction, Predictions
 from ppdl.serving.protocol import BATCH, REQUEST_ID_BYTES, SINGLE, Query
 from ppdl.serving.statement import Statement
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from ppdl.serving.client import Server
 
 MOST_PX = 1 << 13
-_BATCH_SIZE = 64
 _SMALL_TABLE_BYTES, _MANY = 16 << 20, 4000  # few ciphertexts do not pay for large tables of obfuscators
 
 
@@ -141,19 +139,13 @@ def load_features(head: PublicHead, backbone_dir: Path) -> Callable[[np.ndarray]
     Raises:
         DataError: the file is missing, or another one than the server's head was trained with.
     """
-    from ppdl.training.features import load_backbone
-    from ppdl.training.fused import fused
-    from ppdl.training.predict import fused_logits
+    from ppdl.training.features import load_extractor
 
     sha256 = head.backbone.get("sha256")
     if not isinstance(sha256, str) or not sha256:
         raise DataError("the server names no SHA-256 of its backbone, so nobody can tell which features its head expects")
-    backbone = fused(load_backbone(backbone_dir / BACKBONE_FILE, sha256=sha256))
-
-    def features(images: np.ndarray) -> np.ndarray:
-        return head.quantise(fused_logits(backbone, plain_view(images), np.arange(len(images)), _BATCH_SIZE))
-
-    return features
+    extract = load_extractor(backbone_dir / BACKBONE_FILE, sha256=sha256)
+    return lambda images: head.quantise(extract(images))
 
 
 def _sizes(head: PublicHead) -> tuple[int, int]:

@@ -156,24 +156,20 @@ def _crown(store: Store, version: ModelVersion, *, promote: bool) -> tuple[bool,
         if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise
         champion = None
-    words = _judge(version, champion, promote=promote)
     if champion is not None and champion.version == version.version:
-        return True, words
-    moved = champion is None or words.startswith("moved")
-    if moved:
+        return True, "the champion already"
+    moves, words = (True, "the first champion") if champion is None else _judge(version, champion, promote=promote)
+    if moves:
         store.client.set_registered_model_alias(version.name, CHAMPION, version.version)
-    return moved, words
+    return moves, words
 
 
-def _judge(version: ModelVersion, champion: ModelVersion | None, *, promote: bool) -> str:
-    if champion is None:
-        return "the first champion"
-    if champion.version == version.version:
-        return "the champion already"
+def _judge(version: ModelVersion, champion: ModelVersion, *, promote: bool) -> tuple[bool, str]:
+    """Return whether a version takes another's place, and why."""
     differ = [what for what in ("data_sha256", "key_fingerprint") if champion.tags.get(what) != version.tags[what]]
     if differ:
         compared = f"version {champion.version} has another {' and another '.join(differ)}, so its validation log loss does not compare"
-        return f"moved as asked: {compared}" if promote else f"not moved: {compared}; --promote moves it all the same"
+        return promote, f"moved as asked: {compared}" if promote else f"not moved: {compared}; --promote moves it all the same"
     ours, theirs = (float(v.tags[_LOSS]) for v in (version, champion))
     compared = f"validation log loss {ours:.4f}, version {champion.version} has {theirs:.4f} on the same data"
-    return f"moved: {compared}" if ours < theirs else f"not moved: {compared}"
+    return ours < theirs, f"{'moved' if ours < theirs else 'not moved'}: {compared}"

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ppdl.crypto.shards import hash_file
 from ppdl.errors import ConfigError, DataError
 from ppdl.protections.base import plain_view
 from ppdl.training.checks import check_integer
 from ppdl.training.model import LEAST_PX, MobileNetV2, as_images
-from ppdl.training.predict import load_model, predict_logits, save_model
+from ppdl.training.predict import fused_logits, load_model, save_model
 
 if TYPE_CHECKING:
     import keras
@@ -97,7 +97,7 @@ class Backbone:
 def save_backbone(backbone: keras.Model, path: Path) -> str:
     """Write a backbone, whole or not at all, and return the SHA-256 of the file in hex."""
     save_model(backbone, path)
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    return hash_file(path)
 
 
 def load_backbone(path: Path, *, sha256: str | None = None) -> keras.Model:
@@ -110,7 +110,7 @@ def load_backbone(path: Path, *, sha256: str | None = None) -> keras.Model:
         DataError: the file is missing, damaged, another one, or no backbone.
     """
     path = Path(path)
-    if sha256 is not None and path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+    if sha256 is not None and path.is_file() and hash_file(path) != sha256:
         raise DataError(f"backbone {path} is not the one that the head was trained with (its SHA-256 is not {sha256}): get it again")
     model = load_model(path)
     if len(model.input_shape) != 3 or len(model.output_shape) != 2:
@@ -128,4 +128,24 @@ def extract_features(backbone: keras.Model, images: Any, rows: np.ndarray | None
     Raises:
         ConfigError: images of another size.
     """
-    return predict_logits(backbone, plain_view(images), np.arange(len(images)) if rows is None else rows, batch_size)
+    return _extractor(backbone, batch_size)(images, rows)
+
+
+def load_extractor(path: Path, *, sha256: str) -> Callable[..., np.ndarray]:
+    """Read a backbone, and return the function (images, rows=None) to features that `extract_features` is; its first call is the slow one.
+
+    Raises:
+        DataError: see `load_backbone`.
+    """
+    return _extractor(load_backbone(path, sha256=sha256))
+
+
+def _extractor(backbone: keras.Model, batch_size: int = 64) -> Callable[..., np.ndarray]:
+    from ppdl.training.fused import fused
+
+    network = fused(backbone)
+
+    def extract(images: Any, rows: np.ndarray | None = None) -> np.ndarray:
+        return fused_logits(network, plain_view(images), np.arange(len(images)) if rows is None else rows, batch_size)
+
+    return extract

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from ppdl.config import PARAMS, Workspace, build, plain
+from ppdl.config import PARAMS, Workspace, branch, build, plain
 from ppdl.crypto.keystore import ensure_keypair
 from ppdl.datasets.prepare import prepare
 from ppdl.datasets.prepared import load_prepared
 from ppdl.datasets.reduced import Reduced
 from ppdl.datasets.splitting import Split
 from ppdl.errors import ConfigError, DataError, KeyStoreError
-from ppdl.heads import head_branch, integer_features
+from ppdl.heads import integer_features
 from ppdl.private_head.head import load_head
 from ppdl.runs import predict_test_set, runs_of
 from ppdl.training.model import MobileNetV2
@@ -114,7 +114,7 @@ def test_what_lies_upstream_is_checked(checkout):
     with pytest.raises(ConfigError, match=r"heads.private_head.fit.strengths: built for \[1, 10, .*the configuration says \[5\]"):
         private_inference.run(changed, Workspace(root, root))
     with pytest.raises(ConfigError, match=r"branch must name one of heads \(private_head\), got 'opaque'"):
-        head_branch(OmegaConf.merge(cfg, {"branch": "opaque"}))
+        branch(OmegaConf.merge(cfg, {"branch": "opaque"}), "heads")
 
 
 def test_without_the_private_key_the_client_says_whom_to_ask(checkout, tmp_path):
