@@ -104,15 +104,14 @@ def _on_test(record: RunRecord, folder: Path) -> Predictions:
     from omegaconf import OmegaConf
 
     from ppdl.config import PROJECT, Workspace
-    from ppdl.runs import Run, open_source, predictions_of, prepared_data
-    from ppdl.training.predict import load_model, predict_logits
+    from ppdl.runs import Run, Trained, open_source, predict_test_set, prepared_data
+    from ppdl.training.predict import load_model
 
     cfg, here = OmegaConf.create(dict(record.config)), Workspace(inputs=PROJECT, outputs=PROJECT)
     prepared = prepared_data(cfg, here)
-    rows = prepared.rows("test")
     run = Run(record.name, record.tags["protection"], record.tags["view"])
     view = open_source(cfg, here, run, prepared, prepared.rows("train")).view
-    return predictions_of(prepared, rows, predict_logits(load_model(folder / "model.keras"), view, rows, cfg.training.batch_size))
+    return predict_test_set(cfg, here, run, prepared, Trained(view, load_model(folder / "model.keras")))
 
 
 def trials_of(runs: list[TrialRun]) -> list[Trial]:

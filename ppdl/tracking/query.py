@@ -35,8 +35,14 @@ def evaluated_runs(store: Store, metrics: Iterable[str]) -> list[EvaluatedRun]:
 
 
 def finished_runs(store: Store, **tags: str) -> Iterator[Run]:
-    """Yield the finished runs of the store's experiment that have these tags, newest first. Failures of the store are the caller's."""
-    query = " and ".join(["attributes.status = 'FINISHED'", *(f"tags.{name} = '{value}'" for name, value in tags.items())])
+    """Return the finished runs of the store's experiment that have these tags, newest first. Failures of the store are the caller's."""
+    return found_runs(
+        store, " and ".join(["attributes.status = 'FINISHED'", *(f"tags.{name} = '{value}'" for name, value in tags.items())])
+    )
+
+
+def found_runs(store: Store, query: str) -> Iterator[Run]:
+    """Yield the runs of the store's experiment that MLflow's `query` finds, newest first. Failures of the store are the caller's."""
     token = None
     while True:
         page = store.client.search_runs([store.experiment_id], query, order_by=["attributes.start_time DESC"], page_token=token)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ppdl.errors import TrackingError
+from ppdl.tracking.query import found_runs
 from ppdl.tracking.record import read_record
 from ppdl.tracking.store import Store
 
@@ -96,16 +97,10 @@ def find_sweep(store: Store, folder: str | None) -> tuple[str, list[TrialRun]]:
 def _sweeps(store: Store) -> dict[str, list[TrialRun]]:
     """Return all sweeps, newest first, with their runs, newest first."""
     found: dict[str, list[TrialRun]] = {}
-    token = None
-    while True:
-        page = store.client.search_runs(
-            [store.experiment_id], "tags.sweep LIKE '%'", order_by=["attributes.start_time DESC"], page_token=token
-        )
-        for run in page:
-            if run.data.tags.get("stage") != _NOT_A_SWEEP:
-                found.setdefault(run.data.tags["sweep"], []).append(_trial(run))
-        if not (token := page.token):
-            return found
+    for run in found_runs(store, "tags.sweep LIKE '%'"):
+        if run.data.tags.get("stage") != _NOT_A_SWEEP:
+            found.setdefault(run.data.tags["sweep"], []).append(_trial(run))
+    return found
 
 
 def _trial(run: Run) -> TrialRun:
