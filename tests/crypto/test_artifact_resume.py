@@ -162,6 +162,11 @@ if __name__ == "__main__":
 """
 
 
+def heed_interrupts() -> None:
+    """Undo what a shell does to jobs in the background: they, and so their children, ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize(("workers", "signum"), [(2, signal.SIGINT), (1, signal.SIGKILL)])
 def test_a_real_interrupt_leaves_a_state_to_go_on_from(tmp_path, workers, signum):
     key = generate_keypair(512, allow_insecure_key=True)
@@ -169,7 +174,9 @@ def test_a_real_interrupt_leaves_a_state_to_go_on_from(tmp_path, workers, signum
     (tmp_path / "program.py").write_text(PROGRAM)
     command = [sys.executable, str(tmp_path / "program.py"), str(tmp_path), str(workers)]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-    process = subprocess.Popen(command, env=environment, start_new_session=True, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, env=environment, start_new_session=True, preexec_fn=heed_interrupts, stderr=subprocess.PIPE, text=True
+    )
     records = tmp_path / "partial/records.jsonl"
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and not (records.is_file() and records.read_text().count("\n") >= 3):
