@@ -9,7 +9,7 @@ INSTALLED := .venv/.installed
 .PHONY: repro test lint ui docs setup lock clean-venv soak audit-deps
 
 repro: $(INSTALLED)
-	dvc repro $(ARGS)
+	ppdl repro $(ARGS)
 
 test: $(INSTALLED)
 	python -m pytest -n 2 --dist loadfile $(ARGS)

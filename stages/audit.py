@@ -11,7 +11,7 @@ from ppdl.audit.examine import examine
 from ppdl.audit.prior import phantom_prior
 from ppdl.audit.records import write_audit
 from ppdl.audit.setting import Settings, draw_known, draw_queries
-from ppdl.audit.target import encryption_of, release_of, target_of
+from ppdl.audit.target import encryption_of, release_of, reveal_of, target_of
 from ppdl.config import Workspace, branch, build, construct, stage
 from ppdl.crypto.keys import generate_keypair
 from ppdl.crypto.keystore import load_public
@@ -51,14 +51,15 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
 
     def under_a_fresh_key(chosen: np.ndarray) -> Target:
         fresh = generate_keypair(public_key.key_bits, allow_insecure_key=True).public  # as long as the set's; its private part is dropped
-        return encryption_of(protection, cfg.input_px, fresh, executor, None, scratch)(chosen)
+        return encryption_of(protection, cfg.input_px, fresh, executor, scratch)(chosen)
 
     target = dataclasses.replace(
         target,
         prior=phantom_prior(settings.num_prior, target.height, target.width, seed=settings.prior_seed),
         known=draw_known(images, unscored, settings.num_known, rng),
         queries=queries.images,
-        encrypt=encryption_of(protection, cfg.input_px, public_key, executor, target.view, scratch),
+        encrypt=encryption_of(protection, cfg.input_px, public_key, executor, scratch),
+        reveal=reveal_of(target.view, revealed),
         rekey=under_a_fresh_key,
         release=release_of(images, target.view),
     )

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # Parts of a target that an attack may need. Number and size of the images are known to everybody.
 SYMBOLS, CIPHERTEXTS, PUBLIC_KEY, VIEW = "symbols", "ciphertexts", "public_key", "view"
 PICTURE, PRIOR, KNOWN, QUERIES, ENCRYPT, RELEASE = "picture", "prior", "known", "queries", "encrypt", "release"
-OTHERS, REKEY = "others", "rekey"
+OTHERS, REKEY, REVEAL = "others", "rekey", "reveal"
 
 _T = TypeVar("_T")
 # A part of a target or of the truth; None where it is not there. Its type says `Any` for that: `Target.only` makes sure that what an attack
@@ -76,6 +76,8 @@ class Target:
             attacker then holds of them. What an owner of the public key can do.
         release: reveal the protected images once more, under another configuration: `release(rows, stride, filters, noise)`, see
             ppdl.audit.inversion. What a key holder did who revealed more than one view.
+        reveal: what the key holder reveals of chosen images, (k, height, width) uint8, in the way of `view`: (k, any height, any width,
+            channels). What a source sees that sends images of its own choice.
         rekey: as `encrypt`, under a fresh key. What the owner of a scheme can do to show that keys matter.
         others: ciphertexts of other artifacts under the same public key, by name: (num_ciphertexts, ciphertext_bytes) uint8.
     """
@@ -94,6 +96,7 @@ class Target:
     queries: Part[np.ndarray] = None
     encrypt: Part[Callable[[np.ndarray], Target]] = None
     release: Part[Callable[..., np.ndarray]] = None
+    reveal: Part[Callable[[np.ndarray], np.ndarray]] = None
     rekey: Part[Callable[[np.ndarray], Target]] = None
     others: Part[dict[str, np.ndarray]] = None
 
@@ -128,6 +131,7 @@ _ABSENT = {
     QUERIES: "there are no earlier X-rays",
     ENCRYPT: "nobody but the owner can encrypt",
     RELEASE: "nothing was revealed",
+    REVEAL: "nothing was revealed",
     REKEY: "nobody but the owner can change the key",
     OTHERS: "there is no other artifact under this key",
 }

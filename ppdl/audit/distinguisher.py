@@ -11,7 +11,7 @@ from scipy.stats import beta, kurtosis, skew
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from ppdl.audit.base import ENCRYPT, PRIOR, VIEW, Attack, Finding, Target, Truth, check_whole
+from ppdl.audit.base import ENCRYPT, PRIOR, REVEAL, Attack, Finding, Target, Truth, check_whole
 from ppdl.errors import AttackDoesNotApply
 
 _MOST_BYTES = 1 << 16  # that a linear classifier looks at: evenly spaced where there are more
@@ -64,7 +64,7 @@ class Distinguisher(Attack):
         train, validation = self.num_trials // 4, self.num_trials * 2 // 5
         parts = (train, validation - train, self.num_trials - validation)
         bits = np.concatenate([rng.permutation(np.arange(size) % 2) for size in parts])  # as many of each: always saying 1 gains nothing
-        shown = self._shown(target.encrypt(most_different(target.prior)[bits]))
+        shown = self._shown(target, most_different(target.prior)[bits])
         known, chosen = bits[:train], bits[train:validation]
         scores = {
             name: np.mean(guess(shown[:train], known, shown[train:validation]) == chosen) if len(chosen) else 0.0
@@ -73,14 +73,15 @@ class Distinguisher(Attack):
         best = max(scores, key=lambda name: scores[name])
         return Game(CLASSIFIERS[best](shown[:validation], bits[:validation], shown[validation:]), bits[validation:], best)
 
-    def _shown(self, target: Target) -> np.ndarray:
-        """Return what stands for each image in the artifact, (num_images, num_values) integers."""
-        if target.symbols is not None:
-            return _rows(target.symbols.array)  # equal symbols are equal ciphertexts, and in the order of those
-        if target.ciphertexts is not None:
-            return _rows(target.ciphertexts)
-        if target.picture is not None:
-            return _rows(target.picture)
+    def _shown(self, target: Target, images: np.ndarray) -> np.ndarray:
+        """Return what stands for each of the chosen images in an artifact, (num_images, num_values) integers."""
+        encrypted = target.encrypt(images)
+        if encrypted.symbols is not None:
+            return _rows(encrypted.symbols.array)  # equal symbols are equal ciphertexts, and in the order of those
+        if encrypted.ciphertexts is not None:
+            return _rows(encrypted.ciphertexts)
+        if encrypted.picture is not None:
+            return _rows(encrypted.picture)
         raise AttackDoesNotApply("encryption gives nothing that an attacker holds")
 
     def score(self, guess: Game, truth: Truth) -> Finding:
@@ -107,13 +108,11 @@ class DistinguisherView(Distinguisher):
 
     name: ClassVar[str] = "distinguisher_view"
     surface: ClassVar[str] = "view"
-    needs: ClassVar[frozenset[str]] = frozenset({ENCRYPT, PRIOR, VIEW})
+    needs: ClassVar[frozenset[str]] = frozenset({REVEAL, PRIOR})
     knowledge: ClassVar[str] = "the revealed view, and views of chosen images"
 
-    def _shown(self, target: Target) -> np.ndarray:
-        if target.view is None:
-            raise AttackDoesNotApply("nothing was revealed")
-        return _rows(target.view.array)
+    def _shown(self, target: Target, images: np.ndarray) -> np.ndarray:
+        return _rows(target.reveal(images))
 
 
 def most_different(images: np.ndarray) -> np.ndarray:

@@ -90,17 +90,13 @@ def picture_of(artifact: Artifact) -> MappedRows:
 
 
 def encryption_of(
-    protection: Protection, input_px: int, public_key: PublicKey, executor: Any, view: Revealed | None, scratch: Path | None = None
+    protection: Protection, input_px: int, public_key: PublicKey, executor: Any, scratch: Path | None = None
 ) -> Callable[[np.ndarray], Target]:
     """Return what an attacker does who encrypts images of his own choice with the public key.
-
-    Where a view was revealed, the key holder reveals that of the chosen images in the same way, with noise from a secret that the
-    attacker does not have; computed from the pixels, which gives the same integers as from their ciphertexts.
 
     Args:
         scratch: folder for the artifacts, each of which is deleted once it was read; None: the system's folder for temporary files.
     """
-    secret = NoiseSecret(secrets.token_bytes(32))
 
     def encrypt(images: np.ndarray) -> Target:
         with tempfile.TemporaryDirectory(prefix="ppdl-audit-", dir=scratch) as folder:
@@ -113,15 +109,29 @@ def encryption_of(
                 partial_dir=Path(folder) / "partial",
                 executor=executor,
             )
-            target = in_memory(target_of(artifact_dir, None, public_key=public_key))
-        if view is None:
-            return target
-        params = view.header.params
-        spec = parse_spec(params["stem"], Path(folder))
-        array = release_view(images, stride=params["stride"], filters=spec, secret=secret, **_levels(view), noise=params["reveal"]["noise"])
-        return replace(target, view=Revealed(replace(view.header, shape=list(array.shape)), array))
+            return in_memory(target_of(artifact_dir, None, public_key=public_key))
 
     return encrypt
+
+
+def reveal_of(view: Revealed | None, view_dir: Path | None) -> Callable[[np.ndarray], np.ndarray] | None:
+    """Return what the key holder does with images that a source chose; None where nothing was revealed.
+
+    Noise comes from a secret that the attacker does not have. Computed from the pixels, which gives the same integers as from their
+    ciphertexts.
+
+    Args:
+        view_dir: folder of `view`, for messages.
+    """
+    if view is None or view_dir is None:
+        return None
+    params, secret = view.header.params, NoiseSecret(secrets.token_bytes(32))
+    filters, noise = parse_spec(params["stem"], view_dir), params["reveal"]["noise"]
+
+    def reveal(images: np.ndarray) -> np.ndarray:
+        return release_view(images, stride=params["stride"], filters=filters, secret=secret, **_levels(view), noise=noise)
+
+    return reveal
 
 
 def release_of(images: Any, view: Revealed | None) -> Callable[..., np.ndarray] | None:

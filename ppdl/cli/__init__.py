@@ -10,6 +10,7 @@ import click
 from ppdl.errors import PpdlError
 
 COMMANDS = {
+    "repro": "ppdl.cli.repro:repro",
     "keygen": "ppdl.cli.keygen:keygen",
     "inspect": "ppdl.cli.inspect:inspect",
     "verify": "ppdl.cli.verify:verify",
@@ -53,6 +54,7 @@ def main() -> None:
     """Keys and ciphertext artifacts of Paillier-encrypted medical images.
 
     \b
+    ppdl repro                                 `dvc repro`, with stages side by side
     ppdl keygen                                a key pair; the private part stays outside the project
     ppdl inspect data/encrypted/deterministic  what an artifact holds, and what it reveals
     ppdl verify data/encrypted/deterministic   every byte against its SHA-256

@@ -16,7 +16,7 @@ from ppdl.errors import ConfigError
 from tests.soak.mutate import JSON_VALUES, at, damaged_tree, places, typo
 from tests.soak.target import Target
 
-FRACTIONS = {"noise", "noises", "shard_mib", "table_mib"}  # numbers that happen to be whole in conf/
+FRACTIONS = {"noise", "noises", "shard_mib", "table_mib", "strengths"}  # numbers that happen to be whole in conf/
 OTHERS = ("jigsaw", "as_is", "negative_positive")  # attacks that the default configuration leaves out
 WRONG = {  # values that cannot stand in the place of a value of this type
     bool: [None, 0, 1, "yes", 1.5, [], {}],

@@ -1,0 +1,203 @@
+"""`ppdl repro`: `dvc repro`, with stages that need nothing of each other side by side.
+
+DVC runs one stage at a time. It does let several processes work in one checkout: it gives up its lock while a stage's command runs, and
+guards the files of running stages. So each stage here is a `dvc repro --single-item` of its own, started as soon as what it needs is
+there. What comes out, dvc.lock and cache included, is what `dvc repro` leaves.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+POLL_S = 0.1
+LOGS = Path(".ppdl/repro")
+_SHOWN_BYTES, _SHOWN_LINES = 8000, 40  # of a log's end
+
+
+@click.command(short_help="`dvc repro`, with stages side by side.")
+@click.argument("targets", nargs=-1)
+@click.option("-j", "--jobs", type=click.IntRange(min=1), default=2, show_default=True, help="Stages at a time.")
+def repro(targets: tuple[str, ...], jobs: int) -> None:
+    """Build what is out of date, as `dvc repro` does, with stages that need nothing of each other side by side.
+
+    TARGETS are stages, such as train_plain or encrypt@opaque; everything by default. What a stage prints goes to .ppdl/repro/STAGE.log.
+    A stage that fails lets the running ones end and starts no further one. On a GPU, or where memory is short, use --jobs 1.
+    """
+    needs = out_of_date(targets)
+    if not needs:
+        click.echo("Data and pipelines are up to date.")
+        return
+    began = time.monotonic()
+    lanes = Lanes(needs, LOGS)
+    with _interruptible(), lanes.shown():
+        try:
+            lanes.run(jobs)
+        except KeyboardInterrupt:
+            lanes.interrupt()
+            raise click.ClickException("interrupted; the same command goes on where it stopped") from None
+    if lanes.failed:
+        name, log = lanes.failed[0], lanes.log(lanes.failed[0])
+        left = f"; {len(lanes.waiting)} stages were not started" if lanes.waiting else ""
+        raise click.ClickException(f"stage {name} failed{left}. The end of {log}:\n\n{end_of(log)}")
+    click.echo(f"{len(lanes.seconds)} stages in {time.monotonic() - began:.0f} s")
+
+
+def out_of_date(targets: tuple[str, ...]) -> dict[str, set[str]]:
+    """Return the stages that may have to run, in DVC's order, each with those of them that it needs.
+
+    Raises:
+        ClickException: not in a DVC project, or a target that it does not have.
+    """
+    import networkx
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        with Repo(_wait_for_lock=True) as repo:
+            graph = repo.index.graph  # an edge leads from a stage to one that it needs
+            wanted = {stage for target in targets for stage in repo.stage.collect(target)} if targets else set(graph)
+            wanted |= {needed for stage in wanted for needed in networkx.descendants(graph, stage)}
+            changed = repo.status(targets=[stage.addressing for stage in wanted])
+    except DvcException as error:
+        raise click.ClickException(str(error)) from None
+    stale = {stage for stage in wanted if stage.addressing in changed}
+    stale |= {stage for stage in wanted if stale & networkx.descendants(graph, stage)}
+    order = networkx.dfs_postorder_nodes(graph)
+    return {stage.addressing: {s.addressing for s in graph.successors(stage) if s in stale} for stage in order if stage in stale}
+
+
+@dataclass
+class Lanes:
+    """Run stages, several at a time.
+
+    Args:
+        needs: the stages, each with those that must have ended before it.
+        logs: folder of what they print.
+
+    Attributes:
+        waiting: stages that were not started.
+        seconds: of each stage that has ended well.
+        failed: stages that ended otherwise.
+    """
+
+    needs: Mapping[str, set[str]]
+    logs: Path
+    waiting: list[str] = field(init=False)
+    seconds: dict[str, float] = field(default_factory=dict)
+    failed: list[str] = field(default_factory=list)
+    _running: dict[str, tuple[subprocess.Popen[bytes], float]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        # What most has to wait for comes first: the stages before a long chain should not idle behind short ones.
+        self.waiting = sorted(self.needs, key=lambda name: -longest_chain(name, self.needs))
+        self.logs.mkdir(parents=True, exist_ok=True)
+
+    def log(self, name: str) -> Path:
+        """Return the file that holds what the stage printed."""
+        return self.logs / f"{name}.log"
+
+    def run(self, jobs: int) -> None:
+        """Run all, or until one fails."""
+        while self._running or (self.waiting and not self.failed):
+            while not self.failed and len(self._running) < jobs and (ready := self._ready()):
+                self._start(ready)
+            time.sleep(POLL_S)
+            self._collect()
+
+    def interrupt(self) -> None:
+        """Tell the running stages that the user wants to stop, and wait until they have."""
+        for process, _ in self._running.values():
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGINT)
+        for process, _ in self._running.values():
+            process.wait()
+
+    def _ready(self) -> str | None:
+        return next((name for name in self.waiting if self.needs[name] <= self.seconds.keys()), None)
+
+    def _start(self, name: str) -> None:
+        self.waiting.remove(name)
+        command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", name]
+        with self.log(name).open("wb") as log:
+            # A session of its own: Ctrl-C reaches a stage once, through `interrupt`, and none can wait for input that nobody sees.
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+        self._running[name] = process, time.monotonic()
+
+    def _collect(self) -> None:
+        for name, (process, began) in list(self._running.items()):
+            if process.poll() is None:
+                continue
+            del self._running[name]
+            if process.returncode:
+                self.failed.append(name)
+            else:
+                self.seconds[name] = time.monotonic() - began
+                self._say(f"{len(self.seconds):2d}/{len(self.needs)}  {name:32}{self.seconds[name]:7.1f} s")
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Show each stage that ended on a line, and in a terminal below them what the running ones print."""
+        from rich.console import Console
+        from rich.live import Live
+
+        console = Console(highlight=False)
+        self._say = console.print
+        live = Live(get_renderable=self._table, console=console, refresh_per_second=4, transient=True)
+        with live if console.is_terminal else nullcontext():
+            yield
+
+    def _table(self) -> Table:
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table.grid(padding=(0, 2))
+        table.add_column(no_wrap=True)
+        table.add_column(justify="right", no_wrap=True)
+        table.add_column(no_wrap=True, overflow="ellipsis", style="dim")
+        for name, (_, began) in list(self._running.items()):
+            table.add_row(name, f"{time.monotonic() - began:.0f} s", Text(end_of(self.log(name)).rpartition("\n")[2]))
+        return table
+
+
+def longest_chain(name: str, needs: Mapping[str, set[str]]) -> int:
+    """Return how many stages stand at most one behind the other from this one to the end."""
+    return 1 + max((longest_chain(other, needs) for other, needed in needs.items() if name in needed), default=0)
+
+
+def end_of(log: Path) -> str:
+    """Return the last lines that a terminal would show of what a stage printed: of a progress bar, its last state."""
+    with log.open("rb") as file:
+        file.seek(0, os.SEEK_END)
+        file.seek(max(file.tell() - _SHOWN_BYTES, 0))
+        text = file.read().decode(errors="replace")
+    lines = [line.rstrip("\r").rpartition("\r")[2].rstrip() for line in text.split("\n")]
+    return "\n".join(line for line in lines[-_SHOWN_LINES:] if line)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Take SIGTERM for Ctrl-C, and heed both also where a shell started us in the background, with SIGINT ignored; so do the stages."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
