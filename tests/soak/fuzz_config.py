@@ -103,8 +103,8 @@ def _typed(path: tuple) -> bool:
 
 
 def _keyed(path: tuple) -> bool:
-    """Leave out keys that users choose: names of protections, attacks and classes."""
-    return path[:-1] not in (("protections",), ("attacks",), ("dataset", "num_images"))
+    """Leave out keys that users choose: names of protections, heads, attacks and classes."""
+    return path[:-1] not in (("protections",), ("heads",), ("attacks",), ("dataset", "num_images"))
 
 
 def _check(tree: Any) -> None:

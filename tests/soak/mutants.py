@@ -1,0 +1,170 @@
+"""Mutation testing: change the cryptography and the statistics in one place at a time, and count how many changes some test notices.
+
+python -m tests.soak.mutants --num 600 --out tests/soak/results/mutants.json    # about an hour on one core
+
+A uniform sample without replacement of all mutants of `FILES` (tests/soak/mutations.py) is drawn with a seed. Each is written into a
+copy of the project, and the tests that ran the changed statement (by coverage; the function or the file where that is empty) are run
+until one fails, fastest first, up to `BUDGET_S` of them (tests/soak/judge.py). Killed is a mutant with which a test fails, the project
+cannot be imported, a process dies, or a test takes more than five times its time. All others survive, also those that no test reaches.
+
+Not counted are, by rule, mutants within the exception of a `raise` statement or within a call of the log or of a progress bar: they
+change the wording of a message, which no test should pin. mutmut makes none in annotations, decorators and docstrings. Not counted are
+also the mutants that tests/soak/equivalent_mutants.json lists: they cannot be told from the original, each for the reason given there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import compileall
+import hashlib
+import json
+import os
+import random
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from scipy.stats import binomtest
+
+from ppdl.config import PROJECT
+from tests.soak import judge
+from tests.soak.mutations import Mutant, mutants_of
+from tests.test_pipeline import copy_of_the_project
+
+FILES = ("ppdl/crypto/*.py", "ppdl/evaluation/statistics.py")
+EQUIVALENT = Path(__file__).parent / "equivalent_mutants.json"
+BUDGET_S = 60
+SEED = 20220314
+
+
+def draw(root: Path, num: int, seed: int) -> tuple[list[Mutant], dict[str, int]]:
+    """Return a sample of all mutants that count, and how many there are."""
+    files = sorted(str(path.relative_to(root)) for pattern in FILES for path in root.glob(pattern))
+    made = [mutant for file in files for mutant in mutants_of(root, file)]
+    counted = [mutant for mutant in made if not mutant.message]
+    sizes = {"num_mutants": len(made), "num_messages": len(made) - len(counted)}
+    return random.Random(seed).sample(counted, min(num, len(counted))), sizes
+
+
+def tests_for(mutant: Mutant, measured: dict[str, Any]) -> dict[str, float]:
+    """Choose the tests of a mutant and their order: file by file, the file with the least to do first, and within it the fastest."""
+    ran, seconds = measured["ran"].get(mutant.file, {}), measured["seconds"]
+    for lines in (mutant.lines, mutant.function_lines, ran):
+        if found := {name for line in lines for name in ran.get(str(line), ())}:
+            break
+    chosen, spent, totals = [], 0.0, Counter()
+    for name in sorted(found, key=lambda name: (seconds[name], name)):
+        if spent > BUDGET_S:
+            break
+        chosen.append(name)
+        spent += seconds[name]
+        totals[name.partition("::")[0]] += seconds[name]
+    return {name: seconds[name] for name in sorted(chosen, key=lambda name: (totals[name.partition("::")[0]], name.partition("::")[0], seconds[name]))}
+
+
+def kill(mutant: Mutant, index: int, measured: dict[str, Any], project: Path, scratch: Path) -> str:
+    """Run the tests of a mutant in the copy, and say what became of it: killed, timeout, survived, or unreached by any test."""
+    tests, path = tests_for(mutant, measured), project / mutant.file
+    if not tests:
+        return "unreached"
+    whole, times = path.read_text(), path.stat()
+    try:
+        path.write_text(mutant.source())
+        os.utime(path, (times.st_atime, times.st_mtime + 60 * (index + 1)))  # no compiled file of another mutant is taken for it
+        ending = judge.run(tests, scratch)
+    finally:
+        path.write_text(whole)
+        os.utime(path, (times.st_atime, times.st_mtime))
+    if ending.code == 0:
+        return "survived"
+    return "timeout" if ending.code in (-9, -27) else "killed"
+
+
+def digest(root: Path) -> str:
+    """Return a digest of what is mutated and of all tests, which decides whether an interrupted run may go on."""
+    paths = sorted(path for pattern in (*FILES, "tests/**/*.py", EQUIVALENT.relative_to(PROJECT).as_posix()) for path in root.glob(pattern))
+    return hashlib.sha256(b"".join(hashlib.sha256(path.read_bytes()).digest() for path in paths)).hexdigest()
+
+
+def figures(done: list[str], changes: dict[str, list[str]], by_file: dict[str, Counter]) -> dict[str, Any]:
+    """Return the share of killed mutants with its 95 % interval of Clopper and Pearson."""
+    counts = Counter(done)
+    killed, total = counts["killed"] + counts["timeout"], len(done) - counts["equivalent"]
+    share = binomtest(killed, total).proportion_ci(0.95, "exact") if total else (0.0, 1.0)
+    return {
+        "killed": killed,
+        "counted": total,
+        "share": round(killed / total, 4) if total else None,
+        "low": round(share[0], 4),
+        "high": round(share[1], 4),
+        "outcomes": dict(counts),
+        "files": {file: dict(counter) for file, counter in sorted(by_file.items())},
+        **changes,
+    }
+
+
+def run(num: int, seed: int, out: Path | None = None) -> dict[str, Any]:
+    """Draw a sample and kill it.
+
+    Args:
+        out: gets the figures after each mutant; an interrupted run of the same sources, tests, number and seed goes on.
+    """
+    with tempfile.TemporaryDirectory(prefix="ppdl-mutants-") as folder:
+        project, scratch = Path(folder) / "project", Path(folder) / "scratch"
+        scratch.mkdir()
+        copy_of_the_project(project)
+        compileall.compile_dir(project, quiet=2)
+        sample, sizes = draw(project, num, seed)
+        settings = {"wanted": num, "seed": seed, "digest": digest(project)}
+        found = json.loads(out.read_text()) if out and out.exists() else {}
+        old = found if found.items() >= settings.items() else {}
+        done = old.get("done", [])
+        judge.prepare(project, scratch)
+        measured = judge.measure(project, scratch)
+        judge.preload(measured["modules"])
+        everything = judge.run(dict(sorted(measured["seconds"].items())), scratch)
+        if everything.code != 0:
+            raise SystemExit(f"{everything.last} fails without any mutant: {(scratch / 'log.txt').read_text()[-2000:]}")
+        return _kill_all(sample, done, old, settings | sizes, measured, project, scratch, out)
+
+
+def _kill_all(sample, done, old, settings, measured, project, scratch, out):
+    equivalent = {(row["file"], row["function"], row["change"]) for row in json.loads(EQUIVALENT.read_text())}
+    changes = {name: old.get(name, []) for name in ("survived", "unreached")}
+    by_file = {}
+    for mutant, outcome in zip(sample, done, strict=False):
+        by_file.setdefault(mutant.file, Counter())[outcome] += 1
+    made = {}
+    for index, mutant in enumerate(sample):
+        if index < len(done):
+            continue
+        name = (mutant.file, mutant.function, mutant.change())
+        outcome = "equivalent" if name in equivalent else kill(mutant, index, measured, project, scratch)
+        done.append(outcome)
+        by_file.setdefault(mutant.file, Counter())[outcome] += 1
+        if outcome in changes:
+            changes[outcome].append(dict(zip(("file", "function", "change"), name, strict=True)))
+        made = settings | figures(done, changes, by_file) | {"done": done}
+        print(f"{index + 1}/{len(sample)} {outcome} {' '.join(name)}", flush=True)
+        if out:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            out.write_text(json.dumps(made, indent=1) + "\n")
+    return made
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(prog="python -m tests.soak.mutants")
+    parser.add_argument("--num", type=int, default=600)
+    parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--out", type=Path, help="figures, after each mutant; an interrupted run goes on")
+    args = parser.parse_args(argv)
+    made = run(args.num, args.seed, args.out and args.out.absolute())
+    print(json.dumps({name: made[name] for name in ("killed", "counted", "share", "low", "high", "outcomes")}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
