@@ -52,12 +52,16 @@ lock:
 	uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 	  --extra dicom --extra docs --extra kaggle --extra postgres --extra ray --extra s3 --extra sweep --extra dev -o requirements.lock
 
-# Hours of faults and damaged input; .ci/run takes a small sample of each. KILLS=5 CASES=1000 make soak: less of it.
+# An hour and a half of faults, damaged input, growing sets and fresh clones; .ci/run takes a small sample of each. KILLS=5 CASES=1000 make soak:
+# less of it. What is recorded already and interrupted goes on.
 KILLS ?= 50
 CASES ?= 100000
 soak: $(INSTALLED)
 	python -m tests.soak.fuzz --cases $(CASES) --out tests/soak/results/fuzz.json
 	python -m tests.soak.kills --num $(KILLS) --out tests/soak/results/kills.json
+	python -m tests.soak.promises --out tests/soak/results/promises.json
+	python -m benchmarks.scale --json tests/soak/results/scale.json
+	python -m tests.soak.repro --out tests/soak/results/repro.json
 	python -m tests.soak.table --write
 
 # Known vulnerabilities of the pinned dependencies. Fails where the advisory database does not answer.

@@ -19,7 +19,8 @@ import pathlib, sys, time
 name, *needed = sys.argv[1:]
 assert all(pathlib.Path(n).exists() for n in needed)
 began = time.monotonic()
-print("working\\r" + name + " at work", flush=True)
+print("working\\r" + name + " at work", file=sys.stderr, flush=True)
+print("found by " + name)
 time.sleep(float(pathlib.Path("seconds").read_text()))
 pathlib.Path(name).write_text(f"{began} {time.monotonic()}")
 """
@@ -53,6 +54,13 @@ class Pipeline:
         assert (process.returncode != 0) is fails, output
         return output
 
+    def wait_until_at_work(self, *names: str) -> None:
+        deadline = time.monotonic() + 60
+        logs = [self.path / f".ppdl/repro/{name}.log" for name in names]
+        while not all(log.exists() and "at work" in log.read_text() for log in logs):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
     def time_of(self, name: str) -> tuple[float, float]:
         began, ended = map(float, (self.path / name).read_text().split())
         return began, ended
@@ -61,7 +69,7 @@ class Pipeline:
 def test_stages_run_side_by_side_and_dvc_has_nothing_left_to_do(tmp_path):
     pipeline = Pipeline(tmp_path, NEEDS, seconds=4)
     output = pipeline.run("ppdl", "repro", "--jobs", "2")
-    assert "5 stages in" in output
+    assert "5 stages in" in output and all(f"found by {name}" in output for name in NEEDS) and "at work" not in output
     times = {name: pipeline.time_of(name) for name in NEEDS}
     assert times["first"][0] < times["other"][1] and times["other"][0] < times["first"][1]
     assert times["left"][0] < times["right"][1] and times["right"][0] < times["left"][1]
@@ -100,11 +108,7 @@ def test_a_failure_stops_what_follows_and_shows_what_the_stage_said(tmp_path):
 def test_an_interruption_leaves_no_process_behind(tmp_path, sent):
     pipeline = Pipeline(tmp_path, NEEDS, seconds=60)
     process = pipeline.start("ppdl", "repro")
-    deadline = time.monotonic() + 60
-    logs = [tmp_path / f".ppdl/repro/{name}.log" for name in ("first", "other")]
-    while not all(log.exists() and "at work" in log.read_text() for log in logs):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    pipeline.wait_until_at_work("first", "other")
     started = [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
     assert len(started) >= 4  # two DVCs, two stages
     process.send_signal(sent)
@@ -114,6 +118,21 @@ def test_an_interruption_leaves_no_process_behind(tmp_path, sent):
     (tmp_path / "seconds").write_text("0")
     pipeline.run("ppdl", "repro")
     assert (tmp_path / "last").exists()
+
+
+def test_stages_outlive_a_sigkill_and_a_second_call_meanwhile_says_who_is_at_work(tmp_path):
+    pipeline = Pipeline(tmp_path, NEEDS, seconds=8)
+    process = pipeline.start("ppdl", "repro")
+    pipeline.wait_until_at_work("first", "other")
+    started = psutil.Process(process.pid).children()
+    process.kill()
+    process.communicate()
+    assert "is busy" in pipeline.run("ppdl", "repro", fails=True)
+    psutil.wait_procs(started, timeout=60)
+    first = pipeline.time_of("first")
+    (tmp_path / "seconds").write_text("0")
+    pipeline.run("ppdl", "repro")
+    assert pipeline.time_of("first") == first and (tmp_path / "last").exists()
 
 
 def test_what_cannot_be_built_is_named(tmp_path):

@@ -1,8 +1,8 @@
 """`ppdl repro`: `dvc repro`, with stages that need nothing of each other side by side.
 
 DVC runs one stage at a time. It does let several processes work in one checkout: it gives up its lock while a stage's command runs, and
-guards the files of running stages. So each stage here is a `dvc repro --single-item` of its own, started as soon as what it needs is
-there. What comes out, dvc.lock and cache included, is what `dvc repro` leaves.
+guards the files of running stages. So each stage here is what `dvc repro --single-item` does, in a process of its own, started as soon
+as what it needs is there. What comes out, dvc.lock and cache included, is what `dvc repro` leaves.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,8 +35,9 @@ _SHOWN_BYTES, _SHOWN_LINES = 8000, 40  # of a log's end
 def repro(targets: tuple[str, ...], jobs: int) -> None:
     """Build what is out of date, as `dvc repro` does, with stages that need nothing of each other side by side.
 
-    TARGETS are stages, such as train_plain or encrypt@opaque; everything by default. What a stage prints goes to .ppdl/repro/STAGE.log.
-    A stage that fails lets the running ones end and starts no further one. On a GPU, or where memory is short, use --jobs 1.
+    TARGETS are stages, such as train_plain or encrypt@opaque; everything by default. What a stage found is printed when it has ended; its
+    progress bars and warnings are in .ppdl/repro/STAGE.log. A stage that fails lets the running ones end and starts no further one. On a
+    GPU, or where memory is short, use --jobs 1.
     """
     needs = out_of_date(targets)
     if not needs:
@@ -71,7 +73,7 @@ def out_of_date(targets: tuple[str, ...]) -> dict[str, set[str]]:
             graph = repo.index.graph  # an edge leads from a stage to one that it needs
             wanted = {stage for target in targets for stage in repo.stage.collect(target)} if targets else set(graph)
             wanted |= {needed for stage in wanted for needed in networkx.descendants(graph, stage)}
-            changed = repo.status(targets=[stage.addressing for stage in wanted])
+            changed = repo.status()  # of everything: asked for by name, each stage is looked up anew
     except DvcException as error:
         raise click.ClickException(str(error)) from None
     stale = {stage for stage in wanted if stage.addressing in changed}
@@ -107,8 +109,11 @@ class Lanes:
         self.logs.mkdir(parents=True, exist_ok=True)
 
     def log(self, name: str) -> Path:
-        """Return the file that holds what the stage printed."""
+        """Return the file that holds progress, warnings and errors of a stage."""
         return self.logs / f"{name}.log"
+
+    def _found(self, name: str) -> Path:
+        return self.logs / f"{name}.out"
 
     def run(self, jobs: int) -> None:
         """Run all, or until one fails."""
@@ -131,10 +136,10 @@ class Lanes:
 
     def _start(self, name: str) -> None:
         self.waiting.remove(name)
-        command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", name]
-        with self.log(name).open("wb") as log:
+        command = [sys.executable, "-m", __name__, name]
+        with self._found(name).open("wb") as found, self.log(name).open("wb") as log:
             # A session of its own: Ctrl-C reaches a stage once, through `interrupt`, and none can wait for input that nobody sees.
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=found, stderr=log, env=self._env, start_new_session=True)
         self._running[name] = process, time.monotonic()
 
     def _collect(self) -> None:
@@ -147,6 +152,8 @@ class Lanes:
             else:
                 self.seconds[name] = time.monotonic() - began
                 self._say(f"{len(self.seconds):2d}/{len(self.needs)}  {name:32}{self.seconds[name]:7.1f} s")
+                if found := self._found(name).read_text().rstrip():
+                    self._say(found)
 
     @contextmanager
     def shown(self) -> Iterator[None]:
@@ -154,8 +161,9 @@ class Lanes:
         from rich.console import Console
         from rich.live import Live
 
-        console = Console(highlight=False)
-        self._say = console.print
+        console = Console()
+        self._say = partial(console.out, highlight=False)
+        self._env = os.environ | {"COLUMNS": str(console.width)}  # of the tables that stages print
         live = Live(get_renderable=self._table, console=console, refresh_per_second=4, transient=True)
         with live if console.is_terminal else nullcontext():
             yield
@@ -188,6 +196,20 @@ def end_of(log: Path) -> str:
     return "\n".join(line for line in lines[-_SHOWN_LINES:] if line)
 
 
+def run_stage(name: str) -> int:
+    """Run one stage as DVC does, its dvc.lock and cache included, and return the exit code; DVC's own words but errors stay unsaid."""
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        with Repo(_wait_for_lock=True) as repo:
+            repo.reproduce(name, single_item=True)
+    except DvcException as error:
+        print(f"{error}: {error.__cause__}" if error.__cause__ else error, file=sys.stderr)
+        return 1
+    return 0
+
+
 @contextmanager
 def _interruptible() -> Iterator[None]:
     """Take SIGTERM for Ctrl-C, and heed both also where a shell started us in the background, with SIGINT ignored; so do the stages."""
@@ -201,3 +223,7 @@ def _interruptible() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+if __name__ == "__main__":
+    sys.exit(run_stage(sys.argv[1]))

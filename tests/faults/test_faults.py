@@ -287,16 +287,3 @@ def test_a_private_key_that_a_killed_process_was_writing_is_removed_by_the_next(
     assert len(whole) == (moment == "after the link")
     for name in whole:
         assert load_private(folder / name).public.fingerprint == name.removesuffix(".json")
-
-
-def test_the_page_shows_what_the_soak_recorded(capsys):
-    from tests.soak import table
-
-    assert table.main(["--check"]) == 0, "run `python -m tests.soak.table --write`"
-    kills, fuzz = table.recorded("kills"), table.recorded("fuzz")
-    if kills:
-        assert kills["obfuscators_reused"] == 0 and kills["temporary_files"] == 0 and kills["survivors"] == []
-        assert len(kills["killed_in"]) > 8
-    if fuzz:
-        assert fuzz["num_cases"] >= 100_000 and fuzz["peak_memory_bytes"] < fuzz["memory_limit_bytes"]
-        assert all(row["slowest_s"] < fuzz["deadline_s"] for row in fuzz["targets"].values())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import importlib
 import json
 import os
@@ -17,7 +18,7 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,8 @@ def prepare(project: Path, scratch: Path) -> None:
     }
     sys.path[:] = [str(project), *(entry for entry in sys.path if entry not in ("", str(Path.cwd())))]
     os.chdir(project)
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("ppdl", "stages", "tests")]:
+        del sys.modules[name]  # children import the copy's
 
 
 def preload(modules: list[str]) -> None:
@@ -173,8 +176,12 @@ def _child(arguments: list[str], scratch: Path, plugin: Callable[[Callable[[floa
         phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
         suppress_health_check=list(hypothesis.HealthCheck),
     )
-    tell = lambda limit, name: os.write(pipe, f"{limit:.1f} {name}\n".encode())  # noqa: E731
-    os._exit(pytest.main(["-p", "_hypothesis_pytestplugin", *arguments], plugins=[plugin(tell)]))
+    code = pytest.main(["-p", "_hypothesis_pytestplugin", *arguments], plugins=[plugin(functools.partial(_tell, pipe))])
+    os._exit(code)
+
+
+def _tell(pipe: int, limit_s: float, name: str) -> None:
+    os.write(pipe, f"{limit_s:.1f} {name}\n".encode())
 
 
 def _watch(pid: int, pipe: int, awake_s: float) -> Ending:
@@ -210,12 +217,7 @@ def _end_children() -> None:
         for process in left:
             with contextlib.suppress(psutil.Error):
                 process.kill()
-        _reap()
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
         time.sleep(0.02)
-
-
-def _reap() -> Iterator[None] | None:
-    with contextlib.suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
-    return None

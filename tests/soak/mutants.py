@@ -22,7 +22,9 @@ import os
 import random
 import sys
 import tempfile
-from collections import Counter
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,8 @@ FILES = ("ppdl/crypto/*.py", "ppdl/evaluation/statistics.py")
 EQUIVALENT = Path(__file__).parent / "equivalent_mutants.json"
 BUDGET_S = 60
 SEED = 20220314
+LEFT = ("survived", "unreached")
+OUTCOMES = ("killed", "timeout", *LEFT, "equivalent")
 
 
 def draw(root: Path, num: int, seed: int) -> tuple[list[Mutant], dict[str, int]]:
@@ -54,14 +58,13 @@ def tests_for(mutant: Mutant, measured: dict[str, Any]) -> dict[str, float]:
     for lines in (mutant.lines, mutant.function_lines, ran):
         if found := {name for line in lines for name in ran.get(str(line), ())}:
             break
-    chosen, spent, totals = [], 0.0, Counter()
-    for name in sorted(found, key=lambda name: (seconds[name], name)):
-        if spent > BUDGET_S:
-            break
-        chosen.append(name)
-        spent += seconds[name]
-        totals[name.partition("::")[0]] += seconds[name]
-    return {name: seconds[name] for name in sorted(chosen, key=lambda name: (totals[name.partition("::")[0]], name.partition("::")[0], seconds[name]))}
+    fastest = sorted(found, key=lambda name: (seconds[name], name))
+    chosen = [name for name, spent in zip(fastest, accumulate(seconds[name] for name in fastest), strict=True) if spent <= BUDGET_S]
+    files: dict[str, list[str]] = defaultdict(list)
+    for name in chosen:
+        files[name.partition("::")[0]].append(name)
+    in_order = sorted(files.values(), key=lambda names: sum(seconds[name] for name in names))
+    return {name: seconds[name] for names in in_order for name in names}
 
 
 def kill(mutant: Mutant, index: int, measured: dict[str, Any], project: Path, scratch: Path) -> str:
@@ -88,21 +91,51 @@ def digest(root: Path) -> str:
     return hashlib.sha256(b"".join(hashlib.sha256(path.read_bytes()).digest() for path in paths)).hexdigest()
 
 
-def figures(done: list[str], changes: dict[str, list[str]], by_file: dict[str, Counter]) -> dict[str, Any]:
-    """Return the share of killed mutants with its 95 % interval of Clopper and Pearson."""
-    counts = Counter(done)
-    killed, total = counts["killed"] + counts["timeout"], len(done) - counts["equivalent"]
-    share = binomtest(killed, total).proportion_ci(0.95, "exact") if total else (0.0, 1.0)
-    return {
-        "killed": killed,
-        "counted": total,
-        "share": round(killed / total, 4) if total else None,
-        "low": round(share[0], 4),
-        "high": round(share[1], 4),
-        "outcomes": dict(counts),
-        "files": {file: dict(counter) for file, counter in sorted(by_file.items())},
-        **changes,
-    }
+@dataclass
+class Record:
+    """What became of the mutants of a sample, in its order.
+
+    Attributes:
+        settings: by which sample, sources and tests are known again.
+        outcomes: one of `OUTCOMES` each.
+        left: the mutants that survived, with the outcome.
+    """
+
+    settings: dict[str, Any]
+    outcomes: list[str] = field(default_factory=list)
+    left: list[dict[str, str]] = field(default_factory=list)
+
+    @classmethod
+    def resume(cls, settings: dict[str, Any], out: Path | None) -> Record:
+        """Take over what an interrupted run recorded."""
+        found = json.loads(out.read_text()) if out and out.exists() else {}
+        if not found.items() >= settings.items():
+            return cls(settings)
+        return cls(settings, [OUTCOMES[int(digit)] for digit in found["done"]], found["left"])
+
+    def add(self, outcome: str, name: dict[str, str]) -> None:
+        """Note one more mutant."""
+        self.outcomes.append(outcome)
+        if outcome in LEFT:
+            self.left.append({"outcome": outcome} | name)
+
+    def figures(self, sample: list[Mutant]) -> dict[str, Any]:
+        """Return the share of killed mutants with its 95 % interval of Clopper and Pearson, and what it is made of."""
+        files: dict[str, Counter] = defaultdict(Counter)
+        for mutant, outcome in zip(sample, self.outcomes, strict=False):
+            files[mutant.file][outcome] += 1
+        counts = Counter(self.outcomes)
+        killed, counted = counts["killed"] + counts["timeout"], len(self.outcomes) - counts["equivalent"]
+        low, high = binomtest(killed, counted).proportion_ci(0.95, "exact") if counted else (0.0, 1.0)
+        share = {
+            "killed": killed,
+            "counted": counted,
+            "share": round(killed / max(counted, 1), 4),
+            "low": round(low, 4),
+            "high": round(high, 4),
+        }
+        done = "".join(str(OUTCOMES.index(outcome)) for outcome in self.outcomes)
+        return self.settings | share | {"outcomes": counts, "files": dict(sorted(files.items())), "left": self.left, "done": done}
 
 
 def run(num: int, seed: int, out: Path | None = None) -> dict[str, Any]:
@@ -110,6 +143,9 @@ def run(num: int, seed: int, out: Path | None = None) -> dict[str, Any]:
 
     Args:
         out: gets the figures after each mutant; an interrupted run of the same sources, tests, number and seed goes on.
+
+    Raises:
+        SystemExit: Some test fails without any mutant.
     """
     with tempfile.TemporaryDirectory(prefix="ppdl-mutants-") as folder:
         project, scratch = Path(folder) / "project", Path(folder) / "scratch"
@@ -117,41 +153,23 @@ def run(num: int, seed: int, out: Path | None = None) -> dict[str, Any]:
         copy_of_the_project(project)
         compileall.compile_dir(project, quiet=2)
         sample, sizes = draw(project, num, seed)
-        settings = {"wanted": num, "seed": seed, "digest": digest(project)}
-        found = json.loads(out.read_text()) if out and out.exists() else {}
-        old = found if found.items() >= settings.items() else {}
-        done = old.get("done", [])
+        record = Record.resume({"wanted": num, "seed": seed, "digest": digest(project)} | sizes, out)
+        equivalent = json.loads(EQUIVALENT.read_text())
         judge.prepare(project, scratch)
         measured = judge.measure(project, scratch)
         judge.preload(measured["modules"])
         everything = judge.run(dict(sorted(measured["seconds"].items())), scratch)
         if everything.code != 0:
             raise SystemExit(f"{everything.last} fails without any mutant: {(scratch / 'log.txt').read_text()[-2000:]}")
-        return _kill_all(sample, done, old, settings | sizes, measured, project, scratch, out)
-
-
-def _kill_all(sample, done, old, settings, measured, project, scratch, out):
-    equivalent = {(row["file"], row["function"], row["change"]) for row in json.loads(EQUIVALENT.read_text())}
-    changes = {name: old.get(name, []) for name in ("survived", "unreached")}
-    by_file = {}
-    for mutant, outcome in zip(sample, done, strict=False):
-        by_file.setdefault(mutant.file, Counter())[outcome] += 1
-    made = {}
-    for index, mutant in enumerate(sample):
-        if index < len(done):
-            continue
-        name = (mutant.file, mutant.function, mutant.change())
-        outcome = "equivalent" if name in equivalent else kill(mutant, index, measured, project, scratch)
-        done.append(outcome)
-        by_file.setdefault(mutant.file, Counter())[outcome] += 1
-        if outcome in changes:
-            changes[outcome].append(dict(zip(("file", "function", "change"), name, strict=True)))
-        made = settings | figures(done, changes, by_file) | {"done": done}
-        print(f"{index + 1}/{len(sample)} {outcome} {' '.join(name)}", flush=True)
-        if out:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            out.write_text(json.dumps(made, indent=1) + "\n")
-    return made
+        for index, mutant in enumerate(sample[len(record.outcomes) :], len(record.outcomes)):
+            name = {"file": mutant.file, "function": mutant.function, "change": mutant.change()}
+            known = any(name.items() <= row.items() for row in equivalent)
+            record.add("equivalent" if known else kill(mutant, index, measured, project, scratch), name)
+            print(f"{index + 1}/{len(sample)} {record.outcomes[-1]} {' '.join(name.values())}", flush=True)
+            if out:
+                out.parent.mkdir(parents=True, exist_ok=True)
+                out.write_text(json.dumps(record.figures(sample), indent=1) + "\n")
+        return record.figures(sample)
 
 
 def main(argv: list[str] | None = None) -> int:

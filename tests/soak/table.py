@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ BEGIN, END = "<!-- soak: written by python -m tests.soak.table -->\n", "<!-- end
 
 def rows() -> list[tuple[str, str, str, str]]:
     """Return promise, test, result and figure of everything that was recorded."""
-    return _of_kills() + _of_fuzz()
+    return _of_kills() + _of_fuzz() + _of_mutants() + _of_promises() + _of_scale() + _of_repro()
 
 
 def _of_kills() -> list[tuple[str, str, str, str]]:
@@ -88,11 +89,69 @@ def _of_fuzz() -> list[tuple[str, str, str, str]]:
     ]
 
 
+def _of_promises() -> list[tuple[str, str, str, str]]:
+    promises = recorded("promises")
+    if promises is None:
+        return [("the promises of the tables above", "`python -m tests.soak.promises`", "not recorded yet", "")]
+    table = []
+    for promise, row in promises["promises"].items():
+        files = ", ".join(f"`{file}`" for file in sorted({pattern.partition("::")[0] for pattern in row["tests"]}))
+        skipped = f", {row['skipped']} skipped on this machine" if row.get("skipped") else ""
+        result = _holds(not row.get("failed")) if row.get("passed") else "not seen here"
+        table.append((promise, files, result, f"{row.get('passed', 0)} tests in {row['seconds']:.0f} s{skipped}"))
+    return table
+
+
+def _of_scale() -> list[tuple[str, str, str, str]]:
+    scale = recorded("scale")
+    if scale is None:
+        return [("cost grows linearly, memory does not grow", "`python -m benchmarks.scale`", "not recorded yet", "")]
+    stages: dict[str, list[dict[str, Any]]] = {}
+    for cost in sorted(scale["costs"], key=lambda cost: cost["num_images"]):
+        stages.setdefault(cost["stage"], []).append(cost)
+    table = []
+    for stage, costs in stages.items():
+        first, last = costs[0], costs[-1]
+        slopes = [(b["core_s"] - a["core_s"]) / (b["num_images"] - a["num_images"]) * 1000 for a, b in pairwise(costs)]
+        sizes = f"{first['num_images']:,} to {last['num_images']:,} images"
+        grown = f"{first['peak_bytes'] >> 20} to {last['peak_bytes'] >> 20} MiB"
+        per = " / ".join(f"{slope:.2f}" for slope in slopes)
+        table.append((f"&nbsp;&nbsp;{stage}", "", "", f"{sizes}: {per} core s per 1,000 further images, {grown}"))
+    head = ("cost grows linearly, memory does not grow", "`python -m benchmarks.scale`", "see the stages", "32 px, 2048-bit key")
+    return [head, *table]
+
+
+def _of_repro() -> list[tuple[str, str, str, str]]:
+    runs, command = recorded("repro"), "`python -m tests.soak.repro`"
+    if runs is None:
+        return [("a fresh clone rebuilds the experiment, with Python 3.11, 3.12 and 3.13", command, "not recorded yet", "")]
+    table = []
+    for run in runs:
+        how = "`make repro`, two stages at a time" if run["stages_at_a_time"] == 2 else "`dvc repro`, one stage at a time"
+        accuracy = ", ".join(f"{name} {value:.1%}" for name, value in run["accuracy"].items())
+        took = f"{run['wall_s'] / 60:.1f} minutes and {run['core_s'] / 60:.1f} core minutes on {run['cores']} cores"
+        table.append((f"a fresh clone rebuilds the experiment with Python {run['python']}: {how}", command, "holds", f"{took}; {accuracy}"))
+    idle = ", ".join(f"{run['nothing_to_do_s']:.1f} s" for run in runs)
+    return [*table, ("`dvc repro` with nothing to do", command, "holds", idle)]
+
+
+def _of_mutants() -> list[tuple[str, str, str, str]]:
+    mutants, command = recorded("mutants"), "`python -m tests.soak.mutants`"
+    promise = "at least 90 % of small changes of the cryptography and of the statistics are noticed by a test"
+    if mutants is None:
+        return [(promise, command, "not recorded yet", "")]
+    figure = (
+        f"{mutants['killed']} of {mutants['counted']} drawn from {mutants['num_mutants'] - mutants['num_messages']:,}: "
+        f"{100 * mutants['share']:.1f} % (95 % interval {100 * mutants['low']:.1f} to {100 * mutants['high']:.1f} %)"
+    )
+    return [(promise, command, _holds(mutants["share"] >= 0.9), figure)]
+
+
 def _holds(fact: bool) -> str:
     return "holds" if fact else "**broken**"
 
 
-def recorded(name: str) -> dict[str, Any] | None:
+def recorded(name: str) -> Any:
     """Read one record; None where the soak has not been run."""
     path = RESULTS / f"{name}.json"
     return json.loads(path.read_text()) if path.exists() else None
