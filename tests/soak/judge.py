@@ -33,7 +33,7 @@ DATA_BYTES = 6 * 2**30  # so that a number that grows for ever meets a MemoryErr
 _WAITS_S = 45
 _OWN = ("ppdl", "stages", "tests", "conftest", "test_", "artifacts", "build")
 _NO_FORK = ("ray", "tensorflow", "keras", "torch", "grpc")  # have threads, or lose their state
-_OPTIONS = ("-p", "no:cacheprovider", "-p", "no:xdist", "--hypothesis-profile=mutants", "--no-header", "--tb=no", "-x", "-W", "ignore")
+_OPTIONS = ("-p", "no:cacheprovider", "-p", "no:xdist", "--hypothesis-profile=mutants", "--no-header", "--tb=no", "-W", "ignore")
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,19 @@ class _Course:
         limit = TIMES * self._seconds[item.nodeid] + SPARE_S
         signal.setitimer(signal.ITIMER_PROF, limit)  # not inherited, as RLIMIT_CPU would be, by workers that serve many tests
         self._tell(limit + _WAITS_S, item.nodeid)
+
+
+class _Failures(_Course):
+    """The plugin that also writes down what fails."""
+
+    def __init__(self, seconds: dict[str, float], tell: Callable[[float, str], None], out: Path) -> None:
+        super().__init__(seconds, tell)
+        self._out = out
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            with self._out.open("a") as file:
+                file.write(f"{report.nodeid}\n")
 
 
 class Stopwatch:
@@ -113,7 +126,16 @@ def preload(modules: list[str]) -> None:
 def run(seconds: dict[str, float], scratch: Path) -> Ending:
     """Run tests in a child, in the order of `seconds`, up to the first that fails."""
     files = dict.fromkeys(name.partition("::")[0] for name in seconds)
-    return fork([*files], scratch, lambda tell: _Course(seconds, tell))
+    return fork([*files, "-x"], scratch, lambda tell: _Course(seconds, tell))
+
+
+def unsteady(seconds: dict[str, float], scratch: Path) -> list[str]:
+    """Return the tests that fail in the order of `seconds` without any mutant, which may judge none."""
+    out = scratch / "failed.txt"
+    out.touch()
+    files = dict.fromkeys(name.partition("::")[0] for name in seconds)
+    fork([*files], scratch, lambda tell: _Failures(seconds, tell, out))
+    return sorted(set(out.read_text().splitlines()))
 
 
 def measure(project: Path, scratch: Path) -> dict[str, Any]:
