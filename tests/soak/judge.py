@@ -26,12 +26,12 @@ from typing import Any
 import psutil
 import pytest
 
-PATHS = ("crypto", "attacks", "private_head", "protections", "stages/test_signing.py", "evaluation/test_statistics.py")
+PATHS = ("crypto", "attacks", "private_head/test_head.py", "private_head/test_inference.py", "protections", "stages/test_signing.py", "evaluation/test_statistics.py")
 TIMES = 5  # a test that needs more than this times its time, and SPARE_S, hangs
 SPARE_S = 5
 DATA_BYTES = 6 * 2**30  # so that a number that grows for ever meets a MemoryError
 _WAITS_S = 45
-_OWN = ("ppdl", "stages", "tests", "conftest", "test_", "artifacts", "build")
+_OWN = ("ppdl", "stages", "tests", "benchmarks", "__main__")
 _NO_FORK = ("ray", "tensorflow", "keras", "torch", "grpc")  # have threads, or lose their state
 _OPTIONS = ("-p", "no:cacheprovider", "-p", "no:xdist", "--hypothesis-profile=mutants", "--no-header", "--tb=no", "-W", "ignore")
 
@@ -95,8 +95,8 @@ class Stopwatch:
             self.seconds[report.nodeid] = round(self.seconds.get(report.nodeid, 0) + report.duration, 4)
 
     def pytest_sessionfinish(self) -> None:
-        own = [name for name in sys.modules if not name.startswith((*_OWN, *_NO_FORK))]
-        self._out.write_text(json.dumps({"seconds": self.seconds, "modules": own}))
+        modules = [name for name in sys.modules if name.partition(".")[0] not in (*_OWN, *_NO_FORK)]
+        self._out.write_text(json.dumps({"seconds": self.seconds, "modules": modules}))
 
 
 def prepare(project: Path, scratch: Path) -> None:
@@ -112,7 +112,7 @@ def prepare(project: Path, scratch: Path) -> None:
     }
     sys.path[:] = [str(project), *(entry for entry in sys.path if entry not in ("", str(Path.cwd())))]
     os.chdir(project)
-    for name in [name for name in sys.modules if name.partition(".")[0] in ("ppdl", "stages", "tests")]:
+    for name in [name for name in sys.modules if name.partition(".")[0] in _OWN and name != "__main__"]:
         del sys.modules[name]  # children import the copy's
 
 
@@ -121,6 +121,8 @@ def preload(modules: list[str]) -> None:
     for name in modules:
         with contextlib.suppress(Exception):
             importlib.import_module(name)
+    if "ppdl" in sys.modules:  # children would not see a mutant of it
+        raise SystemExit("importing what the tests import has imported the project")
 
 
 def run(seconds: dict[str, float], scratch: Path) -> Ending:
