@@ -127,6 +127,8 @@ FIELDS = [
     ("dense", "protection.params", [1], r"protection.params must be an object, got \[1\]"),
     ("dense", "protection.extra", 1, r"protection has unknown fields \['extra'\]"),
     ("dense", "key", None, "key must be an object, got None"),
+    ("dense", "source", 10, "source must be an object, got 10"),
+    ("dense", "packing", [8], r"packing must be an object, got \[8\]"),
     ("dense", "key.fingerprint", str.upper, "key.fingerprint must be 64 lower-case hexadecimal digits, got '"),
     ("dense", "key.fingerprint", "ab", "key.fingerprint must be 64 lower-case hexadecimal digits, got 'ab'"),
     ("dense", "key.fingerprint", lambda old: old + "\n", "key.fingerprint must be 64 lower-case hexadecimal digits, got '"),

@@ -1,6 +1,7 @@
 """Kinds dense and slots: packed, randomised, readable by phe."""
 
 import re
+from dataclasses import fields
 from itertools import pairwise
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from ppdl.crypto.artifact import open_artifact
+from ppdl.crypto.header import Header
 from ppdl.crypto.keys import PublicKey, generate_keypair
 from ppdl.crypto.parallel import Executor
 from ppdl.errors import ArtifactError, ConfigError, CryptoError
@@ -130,3 +132,12 @@ def test_rows_are_read_lazily(key, tmp_path):
     assert np.array_equal(reopened.ciphertexts[:5], artifact.ciphertexts[:5])
     with pytest.raises(ArtifactError, match="damaged"):
         reopened.ciphertexts[-1]
+
+
+@pytest.mark.parametrize("kind", ["codebook", *PACKINGS])
+def test_the_counts_of_a_header_follow_from_its_shards(key, tmp_path, kind):
+    header = write(tmp_path, kind, random_images(), key.public).header
+    given = {field.name: getattr(header, field.name) for field in fields(header)}
+    for name in ("num_ciphertexts", "ciphertext_bytes", "shards"):
+        del given[name]
+    assert Header.of_shards(header.shards, **given) == header

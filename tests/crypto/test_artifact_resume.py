@@ -242,6 +242,8 @@ def test_another_file_system_gets_a_copy(key, tmp_path, monkeypatch):
         return original(self, target)
 
     monkeypatch.setattr(Path, "replace", replace_within)
+    (tmp_path / "artifact.copying").mkdir()  # of a run that was killed while it copied
+    (tmp_path / "artifact.copying/ciphertexts-00000.npy").write_text("half")
     artifact = write(tmp_path, "dense", IMAGES, key.public)
     artifact.verify(key.public)
     assert np.array_equal(decrypted(artifact, key), IMAGES)

@@ -228,6 +228,16 @@ def test_a_cluster_that_does_not_answer_is_named(monkeypatch):
         _ = RayExecutor(**FIELDS).workers
 
 
+def test_it_connects_to_the_address_that_it_was_given(monkeypatch):
+    ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
+    asked = []
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda **options: asked.append(options["address"]))
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 3.0})
+    assert RayExecutor(**FIELDS | {"address": "127.0.0.1:1"}).workers == 3
+    assert asked == ["127.0.0.1:1"]
+
+
 def test_a_missing_ray_is_named(monkeypatch):
     from ppdl.crypto import cluster
 

@@ -83,7 +83,9 @@ def test_ciphertext_bytes(key_bits, size):
     assert PublicKey((1 << key_bits) - 1).ciphertext_bytes == size
 
 
-@pytest.mark.parametrize("n, text", [(0, "got 0"), (-15, "got -15"), (21, "got 21"), (1 << 100, "got an even number of 101 bits")])
+@pytest.mark.parametrize(
+    "n, text", [(0, "got 0"), (-15, "got -15"), (21, "got 21"), (1 << 63, f"got {1 << 63}"), (1 << 100, "got an even number of 101 bits")]
+)
 def test_impossible_n_is_refused(n, text):
     with pytest.raises(CryptoError, match=f"n must be odd and have at least 16 bits, {text}"):
         PublicKey(n)

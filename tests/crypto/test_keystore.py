@@ -1,3 +1,5 @@
+import base64
+import hashlib
 import json
 import os
 import stat
@@ -5,9 +7,10 @@ import traceback
 
 import gmpy2
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ppdl.crypto import jwk
-from ppdl.crypto.jwk import encode_int, private_members, public_members
+from ppdl.crypto.jwk import encode_bytes, encode_int, private_members, public_members
 from ppdl.crypto.keyfile import project_root
 from ppdl.crypto.keys import PrivateKey, PublicKey, generate_keypair
 from ppdl.crypto.keystore import (
@@ -179,6 +182,19 @@ def test_protected_file_authenticates_all_its_members(tmp_path, key, quick_scryp
             load_private(tmp_path / "changed.json", "right")
 
 
+def test_a_protected_file_can_be_opened_by_its_description_alone(key, quick_scrypt):
+    """The format of jwk.py's docstring, as another program would read it."""
+    members = private_members(key, passphrase="päss", project="/a")
+    protected = members["protected"]
+    salt, nonce, ciphertext = (base64.urlsafe_b64decode(protected.pop(name) + "==") for name in ("salt", "nonce", "ciphertext"))
+    assert (len(salt), len(nonce)) == (16, 12)
+    protected |= {"salt": encode_bytes(salt), "nonce": encode_bytes(nonce)}
+    stretched = hashlib.scrypt("päss".encode(), salt=salt, n=2 ** protected["log2_n"], r=protected["r"], p=protected["p"], dklen=32)
+    rest = json.dumps(members, sort_keys=True, separators=(",", ":")).encode()
+    primes = json.loads(AESGCM(stretched).decrypt(nonce, ciphertext, rest))
+    assert primes == {"p": encode_int(key.p), "q": encode_int(key.q)}
+
+
 @pytest.mark.parametrize("change", [{"log2_n": 40}, {"kdf": "md5"}, {"cipher": "none"}, {"r": None}])
 def test_other_protections_are_refused_before_work(tmp_path, key, change, quick_scrypt):
     members = private_members(key, passphrase="right", project=None)
@@ -304,7 +320,7 @@ def test_a_queued_copy_uses_the_keys_of_its_checkout(place):
     made = ensure(place)
     copy = project / ".dvc/tmp/exps/tmp123"
     copy.mkdir(parents=True)
-    assert project_root(copy) == project_root(project) == project
+    assert project_root(copy) == project_root(copy.parent.parent) == project_root(project) == project
     found = ensure((copy, copy / "keys/public.json", private_dir))
     assert (found.case, found.public_key) == ("rebuilt_public", made.public_key)
 

@@ -174,6 +174,17 @@ def test_window_follows_the_memory_budget():
         assert sum(1 << width for width in window_widths(1024, window_bits)) * (512 + 64) <= table_bytes
 
 
+@pytest.mark.parametrize("window_bits", [2, 4, 7])
+def test_a_table_may_fill_its_budget_to_the_last_byte(window_bits):
+    exactly = sum(1 << width for width in window_widths(64, window_bits)) * (100 + 64)
+    assert choose_window_bits(64, 100, exactly) == window_bits
+    if window_bits > 2:
+        assert choose_window_bits(64, 100, exactly - 1) == window_bits - 1
+    else:
+        with pytest.raises(CryptoError, match=f"too small for any table: 64-bit exponents need at least {exactly} bytes"):
+            choose_window_bits(64, 100, exactly - 1)
+
+
 def test_small_jobs_get_small_tables_and_all_others_the_same():
     windows = [choose_window_bits(1024, 512, 2**28, num) for num in (1, 10, 100, 1000, 5000, 10**4, 10**6, None)]
     assert windows == sorted(windows) and windows[0] == 2 and windows[4:] == [12] * 4

@@ -221,7 +221,9 @@ def test_a_key_file_is_that_of_rfc_8037(tmp_path):
 def test_two_keys_differ_and_none_is_overwritten(tmp_path):
     first = make_signing_key(tmp_path / "private", tmp_path / "a.json")
     assert first != make_signing_key(tmp_path / "private", tmp_path / "b.json")
+    assert json.loads(first.read_text())["key_ops"] == ["sign"]
     before = (tmp_path / "a.json").read_bytes()
+    assert json.loads(before)["key_ops"] == ["verify"]
     with pytest.raises(KeyStoreError, match=r"a\.json: a public key that others may trust is never overwritten"):
         make_signing_key(tmp_path / "private", tmp_path / "a.json")
     assert (tmp_path / "a.json").read_bytes() == before

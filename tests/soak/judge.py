@@ -26,10 +26,19 @@ from typing import Any
 import psutil
 import pytest
 
-PATHS = ("crypto", "attacks", "private_head/test_head.py", "private_head/test_inference.py", "protections", "stages/test_signing.py", "evaluation/test_statistics.py")
+PATHS = (
+    "crypto",
+    "attacks",
+    "private_head/test_head.py",
+    "private_head/test_inference.py",
+    "protections",
+    "stages/test_signing.py",
+    "evaluation/test_statistics.py",
+)
 TIMES = 5  # a test that needs more than this times its time, and SPARE_S, hangs
 SPARE_S = 5
 DATA_BYTES = 6 * 2**30  # so that a number that grows for ever meets a MemoryError
+BROKEN = 70  # how a child ends in which pytest itself could not be run
 _WAITS_S = 45
 _OWN = ("ppdl", "stages", "tests", "benchmarks", "__main__")
 _NO_FORK = ("ray", "tensorflow", "keras", "torch", "grpc")  # have threads, or lose their state
@@ -59,8 +68,6 @@ class _Course:
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         items[:] = sorted((item for item in items if item.nodeid in self._order), key=lambda item: self._order[item.nodeid])
-        if len(items) != len(self._order):
-            raise pytest.UsageError("a chosen test is not there")
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> None:
@@ -172,7 +179,7 @@ def fork(arguments: list[str], scratch: Path, plugin: Callable[[Callable[[float,
             os.close(ours)
             _child([*arguments, *_OPTIONS, f"--basetemp={scratch / 'pytest'}"], scratch, plugin, theirs)
         finally:
-            os._exit(70)
+            os._exit(BROKEN)
     os.close(theirs)
     try:
         return _watch(pid, ours, awake_s)

@@ -80,14 +80,19 @@ def kill(mutant: Mutant, index: int, measured: dict[str, Any], project: Path, sc
     finally:
         path.write_text(whole)
         os.utime(path, (times.st_atime, times.st_mtime))
-    if ending.code == 0:
+    if ending.code == judge.BROKEN:
+        raise SystemExit(f"no tests could be run: {(scratch / 'log.txt').read_text()[-2000:]}")
+    if ending.code in (0, 5):  # 5: the mutant gave its tests other names, so that none of the chosen ones was there
         return "survived"
     return "timeout" if ending.code in (-9, -27) else "killed"
 
 
 def digest(root: Path) -> str:
-    """Return a digest of what is mutated and of all tests, which decides whether an interrupted run may go on."""
-    paths = sorted(path for pattern in (*FILES, "tests/**/*.py", EQUIVALENT.relative_to(PROJECT).as_posix()) for path in root.glob(pattern))
+    """Return a digest of what is mutated and of the tests that judge, which decides whether an interrupted run may go on."""
+    tests = [
+        path for name in judge.PATHS for path in ((root / "tests" / name).glob("*.py") if "." not in name else [root / "tests" / name])
+    ]
+    paths = sorted([*tests, root / EQUIVALENT.relative_to(PROJECT), *(path for pattern in FILES for path in root.glob(pattern))])
     return hashlib.sha256(b"".join(hashlib.sha256(path.read_bytes()).digest() for path in paths)).hexdigest()
 
 
