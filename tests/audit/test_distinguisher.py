@@ -53,8 +53,7 @@ def test_fresh_paillier_is_not_told_apart_and_a_repeated_obfuscator_is():
     def repeated(images):
         return held(ciphertexts=encrypt_batch_deterministic(key, corners(images), obfuscators)[:, None])
 
-    found = play(fresh)
-    assert found["advantage_low"] < 0 < found["advantage_high"]
+    assert abs(play(fresh)["advantage"]) < 0.4  # obfuscators come from the OS: chance alone goes beyond it once in 70,000 runs
     assert play(repeated)["advantage"] == 1.0
 
 
