@@ -73,10 +73,11 @@ def main() -> None:
     parser.add_argument("--limit-core-s", type=float, default=250, help="most core seconds of a stage that is begun")
     parser.add_argument("--folder", type=Path, help="parent of the scratch folder, on the disk to be measured")
     parser.add_argument("--json", type=Path, help="also write all figures to this file; sizes that it holds already are not measured again")
+    parser.add_argument("--anew", action="store_true", help="measure all of it again, whatever that file holds")
     parser.add_argument("--markdown", action="store_true", help="print the tables as docs/benchmarks.md has them")
     parser.add_argument("--no-forecast", action="store_true")
     args = parser.parse_args()
-    known = json.loads(args.json.read_text()) if args.json and args.json.exists() else {"costs": [], "forecasts": []}
+    known = json.loads(args.json.read_text()) if args.json and args.json.exists() and not args.anew else {"costs": [], "forecasts": []}
     costs = [Cost(**cost) for cost in known["costs"]]
     forecasts = [scale_forecast.Forecast(**forecast) for forecast in known["forecasts"]]
 

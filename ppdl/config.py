@@ -283,22 +283,23 @@ def compose_params(path: Path, overrides: list[str] | None = None) -> None:
     )
 
 
-def keep_in_step(module: str, name: str, path: Path, fresh: Callable[[], bytes], argv: list[str] | None) -> int:
-    """Write a generated file, or check it: the command line of the modules that generate one from conf/.
+def keep_in_step(module: str, name: str, path: Path, fresh: Callable[[], bytes], argv: list[str] | None, source: str = "conf/") -> int:
+    """Write a generated file, or check it: the command line of the modules that generate one.
 
     Args:
         module, name: of the command and of the file, for messages.
         fresh: gives what the file must hold.
+        source: what it is made from, for messages.
 
     Returns:
         1 when --check found the file out of step, otherwise 0.
     """
     import argparse
 
-    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=f"Keep {name} in step with conf/.")
+    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=f"Keep {name} in step with {source}.")
     action = parser.add_mutually_exclusive_group(required=True)
     action.add_argument("--write", action="store_true", help=f"write {name}")
-    action.add_argument("--check", action="store_true", help=f"exit 1 when {name} is out of step with conf/")
+    action.add_argument("--check", action="store_true", help=f"exit 1 when {name} is out of step with {source}")
     args = parser.parse_args(argv)
     content = fresh()
     if args.write:
@@ -306,9 +307,9 @@ def keep_in_step(module: str, name: str, path: Path, fresh: Callable[[], bytes],
         print(f"wrote {path}")
         return 0
     if not path.exists() or path.read_bytes() != content:
-        print(f"{name} is out of step with conf/: run `python -m {module} --write`", file=sys.stderr)
+        print(f"{name} is out of step with {source}: run `python -m {module} --write`", file=sys.stderr)
         return 1
-    print(f"{name} is in step with conf/")
+    print(f"{name} is in step with {source}")
     return 0
 
 

@@ -12,140 +12,235 @@ import psutil
 import pytest
 import yaml
 
-from ppdl.cli.repro import end_of, longest_chain
+from ppdl.cli.repro import end_of, longest_chains
 
 STAGE = """
-import pathlib, sys, time
+import pathlib, signal, sys, time
 name, *needed = sys.argv[1:]
 assert all(pathlib.Path(n).exists() for n in needed)
-began = time.monotonic()
+if pathlib.Path("stubborn").exists():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 print("working\\r" + name + " at work", file=sys.stderr, flush=True)
-print("found by " + name)
-time.sleep(float(pathlib.Path("seconds").read_text()))
-pathlib.Path(name).write_text(f"{began} {time.monotonic()}")
+print("found by " + name, flush=True)
+until = time.monotonic() + 120
+while not (pathlib.Path("go").exists() or pathlib.Path("go-" + name).exists()):
+    assert time.monotonic() < until
+    time.sleep(0.05)
+if pathlib.Path("break-" + name).exists():
+    sys.exit(name + " breaks")
+pathlib.Path(name).write_text(name + "".join(pathlib.Path(n).read_text() for n in needed))
 """
 NEEDS = {"first": [], "left": ["first"], "right": ["first"], "other": [], "last": ["left", "right", "other"]}
 
 
 class Pipeline:
-    """A DVC project whose stages sleep and write down when they ran."""
+    """A DVC project whose stages wait for a file, `go` or `go-STAGE`."""
 
-    def __init__(self, path: Path, needs: dict[str, list[str]], seconds: float = 0.5) -> None:
+    def __init__(self, path: Path, *there: str) -> None:
         self.path = path
+        path.mkdir(exist_ok=True)
         (path / "stage.py").write_text(STAGE)
-        (path / "seconds").write_text(str(seconds))
-        self.write(needs)
+        self.let(*there)
+        stages = {
+            name: {"cmd": f"{sys.executable} stage.py {' '.join([name, *n])}", "deps": n, "outs": [name]} for name, n in NEEDS.items()
+        }
+        (path / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
         self.run("dvc", "init", "--no-scm", "-q")
 
-    def write(self, needs: dict[str, list[str]]) -> None:
-        stages = {
-            name: {"cmd": f"{sys.executable} stage.py {' '.join([name, *n])}", "deps": n, "outs": [name]} for name, n in needs.items()
-        }
-        (self.path / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
+    def let(self, *names: str) -> None:
+        for name in names:
+            (self.path / name).touch()
 
-    def start(self, *command: str) -> subprocess.Popen:
+    def start(self, *command: str, cwd: str = "") -> subprocess.Popen:
         return subprocess.Popen(
-            [sys.executable, "-m", *command], cwd=self.path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            [sys.executable, "-m", *command], cwd=self.path / cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
 
-    def run(self, *command: str, fails: bool = False) -> str:
-        process = self.start(*command)
+    def run(self, *command: str, rc: int = 0, cwd: str = "") -> str:
+        process = self.start(*command, cwd=cwd)
         output = process.communicate(timeout=120)[0]
-        assert (process.returncode != 0) is fails, output
+        assert process.returncode == rc, output
         return output
 
     def wait_until_at_work(self, *names: str) -> None:
-        deadline = time.monotonic() + 60
         logs = [self.path / f".ppdl/repro/{name}.log" for name in names]
-        while not all(log.exists() and "at work" in log.read_text() for log in logs):
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        wait_for(lambda: all(log.exists() and "at work" in log.read_text() for log in logs))
 
-    def time_of(self, name: str) -> tuple[float, float]:
-        began, ended = map(float, (self.path / name).read_text().split())
-        return began, ended
+    def there(self) -> list[str]:
+        return [name for name in NEEDS if (self.path / name).exists()]
+
+    def made(self, name: str) -> int:
+        return (self.path / name).stat().st_mtime_ns
+
+    def lock(self) -> dict:
+        return yaml.safe_load((self.path / "dvc.lock").read_text())
+
+
+def wait_for(condition) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def children(process: subprocess.Popen) -> list[psutil.Process]:
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+def running(started: list[psutil.Process]) -> list[psutil.Process]:
+    return [child for child in started if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
 
 
 def test_stages_run_side_by_side_and_dvc_has_nothing_left_to_do(tmp_path):
-    pipeline = Pipeline(tmp_path, NEEDS, seconds=4)
-    output = pipeline.run("ppdl", "repro", "--jobs", "2")
-    assert "5 stages in" in output and all(f"found by {name}" in output for name in NEEDS) and "at work" not in output
-    times = {name: pipeline.time_of(name) for name in NEEDS}
-    assert times["first"][0] < times["other"][1] and times["other"][0] < times["first"][1]
-    assert times["left"][0] < times["right"][1] and times["right"][0] < times["left"][1]
-    assert all(times[needed][1] < times[name][0] for name, before in NEEDS.items() for needed in before)
+    pipeline = Pipeline(tmp_path)
+    process = pipeline.start("ppdl", "repro", "--jobs", "2")
+    pipeline.wait_until_at_work("first", "other")  # both wait, so they run side by side
+    pipeline.let("go-first")
+    pipeline.wait_until_at_work("left")
+    assert pipeline.there() == ["first"] and not (tmp_path / ".ppdl/repro/right.log").exists()
+    pipeline.let("go-other")
+    pipeline.wait_until_at_work("right")
+    pipeline.let("go")
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 0 and "5 stages in" in output and all(f"found by {name}" in output for name in NEEDS)
+    assert "at work" not in output and "Running stage" not in output and "dvc.lock" not in output
+    assert max(map(pipeline.made, NEEDS)) == pipeline.made("last")
     assert "up to date" in pipeline.run("dvc", "repro")
     assert "up to date" in pipeline.run("ppdl", "repro")
     assert (tmp_path / ".ppdl/repro/left.log").read_text().count("left at work") == 1
 
 
+def test_dvc_lock_and_cache_are_those_of_dvc_repro(tmp_path):
+    ours, theirs = (Pipeline(tmp_path / name, "go") for name in ("ours", "theirs"))
+    ours.run("ppdl", "repro")
+    theirs.run("dvc", "repro")
+    assert ours.lock() == theirs.lock() and len(ours.lock()["stages"]) == len(NEEDS)
+    cached = [{str(path.relative_to(one.path)) for path in (one.path / ".dvc/cache/files").rglob("*")} for one in (ours, theirs)]
+    assert cached[0] == cached[1]
+
+
 def test_only_what_is_out_of_date_and_wanted_runs(tmp_path):
-    pipeline = Pipeline(tmp_path, NEEDS, seconds=0)
+    pipeline = Pipeline(tmp_path, "go")
     pipeline.run("ppdl", "repro", "left", "--jobs", "1")
-    assert sorted(name for name in NEEDS if (tmp_path / name).exists()) == ["first", "left"]
-    first = pipeline.time_of("first")
-    output = pipeline.run("ppdl", "repro")
-    assert "3 stages in" in output and pipeline.time_of("first") == first
+    assert pipeline.there() == ["first", "left"]
+    first = pipeline.made("first")
+    assert "3 stages in" in pipeline.run("ppdl", "repro") and pipeline.made("first") == first
     (tmp_path / "other").unlink()
-    assert "other" in pipeline.run("ppdl", "repro", "other")
+    pipeline.run("ppdl", "repro", "other")
+    assert pipeline.there() == list(NEEDS)
 
 
-def test_a_failure_stops_what_follows_and_shows_what_the_stage_said(tmp_path):
-    pipeline = Pipeline(tmp_path, NEEDS, seconds=0)
-    pipeline.write(NEEDS | {"right": ["first", "absent"]})
-    (tmp_path / "absent").write_text("there")
-    (tmp_path / "stage.py").write_text(STAGE + "assert name != 'right', 'the right one breaks'\n")
-    output = pipeline.run("ppdl", "repro", "--jobs", "1", fails=True)
-    assert "stage right failed" in output and "the right one breaks" in output and "Traceback" in output
-    assert not (tmp_path / "last").exists()
-    (tmp_path / "stage.py").write_text(STAGE)
-    first = pipeline.time_of("first")
+def test_a_frozen_stage_does_not_pull_in_what_it_needs(tmp_path):
+    pipeline = Pipeline(tmp_path, "go")
+    pipeline.run("ppdl", "repro", "left")
+    pipeline.run("dvc", "freeze", "left")
+    (tmp_path / "first").unlink()
+    assert "up to date" in pipeline.run("ppdl", "repro", "left") and pipeline.there() == ["left"]
+
+
+def test_it_runs_from_a_folder_within(tmp_path):
+    pipeline = Pipeline(tmp_path, "go")
+    (tmp_path / "within").mkdir()
+    pipeline.run("ppdl", "repro", "other", cwd="within")
+    assert pipeline.there() == ["other"] and (tmp_path / ".ppdl/repro/other.log").exists() and not [*(tmp_path / "within").iterdir()]
+
+
+def test_a_failure_is_said_at_once_and_stops_what_follows(tmp_path):
+    pipeline = Pipeline(tmp_path, "go-first", "go-left", "break-left")
+    process = pipeline.start("ppdl", "repro")
+    said = []
+    while "left failed" not in (line := process.stdout.readline()):
+        said.append(line)
+    assert "it ends when other has ended" in line and process.poll() is None and pipeline.there() == ["first"]
+    pipeline.let("go")
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 1 and "left failed; 2 stages were not started" in output
+    assert output.count("left breaks") == 1 and "found by left" in output  # what it found before it failed
+    assert pipeline.there() == ["first", "other"]
+    (tmp_path / "break-left").unlink()
+    first = pipeline.made("first")
     pipeline.run("ppdl", "repro")
-    assert pipeline.time_of("first") == first and (tmp_path / "last").exists()
+    assert pipeline.made("first") == first and pipeline.there() == list(NEEDS)
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_an_interruption_leaves_no_process_behind(tmp_path, sent):
-    pipeline = Pipeline(tmp_path, NEEDS, seconds=60)
+def test_of_two_failures_both_are_shown(tmp_path):
+    pipeline = Pipeline(tmp_path, "break-first", "break-other")
     process = pipeline.start("ppdl", "repro")
     pipeline.wait_until_at_work("first", "other")
-    started = [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
+    pipeline.let("go")
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 1 and "first breaks" in output and "other breaks" in output
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interruption_leaves_no_process_behind(tmp_path, sent):
+    pipeline = Pipeline(tmp_path)
+    process = pipeline.start("ppdl", "repro")
+    pipeline.wait_until_at_work("first", "other")
+    started = children(process)
     assert len(started) >= 4  # two DVCs, two stages
     process.send_signal(sent)
     output = process.communicate(timeout=60)[0]
-    assert process.returncode != 0 and "interrupted" in output and "Traceback" not in output
-    assert not [pid for pid in started if psutil.pid_exists(pid)]
-    (tmp_path / "seconds").write_text("0")
+    assert process.returncode == 128 + sent and "interrupted" in output and "Traceback" not in output
+    assert not running(started)
+    pipeline.let("go")
     pipeline.run("ppdl", "repro")
-    assert (tmp_path / "last").exists()
+    assert pipeline.there() == list(NEEDS)
+
+
+def test_a_second_interruption_kills(tmp_path):
+    pipeline = Pipeline(tmp_path, "stubborn")
+    process = pipeline.start("ppdl", "repro")
+    pipeline.wait_until_at_work("first", "other")
+    started = children(process)
+    process.send_signal(signal.SIGINT)
+    time.sleep(1)
+    assert process.poll() is None and len(running(started)) >= 4
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    wait_for(lambda: not running(started))
+    pipeline.let("go")
+    pipeline.run("ppdl", "repro")
+    assert pipeline.there() == list(NEEDS)
+
+
+def test_when_nobody_reads_any_more_the_stages_end(tmp_path):
+    pipeline = Pipeline(tmp_path)
+    process = pipeline.start("ppdl", "repro")
+    pipeline.wait_until_at_work("first", "other")
+    started = children(process)
+    process.stdout.close()
+    pipeline.let("go-first")  # what it found cannot be printed
+    assert process.wait(60) == 1
+    wait_for(lambda: not running(started))
 
 
 def test_stages_outlive_a_sigkill_and_a_second_call_meanwhile_says_who_is_at_work(tmp_path):
-    pipeline = Pipeline(tmp_path, NEEDS, seconds=8)
+    pipeline = Pipeline(tmp_path)
     process = pipeline.start("ppdl", "repro")
     pipeline.wait_until_at_work("first", "other")
-    started = psutil.Process(process.pid).children()
+    started = children(process)
     process.kill()
     process.communicate()
-    assert "is busy" in pipeline.run("ppdl", "repro", fails=True)
-    psutil.wait_procs(started, timeout=60)
-    first = pipeline.time_of("first")
-    (tmp_path / "seconds").write_text("0")
+    assert "is busy" in pipeline.run("ppdl", "repro", rc=1)
+    pipeline.let("go")
+    wait_for(lambda: not running(started))
+    first = pipeline.made("first")
     pipeline.run("ppdl", "repro")
-    assert pipeline.time_of("first") == first and (tmp_path / "last").exists()
+    assert pipeline.made("first") == first and pipeline.there() == list(NEEDS)
 
 
 def test_what_cannot_be_built_is_named(tmp_path):
-    pipeline = Pipeline(tmp_path, NEEDS)
-    assert "nosuchstage" in pipeline.run("ppdl", "repro", "nosuchstage", fails=True)
+    pipeline = Pipeline(tmp_path)
+    assert "nosuchstage" in pipeline.run("ppdl", "repro", "nosuchstage", rc=1)
     (tmp_path / ".dvc").rename(tmp_path / "elsewhere")
-    output = pipeline.run("ppdl", "repro", fails=True)
+    output = pipeline.run("ppdl", "repro", rc=1)
     assert "DVC" in output and "Traceback" not in output
 
 
 def test_the_longest_chain_comes_first():
     needs = {"a": set(), "b": {"a"}, "c": {"b"}, "short": set(), "end": {"c", "short"}}
-    assert {name: longest_chain(name, needs) for name in needs} == {"a": 4, "b": 3, "c": 2, "short": 2, "end": 1}
+    assert longest_chains(needs) == {"a": 4, "b": 3, "c": 2, "short": 2, "end": 1}
 
 
 def test_of_a_progress_bar_the_last_state_is_shown(tmp_path):

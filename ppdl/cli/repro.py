@@ -7,6 +7,7 @@ as what it needs is there. What comes out, dvc.lock and cache included, is what 
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -36,8 +37,10 @@ def repro(targets: tuple[str, ...], jobs: int) -> None:
     """Build what is out of date, as `dvc repro` does, with stages that need nothing of each other side by side.
 
     TARGETS are stages, such as train_plain or encrypt@opaque; everything by default. What a stage found is printed when it has ended; its
-    progress bars and warnings are in .ppdl/repro/STAGE.log. A stage that fails lets the running ones end and starts no further one. On a
-    GPU, or where memory is short, use --jobs 1.
+    progress bars and warnings are in .ppdl/repro/STAGE.log. A stage that fails lets the running ones end and starts no further one.
+
+    Ctrl-C stops the running stages, which keep what they can go on from; a second one kills them. Stages side by side need the memory of
+    both: on a GPU, or where memory is short, use --jobs 1. To force stages, or to see what would run, use `dvc repro` (--force, --dry).
     """
     needs = out_of_date(targets)
     if not needs:
@@ -45,21 +48,25 @@ def repro(targets: tuple[str, ...], jobs: int) -> None:
         return
     began = time.monotonic()
     lanes = Lanes(needs, LOGS)
-    with _interruptible(), lanes.shown():
-        try:
-            lanes.run(jobs)
-        except KeyboardInterrupt:
-            lanes.interrupt()
-            raise click.ClickException("interrupted; the same command goes on where it stopped") from None
+    with _heeding(lanes.asked), lanes.shown():
+        lanes.run(jobs)
+    if lanes.asked:
+        raise _ended("interrupted; the same command goes on where it stopped", 128 + lanes.asked[0])
     if lanes.failed:
-        name, log = lanes.failed[0], lanes.log(lanes.failed[0])
         left = f"; {len(lanes.waiting)} stages were not started" if lanes.waiting else ""
-        raise click.ClickException(f"stage {name} failed{left}. The end of {log}:\n\n{end_of(log)}")
+        ends = (f"The end of {lanes.log(name)}:\n\n{end_of(lanes.log(name))}" for name in lanes.failed)
+        raise _ended("\n\n".join([f"{' and '.join(lanes.failed)} failed{left}.", *ends]), 1)
     click.echo(f"{len(lanes.seconds)} stages in {time.monotonic() - began:.0f} s")
 
 
+def _ended(message: str, exit_code: int) -> click.ClickException:
+    error = click.ClickException(message)
+    error.exit_code = exit_code
+    return error
+
+
 def out_of_date(targets: tuple[str, ...]) -> dict[str, set[str]]:
-    """Return the stages that may have to run, in DVC's order, each with those of them that it needs.
+    """Return the stages that may have to run, what is needed first, each with those of them that it needs; go to the project's root.
 
     Raises:
         ClickException: not in a DVC project, or a target that it does not have.
@@ -67,10 +74,12 @@ def out_of_date(targets: tuple[str, ...]) -> dict[str, set[str]]:
     import networkx
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
+    from dvc.repo.reproduce import get_active_graph
 
     try:
+        os.chdir(Repo.find_root())
         with Repo(_wait_for_lock=True) as repo:
-            graph = repo.index.graph  # an edge leads from a stage to one that it needs
+            graph = get_active_graph(repo.index.graph)  # an edge leads from a stage to one that it needs
             wanted = {stage for target in targets for stage in repo.stage.collect(target)} if targets else set(graph)
             wanted |= {needed for stage in wanted for needed in networkx.descendants(graph, stage)}
             changed = repo.status()  # of everything: asked for by name, each stage is looked up anew
@@ -94,6 +103,7 @@ class Lanes:
         waiting: stages that were not started.
         seconds: of each stage that has ended well.
         failed: stages that ended otherwise.
+        asked: signals that ask to stop, which their handler adds.
     """
 
     needs: Mapping[str, set[str]]
@@ -101,11 +111,14 @@ class Lanes:
     waiting: list[str] = field(init=False)
     seconds: dict[str, float] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
+    asked: list[int] = field(default_factory=list)
+    _heeded: int = 0
     _running: dict[str, tuple[subprocess.Popen[bytes], float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         # What most has to wait for comes first: the stages before a long chain should not idle behind short ones.
-        self.waiting = sorted(self.needs, key=lambda name: -longest_chain(name, self.needs))
+        chains = longest_chains(self.needs)
+        self.waiting = sorted(self.needs, key=lambda name: -chains[name])
         self.logs.mkdir(parents=True, exist_ok=True)
 
     def log(self, name: str) -> Path:
@@ -116,20 +129,29 @@ class Lanes:
         return self.logs / f"{name}.out"
 
     def run(self, jobs: int) -> None:
-        """Run all, or until one fails."""
-        while self._running or (self.waiting and not self.failed):
-            while not self.failed and len(self._running) < jobs and (ready := self._ready()):
-                self._start(ready)
-            time.sleep(POLL_S)
-            self._collect()
+        """Run all, or until one fails or somebody asks to stop. When this ends, also by an exception, none runs any more."""
+        try:
+            while self._running or (self.waiting and not self.failed and not self.asked):
+                while not self.failed and not self.asked and len(self._running) < jobs and (ready := self._ready()):
+                    self._start(ready)
+                time.sleep(POLL_S)
+                self._heed()
+                self._collect()
+        finally:
+            if self._running and not self.asked:
+                self.asked.append(signal.SIGTERM)
+            while self._running:
+                self._heed()
+                self._running = {name: row for name, row in self._running.items() if row[0].poll() is None}
+                time.sleep(POLL_S)
 
-    def interrupt(self) -> None:
-        """Tell the running stages that the user wants to stop, and wait until they have."""
-        for process, _ in self._running.values():
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGINT)
-        for process, _ in self._running.values():
-            process.wait()
+    def _heed(self) -> None:
+        """Tell the running stages once that the user wants to stop, and kill them when that is said again."""
+        if len(self.asked) > self._heeded:
+            self._heeded += 1
+            for process, _ in self._running.values():
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGINT if self._heeded == 1 else signal.SIGKILL)
 
     def _ready(self) -> str | None:
         return next((name for name in self.waiting if self.needs[name] <= self.seconds.keys()), None)
@@ -138,7 +160,7 @@ class Lanes:
         self.waiting.remove(name)
         command = [sys.executable, "-m", __name__, name]
         with self._found(name).open("wb") as found, self.log(name).open("wb") as log:
-            # A session of its own: Ctrl-C reaches a stage once, through `interrupt`, and none can wait for input that nobody sees.
+            # A session of its own: Ctrl-C reaches a stage once, through `_heed`, and none can wait for input that nobody sees.
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=found, stderr=log, env=self._env, start_new_session=True)
         self._running[name] = process, time.monotonic()
 
@@ -147,13 +169,17 @@ class Lanes:
             if process.poll() is None:
                 continue
             del self._running[name]
+            if self.asked:
+                continue
             if process.returncode:
                 self.failed.append(name)
+                others = f"; it ends when {' and '.join(self._running)} has ended" if self._running else ""
+                self._say(f"{name} failed after {time.monotonic() - began:.1f} s{others}")
             else:
                 self.seconds[name] = time.monotonic() - began
                 self._say(f"{len(self.seconds):2d}/{len(self.needs)}  {name:32}{self.seconds[name]:7.1f} s")
-                if found := self._found(name).read_text().rstrip():
-                    self._say(found)
+            if found := self._found(name).read_text(errors="replace").rstrip():
+                self._say(found)
 
     @contextmanager
     def shown(self) -> Iterator[None]:
@@ -181,9 +207,13 @@ class Lanes:
         return table
 
 
-def longest_chain(name: str, needs: Mapping[str, set[str]]) -> int:
-    """Return how many stages stand at most one behind the other from this one to the end."""
-    return 1 + max((longest_chain(other, needs) for other, needed in needs.items() if name in needed), default=0)
+def longest_chains(needs: Mapping[str, set[str]]) -> dict[str, int]:
+    """Return of each stage how many stand at most one behind the other from it to the end; what is needed comes first in `needs`."""
+    lengths = dict.fromkeys(needs, 1)
+    for name in reversed(list(needs)):
+        for needed in needs[name]:
+            lengths[needed] = max(lengths[needed], lengths[name] + 1)
+    return lengths
 
 
 def end_of(log: Path) -> str:
@@ -197,10 +227,11 @@ def end_of(log: Path) -> str:
 
 
 def run_stage(name: str) -> int:
-    """Run one stage as DVC does, its dvc.lock and cache included, and return the exit code; DVC's own words but errors stay unsaid."""
+    """Run one stage as DVC does, its dvc.lock and cache included, and return the exit code; DVC says warnings and errors only."""
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
+    logging.getLogger("dvc").setLevel(logging.WARNING)
     try:
         with Repo(_wait_for_lock=True) as repo:
             repo.reproduce(name, single_item=True)
@@ -211,13 +242,15 @@ def run_stage(name: str) -> int:
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
-    """Take SIGTERM for Ctrl-C, and heed both also where a shell started us in the background, with SIGINT ignored; so do the stages."""
+def _heeding(asked: list[int]) -> Iterator[None]:
+    """Note signals that ask to stop. SIGINT is heeded also where a shell started us in the background, with SIGINT ignored.
 
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    The stages take it up from there: a handler that raises could do so between the start of a stage and the note that it runs.
+    """
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, lambda number, _: asked.append(number)) for number in numbers}
     try:
         yield
     finally:

@@ -74,7 +74,10 @@ PROMISES: dict[str, tuple[str, ...]] = {
     "Ray: equal bytes, a killed worker's tasks are done again, no private key is sent": ("tests/crypto/test_cluster.py::*",),
     "training on two devices learns what one does": ("tests/training/test_devices.py::*",),
     "a server of private inference that is killed under load answers nothing wrongly": ("tests/serving/test_load.py::*",),
-    "stages side by side give what `dvc repro` gives": ("tests/test_cli_repro.py::test_stages_run_side_by_side_*",),
+    "stages side by side give what `dvc repro` gives": (
+        "tests/test_cli_repro.py::test_stages_run_side_by_side_*",
+        "tests/test_cli_repro.py::test_dvc_lock_*",
+    ),
 }
 
 
