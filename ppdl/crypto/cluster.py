@@ -54,7 +54,7 @@ class RayExecutor(Executor):
     def workers(self) -> int:
         """Count the processes that will run. Connects to the cluster."""
         cpus = self._cpus()
-        if self.num_workers is not None and self.num_workers > cpus:
+        if (self.num_workers or 1) > cpus:
             raise ConfigError(f"executor.num_workers must be at most the {cpus} CPUs of the Ray cluster, got {self.num_workers}")
         return self.num_workers or cpus
 

@@ -7,6 +7,7 @@ import pytest
 
 from ppdl.crypto import header_file
 from ppdl.crypto.artifact import open_artifact
+from ppdl.crypto.fields import quote
 from ppdl.errors import ArtifactError
 from tests.attacks.build import dump, read, set_field, set_text, write
 
@@ -88,6 +89,8 @@ def test_a_huge_header_is_not_read(victim, monkeypatch):
     monkeypatch.setattr(header_file, "MAX_HEADER_BYTES", size - 1)
     with pytest.raises(ArtifactError, match=f"a header has at most {size - 1} bytes, got {size}"):
         open_artifact(folder)
+    monkeypatch.setattr(header_file, "MAX_HEADER_BYTES", size)
+    open_artifact(folder)
 
 
 def test_no_header_no_artifact(victim):
@@ -167,6 +170,8 @@ FIELDS = [
     ("dense", "num_ciphertexts", 0, r"num_ciphertexts \(by the shapes of the shards\) must be an integer from (\d+) to \1, got 0"),
     ("dense", "num_ciphertexts", float, "num_ciphertexts .* must be an integer from"),
     ("codebook", "num_ciphertexts", 255, "num_ciphertexts .* must be an integer from 256 to 256, got 255"),
+    ("dense", "ciphertext_bytes", 0, ": ciphertext_bytes must be an integer from 1 to 65536, got 0"),
+    ("dense", "ciphertext_bytes", 65537, ": ciphertext_bytes must be an integer from 1 to 65536, got 65537"),
     ("dense", "ciphertext_bytes", 63, "ciphertext_bytes must be 64 at 256 bits, got 63"),
     ("dense", "shards", [], "shards must hold source.num_images = 10 images, got 0"),
     ("codebook", "shards", [], "shards must hold source.num_images = 10 images, got 0"),
@@ -189,7 +194,12 @@ FIELDS = [
     ("dense", "shards.0", 7, r"shards\[0\] must be an object, got 7"),
     ("dense", "shards.1.extra", 7, r"shards\[1\] has unknown fields \['extra'\]"),
     ("dense", "shards.1.sha256", ..., r"shards\[1\] lacks the fields \['sha256'\]"),
-    ("dense", "shards.0.file", "../../etc/passwd", "shard.file must be codebook.npy, .*, got '../../etc/passwd'"),
+    (
+        "dense",
+        "shards.0.file",
+        "../../etc/passwd",
+        r": shard\.file must be codebook\.npy, indices-NNNNN\.npy or ciphertexts-NNNNN\.npy, got '../../etc/passwd'",
+    ),
     ("dense", "shards.0.file", "/etc/passwd", "shard.file must be codebook.npy, .*, got '/etc/passwd'"),
     ("dense", "shards.0.file", "sub/ciphertexts-00000.npy", "shard.file must be codebook.npy"),
     ("dense", "shards.0.file", "ciphertexts-00000.npy\n", "shard.file must be codebook.npy"),
@@ -230,6 +240,13 @@ def test_a_bad_field_is_refused(victim, kind, field, value, message):
     assert str(error.value).startswith(f"{folder / 'header.json'}: ")
     assert "\n" not in str(error.value)
     assert "\x1b" not in str(error.value)
+
+
+def test_the_longest_values_that_are_accepted_and_quoted_whole(victim):
+    folder = victim("dense")
+    set_field("reason", "x" * 1000)(folder)
+    assert open_artifact(folder).header.reason == "x" * 1000
+    assert quote("x" * 98) == f"'{'x' * 98}'" and quote("x" * 99) == f"'{'x' * 96}..."
 
 
 def test_params_that_are_no_json_cannot_be_written():

@@ -124,6 +124,16 @@ def test_parameters_are_checked_before_anything_is_written(key, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("kind", ["codebook", *PACKINGS])
+def test_progress_is_told_in_pixels(key, tmp_path, capsys, kind):
+    write(tmp_path, kind, random_images(7), key.public, progress=True)
+    shown = capsys.readouterr().err
+    assert re.search(r"test: +0%.* 0\.00/672 ", shown) and re.search(r"test: 100%.* 672/672 ", shown)
+    (tmp_path / "quiet").mkdir()
+    write(tmp_path / "quiet", kind, random_images(7), key.public)
+    assert capsys.readouterr().err == ""
+
+
 def test_rows_are_read_lazily(key, tmp_path):
     artifact = write(tmp_path, "dense", random_images(11), key.public)
     (tmp_path / "artifact/ciphertexts-00003.npy").write_bytes((tmp_path / "artifact/ciphertexts-00003.npy").read_bytes()[:-1] + b"!")

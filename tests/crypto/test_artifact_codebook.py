@@ -155,6 +155,8 @@ def test_a_codebook_that_is_none_is_not_solved(key):
     with pytest.raises(ArtifactError, match=r"each of 0\.\.255 once"):
         solve_codebook(key.public, encrypt_batch_deterministic(key.public, range(0, 512, 2), obfuscators))
     rows, _ = draw_codebook(key.public)
+    with pytest.raises(ArtifactError, match=r"each of 0\.\.255 once"):
+        solve_codebook(key.public, rows[:1])
     rows[0] = 0
     with pytest.raises(CryptoError):
         solve_codebook(key.public, rows)

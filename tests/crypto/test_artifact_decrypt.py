@@ -5,6 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
+from ppdl.crypto import decrypt
 from ppdl.crypto.artifact import open_artifact
 from ppdl.crypto.canary import encrypt_canary, open_canary
 from ppdl.crypto.header import CANARY_TAG
@@ -54,6 +55,18 @@ def test_another_private_key_is_refused_before_anything_is_decrypted(key, other,
     with pytest.raises(ArtifactError, match=message):
         decrypted(artifact, other, on_ciphertexts=counted.append)
     assert counted == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_as_many_threads_decrypt_as_are_asked_for(key, tmp_path, monkeypatch, kind):
+    threads, original = [], decrypt.decrypt_batch
+    monkeypatch.setattr(
+        decrypt,
+        "decrypt_batch",
+        lambda *arguments, num_threads: threads.append(num_threads) or original(*arguments, num_threads=num_threads),
+    )
+    artifact = write(tmp_path, kind, IMAGES, key.public)
+    assert np.array_equal(decrypted(artifact, key, num_threads=3), IMAGES) and set(threads) == {3}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -150,14 +163,22 @@ def test_padding_that_is_not_zero_is_refused(key, tmp_path):
         decrypted(open_artifact(tmp_path / "artifact"), key)
 
 
-def test_a_number_that_is_no_ciphertext_is_refused(key, tmp_path):
-    write(tmp_path, "dense", IMAGES, key.public)
-    first_row(np.frombuffer(b"\xff" * 64, np.uint8))(tmp_path / "artifact")
-    with pytest.raises(ArtifactError, match=r"ciphertexts-00000\.npy: ciphertext 0 "):
+@pytest.mark.parametrize(("kind", "row", "named"), [("dense", 0, "ciphertexts-00000"), ("codebook", 255, "codebook")])
+def test_a_number_that_is_no_ciphertext_is_refused(key, tmp_path, kind, row, named):
+    write(tmp_path, kind, IMAGES, key.public)
+
+    def change(rows):
+        rows[row] = 255
+        return rows
+
+    change_array(0, change)(tmp_path / "artifact")
+    with pytest.raises(ArtifactError, match=rf"artifact/{named}\.npy: ciphertext {row} "):
         decrypted(open_artifact(tmp_path / "artifact"), key)
 
 
-def test_sums_hold_no_images(key, tmp_path):
+def test_all_kinds_hold_images_but_sums(key, tmp_path):
+    for kind in KINDS:
+        assert np.array_equal(decrypted(write(tmp_path / kind, kind, IMAGES, key.public), key), IMAGES)
     write(tmp_path, "slots", IMAGES, key.public)
     set_field("kind", "sums")(tmp_path / "artifact")
     with pytest.raises(ArtifactError, match="kind 'sums' holds no images, but sums of pixels: stage reveal decrypts it"):

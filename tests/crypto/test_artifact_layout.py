@@ -26,6 +26,7 @@ def test_slots_round_trip(case):
     packing, stride, images = case
     slots = packing.to_slots(to_planes(images, stride))
     assert slots.shape == (packing.rows(len(images)), packing.slots)
+    assert slots.dtype == packing.from_slots(slots, len(images)).dtype == images.dtype
     assert np.array_equal(from_planes(packing.from_slots(slots, len(images)), stride), images)
 
 
@@ -93,6 +94,16 @@ def test_shards_respect_both_bounds():
     assert plan(num_images=3, px=96, shard_mib=0.001).images_per_shard == 1
     assert plan(images_per_group=40).images_per_shard == 40
     assert plan(images_per_group=7).images_per_shard == 21
+
+
+def test_a_plan_of_images_that_are_not_square():
+    """At 2048 bits 255 pixels are 512 bytes, so 1 MiB holds 2^20 / (50 * 64 / 255 * 512) = 163.2 images; the last shard has 158."""
+    source = Source(10**6, 50, 64)
+    options = {"kind": "dense", "key_bits": 2048, "stride": 1, "slot_bits": 8, "images_per_group": None}
+    found = plan_packing(source, executor=Executor(1, 1, 4, 4), **options)
+    assert (found.images_per_shard, found.num_shards) == (163, 6135)
+    assert found.num_ciphertexts == 6134 * -(-163 * 3200 // 255) + -(-158 * 3200 // 255)
+    assert found.total_bytes == found.num_ciphertexts * 512 + 6135 * 128
 
 
 def test_a_dense_pixel_costs_two_bytes():

@@ -1,7 +1,9 @@
 """Workers: their number, their memory, and that Ctrl-C and errors end them."""
 
+import hashlib
 import os
 import sys
+import time
 from pathlib import Path
 
 import joblib
@@ -10,7 +12,7 @@ import psutil
 import pytest
 import yaml
 
-from ppdl.crypto import ciphertexts
+from ppdl.crypto import ciphertexts, codebook, decrypt
 from ppdl.crypto.keys import generate_keypair
 from ppdl.crypto.parallel import Executor
 from ppdl.errors import ConfigError
@@ -44,7 +46,7 @@ def test_parameters_are_checked(field, value, message):
 
 def test_all_cores_unless_told():
     assert executor(num_workers=None).workers == joblib.cpu_count()
-    assert executor(num_workers=3).workers == 3
+    assert executor(num_workers=3).workers == executor(num_workers=3).threads == 3
 
 
 def test_tables_share_their_budget():
@@ -61,6 +63,24 @@ def test_workers_are_other_processes_and_end():
     pids = {pid for pid, _ in results}
     assert os.getpid() not in pids
     assert not any(psutil.pid_exists(pid) for pid in pids)
+
+
+def wait_for(task):
+    path, pixels = task
+    deadline = time.monotonic() + 30
+    while path and not path.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return path, isinstance(pixels, np.memmap)
+
+
+def test_a_result_comes_when_its_own_task_is_done_and_no_image_is_written_to_a_file(tmp_path):
+    """What came is what an interrupt does not lose; joblib would hand large arrays to workers as files."""
+    go, pixels = tmp_path / "go", np.zeros(2**21, np.uint8)
+    results = executor().map_unordered(wait_for, [(None, pixels), *[(go, pixels)] * 3])
+    assert next(results) == (None, False)
+    go.touch()
+    assert list(results) == [(go, False)] * 3
 
 
 def test_one_worker_is_this_process():
@@ -102,6 +122,45 @@ def test_tables_are_built_once_and_freed(tmp_path, monkeypatch):
     write(tmp_path, "dense", random_images(8), public, executor=executor(num_workers=1))
     assert built == [{"table_bytes": 8 * 2**20, "num_ciphertexts": 4 * 7}]
     assert ciphertexts._obfuscators.cache_info().currsize == 0
+
+
+class Noted(np.ndarray):
+    """Images that note how many are read at a time."""
+
+    def __getitem__(self, rows):
+        found = super().__getitem__(rows)
+        noted.append(len(found))
+        return found
+
+
+noted: list[int] = []
+
+
+@pytest.mark.parametrize(("block_bytes", "num_images"), [(None, 11), (2 * 96 + 1, 2), (96, 1), (50, 1)])
+def test_blocks_are_whole_images_as_many_as_fit(tmp_path, monkeypatch, block_bytes, num_images):
+    """One where none fits; as shipped (None), a small set is one block."""
+    if block_bytes:
+        for module, name in ((ciphertexts, "_HASH_BLOCK_BYTES"), (codebook, "_BLOCK_BYTES"), (decrypt, "_BLOCK_BYTES")):
+            monkeypatch.setattr(module, name, block_bytes)
+    expected = [min(num_images, 11 - first) for first in range(0, 11, num_images)]
+    check_blocks(tmp_path, random_images(11), expected, expected, expected)
+
+
+def test_blocks_as_shipped_are_some_mib(tmp_path):
+    images = np.zeros((17, 512, 2048), np.uint8)
+    check_blocks(tmp_path, images, [16, 1], [4, 4, 4, 4, 1], [16, 1])
+
+
+def check_blocks(folder, images, hashed, encrypted, decrypted):
+    noted.clear()
+    assert ciphertexts.hash_images(images.view(Noted)) == hashlib.sha256(images).digest()
+    assert noted == hashed
+    noted.clear()
+    key = generate_keypair(256, allow_insecure_key=True)
+    artifact = write(folder, "codebook", images.view(Noted), key.public)
+    assert noted == [len(images), *encrypted]  # the one shard, then its blocks
+    blocks = [block for _, block in decrypt.decrypt_images(artifact, key)]
+    assert np.array_equal(np.concatenate(blocks), images) and list(map(len, blocks)) == decrypted
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

@@ -49,7 +49,7 @@ def shards(folder):
     return {path.name: path.read_bytes() for path in sorted(folder.glob("*.npy"))}
 
 
-def test_finished_shards_are_kept(key, tmp_path, interrupt, caplog):
+def test_finished_shards_are_kept(key, tmp_path, interrupt, caplog, capsys):
     with pytest.raises(KeyboardInterrupt):
         write(tmp_path, "dense", IMAGES, key.public)
     kept = shards(tmp_path / "partial/artifact")
@@ -57,8 +57,10 @@ def test_finished_shards_are_kept(key, tmp_path, interrupt, caplog):
     assert not (tmp_path / "artifact").exists()
     interrupt()
     with caplog.at_level(logging.INFO):
-        artifact = write(tmp_path, "dense", IMAGES, key.public)
+        artifact = write(tmp_path, "dense", IMAGES, key.public, progress=True)
     assert "goes on after 2 finished shards" in caplog.text
+    shown = capsys.readouterr().err
+    assert " 768/1.54k " in shown and " 1.54k/1.54k " in shown  # pixels: of the shards that are there, and of all
     final = shards(tmp_path / "artifact")
     assert kept.items() <= final.items()
     assert len(final) == 4
@@ -207,6 +209,11 @@ def test_an_empty_folder_is_fine(key, tmp_path):
     write(tmp_path, "dense", IMAGES, key.public).verify()
 
 
+def test_missing_folders_are_made(key, tmp_path):
+    write(tmp_path / "a/b", "dense", IMAGES, key.public, partial_dir=tmp_path / "c/d/partial").verify()
+    assert list((tmp_path / "c/d").iterdir()) == []
+
+
 def test_a_file_in_the_way_is_refused(key, tmp_path):
     (tmp_path / "artifact").write_text("x")
     with pytest.raises(ArtifactError, match="found one in use"):
@@ -233,7 +240,8 @@ def test_a_second_writer_is_refused(key, tmp_path):
         write(tmp_path, "dense", IMAGES, key.public)
 
 
-def test_another_file_system_gets_a_copy(key, tmp_path, monkeypatch):
+@pytest.mark.parametrize("left", [False, True])
+def test_another_file_system_gets_a_copy(key, tmp_path, monkeypatch, left):
     original = Path.replace
 
     def replace_within(self, target):
@@ -242,8 +250,9 @@ def test_another_file_system_gets_a_copy(key, tmp_path, monkeypatch):
         return original(self, target)
 
     monkeypatch.setattr(Path, "replace", replace_within)
-    (tmp_path / "artifact.copying").mkdir()  # of a run that was killed while it copied
-    (tmp_path / "artifact.copying/ciphertexts-00000.npy").write_text("half")
+    if left:  # of a run that was killed while it copied
+        (tmp_path / "artifact.copying").mkdir()
+        (tmp_path / "artifact.copying/ciphertexts-00000.npy").write_text("half")
     artifact = write(tmp_path, "dense", IMAGES, key.public)
     artifact.verify(key.public)
     assert np.array_equal(decrypted(artifact, key), IMAGES)

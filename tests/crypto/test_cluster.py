@@ -8,6 +8,7 @@ import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import joblib
 import numpy as np
 import psutil
 import pytest
@@ -217,7 +218,7 @@ def test_a_cluster_that_does_not_answer_is_named(monkeypatch):
     ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
 
     def refuse(**options):
-        raise ConnectionError("Could not find any running Ray instance.\nMore")
+        raise ConnectionError("\nCould not find any running Ray instance.\nMore")
 
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", refuse)
@@ -232,10 +233,55 @@ def test_it_connects_to_the_address_that_it_was_given(monkeypatch):
     ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
     asked = []
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    monkeypatch.setattr(ray, "init", lambda **options: asked.append(options["address"]))
+    monkeypatch.setattr(ray, "init", lambda **options: asked.append(options))
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 3.0})
-    assert RayExecutor(**FIELDS | {"address": "127.0.0.1:1"}).workers == 3
-    assert asked == ["127.0.0.1:1"]
+    executor = RayExecutor(**FIELDS | {"address": "127.0.0.1:1"})
+    assert (executor.workers, executor.threads, executor.table_bytes) == (3, joblib.cpu_count(), 4 * 2**20)
+    assert asked[0] == {"address": "127.0.0.1:1", "log_to_driver": False, "logging_level": "ERROR"}  # quiet: None would mean the default
+    monkeypatch.setattr(ray, "cluster_resources", dict)
+    for num_workers in (None, 1):
+        with pytest.raises(ConfigError, match=r"executor\.num_workers must be at most the 0 CPUs of the Ray cluster, got"):
+            _ = RayExecutor(**FIELDS | {"num_workers": num_workers}).workers
+
+
+def test_a_lost_cluster_is_named_with_the_first_line_of_what_ray_says(monkeypatch):
+    exceptions = pytest.importorskip("ray.exceptions", reason="the extra `ray` is not installed")
+    asked = []
+
+    def lost(**options):
+        asked.append(options)
+
+        def run(tasks):
+            yield next((function(*arguments) for function, arguments, _ in tasks))
+            raise exceptions.RayError("\nThe actor died. See the logs.\nMore")
+
+        return run
+
+    monkeypatch.setattr(RayExecutor, "_cpus", lambda self: 2)
+    monkeypatch.setattr(joblib, "Parallel", lost)
+    results = RayExecutor(**FIELDS).map_unordered(abs, [-3, -4])
+    assert next(results) == 3
+    with pytest.raises(PpdlError, match=r"address=auto lost a task 4 times, or went away \(The actor died\. See the logs\.\)") as error:
+        next(results)
+    assert error.value.__suppress_context__
+    assert asked[0]["ray_remote_args"] == {"max_restarts": -1, "max_task_retries": 3}  # three times more than once
+
+
+def wait_for(path):
+    import time
+
+    deadline = time.monotonic() + 30
+    while path and not path.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return path
+
+
+def test_a_result_comes_when_its_own_task_is_done(cluster, tmp_path):
+    results = RayExecutor(**FIELDS).map_unordered(wait_for, [None, *[tmp_path / "go"] * 3])
+    assert next(results) is None
+    (tmp_path / "go").touch()
+    assert list(results) == [tmp_path / "go"] * 3
 
 
 def test_a_missing_ray_is_named(monkeypatch):

@@ -35,7 +35,7 @@ def test_counts_and_bytes_are_exact(key, tmp_path, kind):
 
 def fake_clock(monkeypatch, s_per_ciphertext=0.01, build_s=2.0):
     """Let ciphertexts and tables take made-up time, so that the arithmetic can be checked exactly."""
-    now = [0.0]
+    now = [5.0]  # CPU time of this process when it begins
 
     class Clock:
         time = perf_counter = process_time = staticmethod(lambda: now[0])
@@ -57,7 +57,7 @@ def test_encryption_is_tables_and_shards(key, monkeypatch):
     step = encryption_step(planned)
     assert step.wall_s == pytest.approx(2 + 0.01 * planned.plan.num_ciphertexts)
     assert step.core_s == pytest.approx(step.wall_s)
-    assert step.detail.startswith("10.000 ms a ciphertext and core, 2.0 s for tables, 1 workers, djn")
+    assert step.detail == "10.000 ms a ciphertext and core, 2.0 s for tables, 1 workers, djn"
 
 
 def test_the_last_round_of_shards_counts_whole(key, monkeypatch):
@@ -74,21 +74,40 @@ def test_the_last_round_of_shards_counts_whole(key, monkeypatch):
     rows = planned.plan.packing.rows(10)
     began_s = (2 + 0.01 * (-(-50 // rows) * rows)) / 2  # in turn: the second worker begins when the first has ended; the mean of both
     assert step.wall_s == pytest.approx(began_s + 2 + 0.01 * 3 * rows)
+    start_core_s = 5 + began_s  # of each worker: what its process took until it began
+    assert step.core_s == pytest.approx(2 * (start_core_s + 2) + 0.01 * planned.plan.num_ciphertexts)
+    assert step.detail == "10.000 ms a ciphertext and core, 2.0 s for tables, 2 workers, djn"
+
+
+@pytest.mark.parametrize(("sample_ciphertexts", "encrypted"), [(1, 5), (50, 2 * 47), (93, 93), (94, 2 * 93)])
+def test_no_more_is_measured_than_a_sample_needs(key, monkeypatch, sample_ciphertexts, encrypted):
+    """A shard of 20 images is 93 ciphertexts; the part of it that the sample needs, one image at least, until there are enough."""
+    counted, original = [], ciphertexts.encrypt_batch
+    monkeypatch.setattr(ciphertexts, "encrypt_batch", lambda *arguments: counted.append(len(arguments[1])) or original(*arguments))
+    encryption_step(job(key, num_images=80, sample_ciphertexts=sample_ciphertexts))
+    assert sum(counted) == encrypted
 
 
 def test_decryption_is_proportional(key, monkeypatch):
     now = [0.0]
 
     class Clock:
-        perf_counter = process_time = staticmethod(lambda: now[0])
+        perf_counter = staticmethod(lambda: now[0])
+        process_time = staticmethod(lambda: 3 * now[0])
 
     def decrypt(private_key, rows, *, num_threads):
+        assert (num_threads, rows.shape) == (3, (24, 64))
+        assert not rows[:, 0].any() and rows[:, 1:-1].any(axis=0).all() and (rows[:, -1] == 1).all()  # long, below n^2, and units
         now[0] += 0.02 * len(rows)
+        assert now[0] < 1.5  # about a second is measured
 
     monkeypatch.setattr(estimate, "time", Clock)
     monkeypatch.setattr(estimate, "decrypt_batch", decrypt)
-    planned = job(key)
-    assert decryption_step(planned).wall_s == pytest.approx(0.02 * planned.plan.num_ciphertexts)
+    planned = job(key, executor=Executor(3, 8, 4, 1))
+    step = decryption_step(planned)
+    assert step.wall_s == pytest.approx(0.02 * planned.plan.num_ciphertexts)
+    assert step.core_s == pytest.approx(0.06 * planned.plan.num_ciphertexts)
+    assert step.detail == "60.000 ms a ciphertext and core, 3 threads"
 
 
 def test_each_step_takes_time_on_real_workers(key):

@@ -109,6 +109,10 @@ def test_the_distance_is_bounded_and_the_packing_as_narrow_as_that_allows(num_fe
     for numbers, size in ((below, partial), (above, above.start)):
         assert Fraction(2 * size, numbers.stop - numbers.start) < Fraction(1, 1 << mask_bits)
     assert packing.distance_bits < 1 - mask_bits
+    distance = sum(2 * numbers.start / (numbers.stop - numbers.start) for numbers in (below, above))
+    assert packing.distance_bits == (math.log2(distance) if t > 1 else -math.inf)
+    assert base // 2 <= 2 * packing.largest * (2**mask_bits + 1) < base
+    assert packing.largest < 1 << (packing.logit_bits - 2) <= 2 * packing.largest
     # what is not masked of a number mod n: the bound on what a hostile plaintext gets
     entropy = sum(math.log2(numbers.stop - numbers.start) for numbers in (below, above))
     assert key_bits - entropy <= packing.hostile_bits

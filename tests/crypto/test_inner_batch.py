@@ -65,6 +65,12 @@ def test_at_2048_bits_a_batch_has_72_images():
     assert (BatchPacking(2048, 1280).capacity, BatchPacking(3072, 1280).capacity) == (72, 109)
 
 
+@given(st.integers(1, 5000), st.integers(1, 8), st.integers(2, 8))
+def test_slots_are_as_narrow_as_logits_allow(num_features, feature_bits, weight_bits):
+    packing = BatchPacking(2048, num_features, feature_bits, weight_bits)
+    assert 2 * packing.largest < 1 << (packing.slot_bits - 1) <= 4 * packing.largest
+
+
 def test_images_above_the_declared_number_get_no_answer(monkeypatch):
     """A client that puts more images into a batch than it says learns nothing about them; without the mask it would."""
     packing, key = BatchPacking(256, 6), KEYS[256]

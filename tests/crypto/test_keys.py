@@ -84,7 +84,7 @@ def test_ciphertext_bytes(key_bits, size):
 
 
 @pytest.mark.parametrize(
-    "n, text", [(0, "got 0"), (-15, "got -15"), (21, "got 21"), (1 << 63, f"got {1 << 63}"), (1 << 100, "got an even number of 101 bits")]
+    "n, text", [(0, "got 0"), (-15, "got -15"), (21, "got 21"), (1 << 63, f"got {1 << 63}"), (1 << 64, "got an even number of 65 bits")]
 )
 def test_impossible_n_is_refused(n, text):
     with pytest.raises(CryptoError, match=f"n must be odd and have at least 16 bits, {text}"):
@@ -97,6 +97,8 @@ def test_impossible_h_is_refused(key):
     for h in (0, 1, n - 1, n, n + 5, -4, key.p, non_residue):
         with pytest.raises(CryptoError, match="h must be -x\\^2 mod n"):
             PublicKey(n, h)
+    with pytest.raises(CryptoError, match="got an odd number of 256 bits that is not"):
+        PublicKey(n, n)
     with pytest.raises(CryptoError, match=r"n = 1 \(mod 4\), got n = 3"):
         PublicKey(7 * 10009 + 7 * 4, 16)
 

@@ -1,9 +1,11 @@
 import base64
+import fcntl
 import hashlib
 import json
 import os
 import stat
 import traceback
+from datetime import UTC, datetime
 
 import gmpy2
 import pytest
@@ -11,7 +13,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ppdl.crypto import jwk
 from ppdl.crypto.jwk import encode_bytes, encode_int, private_members, public_members
-from ppdl.crypto.keyfile import project_root
+from ppdl.crypto.keyfile import _write_temporary, project_root
 from ppdl.crypto.keys import PrivateKey, PublicKey, generate_keypair
 from ppdl.crypto.keystore import (
     check_private_dir,
@@ -71,6 +73,10 @@ def test_public_round_trip(tmp_path, key, with_h):
     save_public(path, public)
     assert load_public(path) == public and load_public(path).fingerprint == public.fingerprint
     assert mode_of(path) == 0o644 and [p.name for p in path.parent.iterdir()] == ["public.json"]
+    assert path.read_text() == json.dumps(public_members(public), indent=2) + "\n"  # DVC keeps its digest: equal keys, equal bytes
+    members = json.loads(path.read_text())
+    assert members.keys() - {"h"} == {"kty", "alg", "key_ops", "n", "kid", "fingerprint"} and ("h" in members) == with_h
+    assert members["kid"] == f"Paillier public key {public.fingerprint}" and "=" not in path.read_text()
 
 
 def test_public_file_holds_no_private_part(tmp_path, key):
@@ -96,6 +102,10 @@ def test_private_round_trip(tmp_path, key, passphrase):
     assert load_private(path, passphrase) == key
     readable = [encode_int(prime) for prime in (key.p, key.q) if encode_int(prime) in path.read_text()]
     assert len(readable) == (0 if passphrase else 2)
+    members = json.loads(path.read_text())
+    documented = {"kdf": "scrypt", "log2_n": 17, "r": 8, "p": 1, "cipher": "AES-256-GCM"}
+    assert (documented.items() <= members["protected"].items()) if passphrase else ("protected" not in members)
+    assert members["ppdl"]["project"] == str(tmp_path) and datetime.fromisoformat(members["ppdl"]["created"]).tzinfo == UTC
 
 
 def test_umask_cannot_open_a_private_file(tmp_path, key):
@@ -123,6 +133,23 @@ def test_failed_write_leaves_no_file(tmp_path, key, monkeypatch):
     with pytest.raises(KeyStoreError, match=r"cannot write this key file \(No space left on device\)"):
         save_private(tmp_path / "keys", key)
     assert list((tmp_path / "keys").iterdir()) == []
+
+
+def test_what_a_killed_writer_left_is_deleted_by_the_next(tmp_path, key):
+    """It may hold private parts."""
+    folder = tmp_path / "keys"
+    folder.mkdir(mode=0o700)
+    left = _write_temporary(folder, private_members(key, passphrase=None, project=None), mode=0o600)
+    assert mode_of(left) == 0o600 and left.parent == folder
+    assert [save_private(folder, key)] == list(folder.iterdir())
+
+
+def test_a_file_system_without_locks_will_do(tmp_path, key, monkeypatch):
+    def no_locks(handle, operation):
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    assert load_private(save_private(tmp_path / "keys", key)) == key
 
 
 def test_open_private_folder_is_refused(tmp_path, key):
@@ -180,6 +207,10 @@ def test_protected_file_authenticates_all_its_members(tmp_path, key, quick_scryp
         write_private(tmp_path / "changed.json", members | {name: value})
         with pytest.raises(KeyStoreError, match="wrong passphrase, or the file was changed"):
             load_private(tmp_path / "changed.json", "right")
+    for name in ("salt", "nonce", "ciphertext"):
+        write_private(tmp_path / "changed.json", members | {"protected": members["protected"] | {name: None}})
+        with pytest.raises(KeyStoreError, match=rf"changed\.json: member '{name}' must be there, in base64url"):
+            load_private(tmp_path / "changed.json", "right")
 
 
 def test_a_protected_file_can_be_opened_by_its_description_alone(key, quick_scrypt):
@@ -217,6 +248,7 @@ PUBLIC_DAMAGE = {
     "no n": ({"n": None}, "member 'n' must be there, in base64url"),
     "n a number": ({"n": 5}, "member 'n' must be there, in base64url"),
     "n not base64": ({"n": "abc!"}, "member 'n' must be there, in base64url"),
+    "n between other characters": ({"n": "AAAA!!!!AAAB"}, "member 'n' must be there, in base64url"),
     "n not ascii": ({"n": "äöü"}, "member 'n' must be there, in base64url"),
     "n empty": ({"n": ""}, "member 'n' must be a number of 1 to 16384 bits"),
     "n huge": ({"n": encode_int(1 << 20000)}, "member 'n' must be a number of 1 to 16384 bits"),
@@ -252,6 +284,8 @@ PRIVATE_DAMAGE = {
     "no public part": (lambda m: m | {"pub": None}, 'has "kty": "DAJ" and "alg": "PAI-GN1"'),
     "no p": (lambda m: m | {"p": None}, "member 'p' must be there, in base64url"),
     "neither p nor lambda": (lambda m: {k: v for k, v in m.items() if k not in "pq"}, "member 'p' must be there"),
+    "no lambda": (lambda m: {k: v for k, v in m.items() if k not in "pq"} | {"lambda": "!"}, "member 'lambda' must be there"),
+    "lambda of another n": (lambda m: {k: v for k, v in m.items() if k not in "pq"} | {"lambda": "Aw"}, "member 'lambda' does not belong"),
     "p twice": (lambda m: m | {"q": m["p"]}, "p \\* q must be n with p and q different"),
     "p cut": (lambda m: m | {"p": m["p"][:-4]}, "p \\* q must be n with p and q different"),
     "protected": (lambda m: m | {"protected": 5}, "member 'protected' must name"),
@@ -448,6 +482,20 @@ def test_passphrase_protects_a_new_private_file(place, monkeypatch, quick_scrypt
     assert require_private(made.public_key, place[2]).public == made.public_key
     place[1].unlink()
     assert ensure(place).case == "rebuilt_public"  # needs no passphrase
+
+
+@pytest.mark.parametrize("case", ["made", "made_other_length"])
+def test_a_given_passphrase_goes_before_that_of_the_environment(place, monkeypatch, quick_scrypt, case):
+    monkeypatch.setenv("PPDL_PRIVATE_KEY_PASSPHRASE", "from the environment")
+    if case == "made_other_length":
+        ensure(place, 320)
+    made = ensure(place, passphrase="given")
+    assert made.case == case
+    with pytest.raises(KeyStoreError, match="wrong passphrase"):
+        require_private(made.public_key, place[2])
+    assert require_private(made.public_key, place[2], "given") == load_private(made.private_path, "given")
+    with pytest.raises(KeyStoreError, match="the passphrase is empty"):
+        ensure(place, 384, passphrase="")
 
 
 def test_require_private(place, key):

@@ -8,6 +8,7 @@ from ppdl.crypto.fields import Key, Protection, Shard, Source
 from ppdl.crypto.inner import InnerPacking
 from ppdl.crypto.inner_batch import BatchPacking
 from ppdl.crypto.inner_checks import MOST_FEATURES
+from ppdl.crypto.jwk import decode_int, encode_int, parse_members
 from ppdl.crypto.keys import check_key_bits
 from ppdl.crypto.layout import Packing
 from ppdl.crypto.linear import dct_filters
@@ -67,6 +68,8 @@ LIMITS = {
     "planned images_per_group": (planned("images_per_group"), 1, None),
     "planned key_bits": (planned("key_bits"), 20, None),
     "planned stride": (planned("stride"), 1, 2),
+    "bits of a number in a key file": (lambda bits: decode_int({"n": encode_int((1 << bits) >> 1)}, "n", "file"), 1, 2**14),
+    "bytes of a key file": (lambda size: parse_members(b"{}".ljust(size)[:size], "file"), 2, 2**16),
     "key_bits by 16": (lambda sixteens: check_key_bits(16 * sixteens, allow_insecure_key=True), 4, 256),
 }
 

@@ -134,6 +134,10 @@ def test_plans_are_as_short_as_they_should_be():
     assert cost([[1, -1]]) == 3 + 1  # one inversion, one product
     assert cost([[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1]]) <= 13  # the sums of rows and columns are shared
     assert cost(dct_filters(4, 3, 7)) <= 67
+    # one of each window is the cheapest there: of 1 to 6 bits
+    assert [cost([[-12, -11]]), cost([[15]]), cost([[27]])] == [13, 5, 6]
+    assert cost([[-31, 48, 116], [39, 87, 48], [52, -29, 96]]) == 46
+    assert [cost([[91], [26]]), cost([[8], [-37], [44]])] == [13, 17]
     # shared tables: the 32nd filter costs less than the first
     weights = RNG.integers(-63, 64, (32, 9))
     assert cost(weights) < 16 * cost(weights[:1])

@@ -1,5 +1,7 @@
 """A key that shares a factor with phi(n) undoes the masks of private inference, and cannot be proved; all others can."""
 
+import hashlib
+
 import gmpy2
 import numpy as np
 import pytest
@@ -28,6 +30,17 @@ def test_every_owner_can_prove_their_own_key(key):
     check_modulus_proof(key.public, proof)
     check_modulus_proof(PublicKey(key.public.n), proof)  # h has no part in it
     assert np.array_equal(proof, prove_modulus(PrivateKey(PublicKey(key.public.n), key.p, key.q)))
+
+
+def test_a_proof_is_what_its_description_says():
+    """As another program would check it; 6370^11 is 2^138.97."""
+    assert (NUM_ROOTS, SMALLEST_PRIME) == (11, 6370)
+    n = KEYS[1].public.n
+    text = b"ppdl paillier modulus proof v1" + (32).to_bytes(4, "big") + n.to_bytes(32, "big")
+    stream = hashlib.shake_256(text).digest(11 * 48)
+    for i, root in enumerate(prove_modulus(KEYS[1])):
+        number = int.from_bytes(stream[48 * i : 48 * (i + 1)], "big")
+        assert pow(int.from_bytes(root.tobytes(), "big"), n, n) == number % n
 
 
 def test_a_proof_is_for_one_key_and_every_root_counts():

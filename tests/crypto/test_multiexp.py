@@ -1,3 +1,5 @@
+"""Products of powers: what pow gives, in as many multiplications as a plan says."""
+
 from itertools import pairwise
 from math import prod
 
@@ -58,21 +60,28 @@ class Counted:
         return self.value
 
 
-def test_the_plan_counts_its_multiplications(monkeypatch):
+@pytest.mark.parametrize("exponents", [[[5, 2**40 + 3, 0], [-127, 1, 2**61 - 1]], [[2**40 + 1, 4, 0], [1, 2**9, 2**20 + 1]]])
+def test_the_plan_counts_its_multiplications(monkeypatch, exponents):
     def invert(numbers: list[Counted], modulus: int) -> list[Counted]:
         Counted.count += 3 * len(numbers)
         return [Counted(pow(int(number), -1, modulus)) for number in numbers]
 
     monkeypatch.setattr(multiexp, "invert_batch", invert)
     Counted.count = 0
-    exponents = [[5, 2**40 + 3, 0], [-127, 1, 2**61 - 1]]
     plan = StrausPlan(exponents)
     found = plan.products([Counted(b) for b in (3, 5, 7)], MODULUS)
     assert [int(x) for x in found] == [prod(pow(b, e, MODULUS) for b, e in zip((3, 5, 7), row, strict=True)) % MODULUS for row in exponents]
     assert Counted.count == plan.num_multiplications
 
 
+def test_every_base_needs_an_exponent():
+    for exponents in ([1], [1, 2, 3]):
+        with pytest.raises(ValueError, match="zip"):
+            bucket_product([mpz(3), mpz(5)], exponents, mpz(MODULUS))
+
+
 def test_long_exponents_share_their_squarings():
+    assert StrausPlan([[1]]).num_multiplications == 2  # what the narrowest window needs: its table, and one
     one, many = StrausPlan([[2**600 + 1]]), StrausPlan([[2**600 + 1] * 10])
     assert many.num_multiplications < 2 * one.num_multiplications
 

@@ -5,6 +5,7 @@ import gmpy2
 import numpy as np
 import pytest
 
+from ppdl.crypto import obfuscators
 from ppdl.crypto.keys import PrivateKey, PublicKey, generate_keypair
 from ppdl.crypto.obfuscators import (
     KINDS,
@@ -14,6 +15,7 @@ from ppdl.crypto.obfuscators import (
     StandardObfuscators,
     base_of,
     build_obfuscators,
+    combine_squares,
     exponent_bits_of,
 )
 from ppdl.crypto.paillier import decrypt_int
@@ -48,7 +50,9 @@ def test_tables_give_the_powers_that_gmp_gives(key, bits, window_bits):
     table = PowerTable(base, modulus, bits, window_bits)
     assert sum(table.widths) == bits and len(table.widths) == -(-bits // window_bits)
     exponents = edge_exponents(bits, window_bits) + [secrets.randbits(bits) for _ in range(50)]
-    assert table.powers(table.digits(exponents)) == [gmpy2.powmod(base, a, modulus) for a in exponents]
+    digits = table.digits(exponents)
+    assert digits.dtype == np.uint16 and digits.shape == (len(table.widths), len(exponents))
+    assert table.powers(digits) == [gmpy2.powmod(base, a, modulus) for a in exponents]
 
 
 def test_tables_at_full_size(large_key):
@@ -63,6 +67,19 @@ def test_tables_at_full_size(large_key):
 def test_exponents_out_of_range_are_refused(key, exponent):
     with pytest.raises(CryptoError, match=r"an exponent must lie in \[0, 2\^37\)"):
         PowerTable(3, 101, 37, 5).digits([1, exponent])
+
+
+def test_every_unit_is_drawn():
+    """One of the eight is missing among 400 by chance in one of 10^22 runs."""
+    assert {obfuscators._random_unit(15) for _ in range(400)} == {1, 2, 4, 7, 8, 11, 13, 14}
+
+
+def test_parts_that_do_not_belong_together_are_refused(key):
+    """Rather than left out: a product of fewer windows, or fewer numbers."""
+    with pytest.raises(ValueError, match="zip"):
+        PowerTable(3, 101, 37, 5).powers(PowerTable(3, 101, 20, 5).digits([1]))
+    with pytest.raises(ValueError, match="zip"):
+        combine_squares(key.crt, [1, 2], [1])
 
 
 def test_random_digits_fill_their_windows_and_no_more():
@@ -183,6 +200,17 @@ def test_a_table_may_fill_its_budget_to_the_last_byte(window_bits):
     else:
         with pytest.raises(CryptoError, match=f"too small for any table: 64-bit exponents need at least {exactly} bytes"):
             choose_window_bits(64, 100, exactly - 1)
+
+
+def test_a_source_counts_its_numbers_mod_n_squared(key):
+    """At 256 bits: 32 windows of 4 bits, 16 numbers each, of 64 bytes and 64 of overhead."""
+    for source, owner in ((DjnObfuscators, key.public), (OwnerDjnObfuscators, key)):
+        assert [source(owner, table_bytes=32 * 16 * 128 - less).window_bits for less in (0, 1)] == [4, 3]
+
+
+def test_by_default_a_full_size_key_has_windows_of_12_bits(large_key, monkeypatch):
+    monkeypatch.setattr(obfuscators, "PowerTable", lambda *arguments: None)  # they would take seconds
+    assert build_obfuscators(large_key).window_bits == build_obfuscators(large_key.public).window_bits == 12
 
 
 def test_small_jobs_get_small_tables_and_all_others_the_same():

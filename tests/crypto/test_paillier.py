@@ -163,6 +163,25 @@ def test_threads_decrypt_in_order(num_threads, num_ciphertexts):
     assert decrypt_batch(KEY, encrypt_batch(KEY.public, messages, SOURCE), num_threads=num_threads) == messages
 
 
+def test_as_many_threads_decrypt_as_are_asked_for_and_share_the_work(monkeypatch):
+    sizes, threads, both = [], set(), threading.Barrier(2, timeout=10)
+    original = paillier._decrypt_numbers
+
+    def decrypt(crt, numbers):
+        both.wait()
+        sizes.append(len(numbers))
+        threads.add(threading.get_ident())
+        return original(crt, numbers)
+
+    array = encrypt_batch(KEY.public, range(100), SOURCE)
+    monkeypatch.setattr(paillier, "_decrypt_numbers", decrypt)
+    assert decrypt_batch(KEY, array, num_threads=2) == list(range(100))
+    assert sizes == [50, 50]
+    assert decrypt_batch(KEY, np.vstack([array] * 5), num_threads=2) == 5 * list(range(100))
+    assert len(sizes) - 2 == 8 and max(sizes) == 64  # many batches, so that no thread idles for long in the end
+    assert len(threads) <= 4 and threading.get_ident() not in threads
+
+
 def test_full_size_key():
     key = generate_keypair(2048)
     messages = [0, 1, key.public.n - 1, key.public.n // 2, 2**2000]
@@ -297,6 +316,12 @@ def test_decryption_lets_other_threads_run():
         time.sleep(0.001)
     worker.join()
     assert ticks > 15  # of about 150; with the GIL held through the two lists of powers it would be 3 or so
+
+
+def test_a_source_that_draws_too_few_is_refused():
+    """Otherwise numpy would repeat the one ciphertext."""
+    with pytest.raises(ValueError, match="shorter"):
+        encrypt_batch(KEY.public, [1, 2], Fixed(KEY.public, SOURCE.draw(1)))
 
 
 def test_threads_must_be_positive():

@@ -10,6 +10,7 @@ import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from ppdl.crypto import signing
 from ppdl.crypto.artifact import open_artifact
 from ppdl.crypto.keyfile import save_private
 from ppdl.crypto.keys import generate_keypair
@@ -144,9 +145,11 @@ def test_a_signature_under_anothers_name_is_refused(artifact, source, stranger):
         accepted(artifact, source.public)
 
 
-def test_an_unsigned_artifact_is_refused(artifact, source):
+def test_an_unsigned_artifact_is_refused(artifact, source, stranger):
     (artifact / "header.sig").unlink()
     open_artifact(artifact).verify()
+    with pytest.raises(ArtifactError, match=rf"not signed, and a signature by one of {source.public}, {stranger.public} is asked for"):
+        check_signed(artifact, [source.public, stranger.public])
     with pytest.raises(ArtifactError, match=r"artifact: not signed, and a signature by one of .*source\.json is asked for"):
         accepted(artifact, source.public)
 
@@ -186,6 +189,24 @@ def test_a_malformed_signature_is_refused(artifact, source, name):
     path.write_bytes(MALFORMED[name](path.read_text()).encode("latin-1"))
     with pytest.raises(ArtifactError, match=r"header\.sig: must (be a signature in format PPDL-SIG/1|have at most 1024 bytes)"):
         accepted(artifact, source.public)
+
+
+@pytest.mark.parametrize(("size", "rule"), [(1024, "must be a signature in format"), (1025, "must have at most 1024 bytes, found more")])
+def test_no_more_is_read_than_a_signature_may_have(artifact, source, size, rule):
+    (artifact / "header.sig").write_bytes((artifact / "header.sig").read_bytes().ljust(size))
+    with pytest.raises(ArtifactError, match=rule):
+        check_signed(artifact, [source.public])
+
+
+def test_a_header_as_long_as_it_may_be_is_signed_whole(artifact, source, monkeypatch):
+    size = (artifact / "header.json").stat().st_size
+    with monkeypatch.context() as patch:
+        patch.setattr(signing, "MAX_HEADER_BYTES", size)
+        sign(artifact, source.key)
+    accepted(artifact, source.public)
+    monkeypatch.setattr(signing, "MAX_HEADER_BYTES", size - 1)
+    with pytest.raises(ArtifactError, match=rf"header\.json: must have at most {size - 1} bytes"):
+        sign(artifact, source.key)
 
 
 def test_nothing_unfinished_is_signed(tmp_path, source):

@@ -97,6 +97,13 @@ def test_the_verdict_is_where_the_whole_interval_lies(counts, verdict, words):
     assert words in found.sentence
 
 
+def test_an_interval_that_ends_at_the_margin_does_not_decide():
+    found = compare(*two_runs(1100, 40, 20, 40), **SETTINGS)
+    for low, high in ((-0.02, 0.01), (-0.05, -0.02)):
+        assert dataclasses.replace(found, low=low, high=high).verdict == INCONCLUSIVE
+    assert found.sentence.startswith("protected is right on ") and " test images, plain on " in found.sentence
+
+
 def test_the_sentence_is_made_of_the_figures():
     found = compare(*two_runs(1100, 30, 10, 60), **SETTINGS, names=("plain", "deterministic"))
     assert found.sentence == (

@@ -55,7 +55,8 @@ def draw(root: Path, num: int, seed: int) -> tuple[list[Mutant], dict[str, int]]
 def tests_for(mutant: Mutant, measured: dict[str, Any]) -> dict[str, float]:
     """Choose the tests of a mutant and their order: file by file, the file with the least to do first, and within it the fastest."""
     ran, seconds = measured["ran"].get(mutant.file, {}), measured["seconds"]
-    for lines in (mutant.lines, mutant.function_lines, ran):
+    # Outside of functions a statement runs with the import, for all tests; only lambdas within it run for some.
+    for lines in (mutant.lines, mutant.function_lines, ran) if mutant.function else (ran,):
         if found := {name for line in lines for name in ran.get(str(line), ())} & seconds.keys():
             break
     fastest = sorted(found, key=lambda name: (seconds[name], name))

@@ -1,0 +1,21 @@
+"""What a module offers under a name is there."""
+
+import importlib
+import pkgutil
+
+import pytest
+
+from ppdl import crypto
+
+USES = {"inner": ("InnerPacking", (2048, 1280)), "keystore": ("default_private_dir", ()), "linear": ("dct_filters", (2, 3, 7))}
+ALL = [info.name for info in pkgutil.iter_modules(crypto.__path__)]
+
+
+@pytest.mark.parametrize("module", ALL)
+def test_everything_can_be_imported_from_a_module(module):
+    names: dict = {}
+    exec(f"from ppdl.crypto.{module} import *", names)
+    assert ("__all__" in vars(importlib.import_module(f"ppdl.crypto.{module}"))) == (module in USES)
+    if module in USES:
+        name, arguments = USES[module]
+        assert names[name](*arguments) is not None
