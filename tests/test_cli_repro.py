@@ -51,9 +51,14 @@ class Pipeline:
         for name in names:
             (self.path / name).touch()
 
-    def start(self, *command: str, cwd: str = "") -> subprocess.Popen:
+    def start(self, *command: str, cwd: str = "", on_hangup=signal.SIG_DFL) -> subprocess.Popen:
         return subprocess.Popen(
-            [sys.executable, "-m", *command], cwd=self.path / cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            [sys.executable, "-m", *command],
+            cwd=self.path / cwd,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, on_hangup),  # ignored under nohup, the tests' own included
         )
 
     def run(self, *command: str, rc: int = 0, cwd: str = "") -> str:
@@ -186,6 +191,16 @@ def test_an_interruption_leaves_no_process_behind(tmp_path, sent):
     pipeline.let("go")
     pipeline.run("ppdl", "repro")
     assert pipeline.there() == list(NEEDS)
+
+
+def test_under_nohup_a_closed_terminal_interrupts_nothing(tmp_path):
+    pipeline = Pipeline(tmp_path)
+    process = pipeline.start("ppdl", "repro", on_hangup=signal.SIG_IGN)
+    pipeline.wait_until_at_work("first", "other")
+    process.send_signal(signal.SIGHUP)
+    pipeline.let("go")
+    process.communicate(timeout=60)
+    assert process.returncode == 0 and pipeline.there() == list(NEEDS)
 
 
 def test_a_second_interruption_kills(tmp_path):

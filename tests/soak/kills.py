@@ -1,10 +1,10 @@
-"""Kill `dvc repro` with SIGKILL at random moments of every stage, run it again, and see that nothing was lost and nothing reused.
+"""Kill `dvc repro`, then `ppdl repro`, with SIGKILL at random moments, run it again, and see that nothing was lost and nothing reused.
 
-python -m tests.soak.kills --num 50 --out tests/soak/results/kills.json    # about 15 minutes on 2 cores
+python -m tests.soak.kills --num 50 --out tests/soak/results/kills.json    # about 20 minutes on 2 cores
 
 What must hold in the end, whatever was killed:
 
-- `dvc repro` ends, and a further one has nothing to do;
+- the pipeline ends, and a further one has nothing to do;
 - every artifact decrypts to the prepared images bit by bit, and the revealed view is that of the images;
 - no obfuscator occurs twice, neither within the randomised artifacts nor in what killed attempts left on the disk: ciphertexts with
   equal c mod n are the same ciphertext (c mod n depends on the obfuscator alone, so this is the whole ratio attack);
@@ -106,6 +106,33 @@ def _round(root: Path, num_kills: int, rng: np.random.Generator, durations: dict
     return killed, {"survivors": survivors} | check(scratch, seen, began)
 
 
+def run_beside(root: Path, num_kills: int, seed: int, between_s: tuple[float, float] = (4, 24)) -> dict:
+    """Kill `ppdl repro` and all that it started, whichever stages run side by side, and return the figures.
+
+    Args:
+        num_kills: at most; none is left once the pipeline has ended.
+        between_s: a moment is drawn uniformly from it, counted from the start of each attempt.
+
+    Raises:
+        Broken: something that must hold does not.
+    """
+    rng, scratch, seen, began, killed = np.random.default_rng(seed), Scratch(root), Obfuscators(), set(), []
+    scratch.watch.start()
+    for _ in range(num_kills):
+        started = scratch.start("ppdl", "repro")
+        time.sleep(rng.uniform(*between_s))
+        if started.process.poll() is not None:
+            if started.process.returncode:
+                raise Broken(f"`ppdl repro` failed after kills in {killed}:\n{started.tail}")
+            break
+        killed.append(started.kill_all())
+        seen.read(scratch.path)
+        began |= scratch.run_states().keys()
+    _finish(scratch, (), "ppdl")
+    stages = Counter(stage for stages in killed for stage in stages)
+    return {"num_kills": len(killed), "two_at_once": sum(len(s) > 1 for s in killed), "killed_in": stages} | check(scratch, seen, began)
+
+
 def _targets(stages: list[str], num_kills: int, rng: np.random.Generator) -> list[str]:
     """Draw the stage of each kill, in the order in which they run."""
     rounds = [stage for _ in range(num_kills // len(stages)) for stage in stages]
@@ -113,10 +140,10 @@ def _targets(stages: list[str], num_kills: int, rng: np.random.Generator) -> lis
     return sorted([*rounds, *(stages[i] for i in extra)], key=stages.index)
 
 
-def _finish(scratch: Scratch, goal: tuple[str, ...]) -> None:
-    started = scratch.start("dvc", "repro", *goal)
+def _finish(scratch: Scratch, goal: tuple[str, ...], command: str = "dvc") -> None:
+    started = scratch.start(command, "repro", *goal)
     if started.wait(_STAGE_TIMEOUT_S * 3):
-        raise Broken(f"the last `dvc repro` failed:\n{started.tail}")
+        raise Broken(f"the last `{command} repro` failed:\n{started.tail}")
     if "up to date" not in (again := scratch.run("dvc", "repro", *goal)):
         raise Broken(f"a further `dvc repro` had something to do:\n{again}")
 
@@ -220,7 +247,7 @@ def leftovers(scratch: Scratch) -> list[str]:
     found = [
         path for pattern in _TEMPORARY for path in scratch.path.rglob(pattern) if ".dvc" not in path.parts and ".git" not in path.parts
     ]
-    found += [path for path in (scratch.path / ".ppdl").rglob("*") if path.is_file()]
+    found += [path for path in (scratch.path / ".ppdl").rglob("*") if path.is_file() and path.parent.name != "repro"]
     found += [path for path in scratch.private_dir.iterdir() if path.suffix != ".json" or path.name.startswith(".")]
     found += [
         path for path in scratch.temporary.rglob("*") if path.is_file() and path.relative_to(scratch.temporary).parts[0].startswith("ppdl-")
@@ -232,6 +259,7 @@ def main() -> None:
     """Run the soak from the command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.soak.kills")
     parser.add_argument("--num", type=int, default=50)
+    parser.add_argument("--beside", type=int, default=20, help="kills of `ppdl repro`, at most")
     parser.add_argument("--seed", type=int, default=20220314)
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--durations", type=Path, help="results of an earlier soak, whose durations of stages are taken over")
@@ -240,6 +268,7 @@ def main() -> None:
     root, began = args.keep or Path(tempfile.mkdtemp(prefix="ppdl-kills-")), time.monotonic()
     durations = json.loads(args.durations.read_text())["durations_s"] if args.durations else reference(root / "reference")
     figures = run(root / "killed", args.num, args.seed, durations)
+    figures["beside"] = run_beside(root / "beside", args.beside, args.seed)
     figures |= {"seconds": round(time.monotonic() - began), "durations_s": {name: round(value, 1) for name, value in durations.items()}}
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(figures, indent=1) + "\n")

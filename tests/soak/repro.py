@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +51,9 @@ class Clone:
         return round(wall_s, 1), round(_children_s() - before, 1), done.stdout
 
 
-def rebuild(python: str, serial: bool) -> dict[str, Any]:
-    """Rebuild everything and return the figures."""
-    with tempfile.TemporaryDirectory(prefix="ppdl-repro-") as folder:
+def rebuild(python: str, serial: bool, keep: Path | None = None) -> dict[str, Any]:
+    """Rebuild everything, in a folder that is kept where one is named, and return the figures."""
+    with nullcontext(keep) if keep else tempfile.TemporaryDirectory(prefix="ppdl-repro-") as folder:
         clone = Clone(Path(folder), python)
         setup_s, _, _ = clone.timed("make", "setup", f"PYTHON={python}")
         version = clone.timed(".venv/bin/python", "--version")[2].split()[1]
@@ -84,9 +85,10 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.soak.repro")
     parser.add_argument("--python", default=sys.executable, help="interpreter that the environment is made with")
     parser.add_argument("--serial", action="store_true", help="one stage at a time")
+    parser.add_argument("--keep", type=Path, help="work in this new folder and leave everything there")
     parser.add_argument("--out", type=Path, help="gets the figures beside those of other interpreters")
     args = parser.parse_args(argv)
-    figures = rebuild(args.python, args.serial)
+    figures = rebuild(args.python, args.serial, args.keep and args.keep.absolute())
     print(json.dumps(figures, indent=1))
     if args.out:
         known = json.loads(args.out.read_text()) if args.out.exists() else []

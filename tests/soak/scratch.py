@@ -88,7 +88,7 @@ class Watch:
 
 
 class Started:
-    """A running `dvc repro`: which stage it is in, and an end by SIGKILL."""
+    """A running `dvc repro` or `ppdl repro`: which stage it is in, and an end by SIGKILL."""
 
     def __init__(self, command: tuple[str, ...], checkout: Scratch) -> None:
         self._checkout, self.output, self.stages = checkout, [], []
@@ -153,6 +153,17 @@ class Started:
             process.kill()
         return names
 
+    def kill_all(self) -> list[str]:
+        """Send SIGKILL to everything that the checkout started, `ppdl repro` first, until nothing is left; return the stages that ran."""
+        stages = {command[-1] for command in map(_words, self._checkout.processes()) if "ppdl.cli.repro" in command}
+        self.process.kill()
+        while left := self._checkout.processes():
+            for process in left:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+        self.wait(30)
+        return sorted(stages)
+
     @property
     def tail(self) -> str:
         return "".join(self.output[-60:])
@@ -166,7 +177,11 @@ def _environment(process: psutil.Process) -> dict[str, str]:
 
 
 def _command(process: psutil.Process, length: int | None = 200) -> str:
+    return " ".join(_words(process))[:length] or "(ended)"
+
+
+def _words(process: psutil.Process) -> list[str]:
     try:
-        return " ".join(process.cmdline())[:length]
+        return process.cmdline()
     except psutil.Error:
-        return "(ended)"
+        return []

@@ -40,6 +40,7 @@ def _of_kills() -> list[tuple[str, str, str, str]]:
             "holds",
             f"{kills['num_kills']} kills in {kills['num_pipelines']} pipelines: {hits}",
         ),
+        *_of_kills_beside(kills.get("beside")),
         (
             "artifacts decrypt to the prepared images bit by bit, and the revealed view is theirs",
             kill,
@@ -66,6 +67,15 @@ def _of_kills() -> list[tuple[str, str, str, str]]:
             f"{kills['processes_watched']:,} processes read while they ran",
         ),
     ]
+
+
+def _of_kills_beside(kills: dict[str, Any] | None) -> list[tuple[str, str, str, str]]:
+    if kills is None:
+        return []
+    figure = (
+        f"{kills['num_kills']} kills in one pipeline, {kills['two_at_once']} of them of two stages at once; what follows holds here too"
+    )
+    return [("the same of `ppdl repro`, with stages side by side", "`python -m tests.soak.kills`", "holds", figure)]
 
 
 def _of_fuzz() -> list[tuple[str, str, str, str]]:
