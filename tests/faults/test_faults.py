@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -159,11 +160,12 @@ for action in (lambda: load_private(path), lambda: load_public(folder / "public.
 
 
 @root_only
-def test_another_user_reads_no_private_key_and_is_told_so(key, tmp_path):
-    path = save_private(tmp_path / "private", key)
-    for folder in (tmp_path, *tmp_path.parents[:3]):
-        folder.chmod(0o755)
-    done = subprocess.run([sys.executable, "-c", AS_NOBODY, path, tmp_path], capture_output=True, text=True, cwd=Path(__file__).parents[2])
+def test_another_user_reads_no_private_key_and_is_told_so(key):
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own folders are closed to other users
+        os.chmod(folder, 0o755)
+        path = save_private(Path(folder) / "private", key)
+        command = [sys.executable, "-c", AS_NOBODY, path, folder]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
     assert done.returncode == 0, done.stderr
     first, second, third = done.stdout.splitlines()
     assert first.startswith(f"refused: {path}: cannot read this key file (Permission denied)")
@@ -225,6 +227,7 @@ def test_no_duration_is_measured_by_the_wall_clock():
 
 SWEEP_JOB = """
 import sys
+import tempfile
 from pathlib import Path
 from ppdl.tracking import start_training_run
 from tests.faults.test_faults import spec

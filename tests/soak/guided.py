@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -48,7 +49,8 @@ def run_all(num_runs: int, seed: int, out: Path) -> int:
     figures: dict[str, dict[str, int]] = {}
     for target in TARGETS:
         command = [sys.executable, "-m", "tests.soak.guided", target, "--runs", str(num_runs), "--seed", str(seed)]
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+        with tempfile.TemporaryDirectory(prefix="ppdl-guided-") as folder:  # libFuzzer ends the process without cleaning up
+            done = subprocess.run(command, capture_output=True, text=True, errors="replace", env=os.environ | {"TMPDIR": folder})
         if done.returncode:
             print(done.stderr[-4000:], file=sys.stderr)
             return 1
