@@ -162,7 +162,7 @@ for action in (lambda: load_private(path), lambda: load_public(folder / "public.
 @root_only
 def test_another_user_reads_no_private_key_and_is_told_so(key):
     with tempfile.TemporaryDirectory() as folder:  # pytest's own folders are closed to other users
-        os.chmod(folder, 0o755)
+        Path(folder).chmod(0o755)
         path = save_private(Path(folder) / "private", key)
         command = [sys.executable, "-c", AS_NOBODY, path, folder]
         done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
