@@ -70,7 +70,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 3000, 10000, 30000])
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES)
-    parser.add_argument("--limit-core-s", type=float, default=250, help="most core seconds of a stage that is begun")
+    parser.add_argument("--limit-core-s", type=float, default=500, help="most core seconds of a stage that is begun")
     parser.add_argument("--folder", type=Path, help="parent of the scratch folder, on the disk to be measured")
     parser.add_argument("--json", type=Path, help="also write all figures to this file; sizes that it holds already are not measured again")
     parser.add_argument("--anew", action="store_true", help="measure all of it again, whatever that file holds")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import scale
 from ppdl.config import PROJECT
 from tests.soak import promises, table
 
@@ -51,10 +52,23 @@ def test_the_page_shows_what_was_recorded():
     assert table.main(["--check"]) == 0, "run `python -m tests.soak.table --write`"
 
 
+def test_the_page_of_costs_shows_what_was_recorded(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["scale", "--json", str(table.RESULTS / "scale.json"), "--markdown"])
+    scale.main()
+    printed = [cells(line) for line in capsys.readouterr().out.splitlines() if line.startswith("|") and set(line) - set("|-: ")]
+    page = [cells(line) for line in (PROJECT / "docs/benchmarks.md").read_text().splitlines() if line.startswith("|")]
+    assert len(printed) > 50 and [row for row in printed if row not in page] == []
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip().strip("|").split("|")]
+
+
 def test_what_was_recorded_holds():
     if kills := table.recorded("kills"):
         assert kills["obfuscators_reused"] == 0 and kills["temporary_files"] == 0 and kills["survivors"] == []
         assert kills["num_kills"] >= 50 and len(kills["killed_in"]) > 8
+        assert kills["beside"]["obfuscators_reused"] == 0 and kills["beside"]["num_kills"] >= 20
     if fuzz := table.recorded("fuzz"):
         assert fuzz["num_cases"] >= 100_000 and fuzz["peak_memory_bytes"] < fuzz["memory_limit_bytes"]
         assert all(row["slowest_s"] < fuzz["deadline_s"] for row in fuzz["targets"].values())

@@ -157,11 +157,16 @@ class Started:
         """Send SIGKILL to everything that the checkout started, `ppdl repro` first, until nothing is left; return the stages that ran."""
         stages = {command[-1] for command in map(_words, self._checkout.processes()) if "ppdl.cli.repro" in command}
         self.process.kill()
+        killed = set()
         while left := self._checkout.processes():
             for process in left:
+                killed.add(process.pid)
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.kill()
         self.wait(30)
+        end = time.monotonic() + 30
+        while any(map(psutil.pid_exists, killed)) and time.monotonic() < end:  # until it is reaped, DVC takes a dead process for busy
+            time.sleep(0.1)
         return sorted(stages)
 
     @property
