@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import subprocess
+import subprocess  # nosec B404  # for this interpreter alone
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -18,7 +18,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -51,18 +51,17 @@ def repro(targets: tuple[str, ...], jobs: int) -> None:
     with _heeding(lanes.asked), lanes.shown():
         lanes.run(jobs)
     if lanes.asked:
-        raise _ended("interrupted; the same command goes on where it stopped", 128 + lanes.asked[0])
+        _end("interrupted; the same command goes on where it stopped", 128 + lanes.asked[0])
     if lanes.failed:
         left = f"; {len(lanes.waiting)} stages were not started" if lanes.waiting else ""
         ends = (f"The end of {lanes.log(name)}:\n\n{end_of(lanes.log(name))}" for name in lanes.failed)
-        raise _ended("\n\n".join([f"{' and '.join(lanes.failed)} failed{left}.", *ends]), 1)
+        _end("\n\n".join([f"{' and '.join(lanes.failed)} failed{left}.", *ends]), 1)
     click.echo(f"{len(lanes.seconds)} stages in {time.monotonic() - began:.0f} s")
 
 
-def _ended(message: str, exit_code: int) -> click.ClickException:
-    error = click.ClickException(message)
-    error.exit_code = exit_code
-    return error
+def _end(message: str, exit_code: int) -> NoReturn:
+    click.echo(f"Error: {message}", err=True)
+    raise SystemExit(exit_code)
 
 
 def out_of_date(targets: tuple[str, ...]) -> dict[str, set[str]]:
@@ -161,7 +160,9 @@ class Lanes:
         command = [sys.executable, "-m", __name__, name]
         with self._found(name).open("wb") as found, self.log(name).open("wb") as log:
             # A session of its own: Ctrl-C reaches a stage once, through `_heed`, and none can wait for input that nobody sees.
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=found, stderr=log, env=self._env, start_new_session=True)
+            process = subprocess.Popen(  # nosec B603  # no shell; the name of a stage of dvc.yaml
+                command, stdin=subprocess.DEVNULL, stdout=found, stderr=log, env=self._env, start_new_session=True
+            )
         self._running[name] = process, time.monotonic()
 
     def _collect(self) -> None:
