@@ -199,10 +199,10 @@ class Lanes:
         from rich.table import Table
         from rich.text import Text
 
-        table = Table.grid(padding=(0, 2))
+        table = Table.grid(padding=(0, 2), expand=True)
         table.add_column(no_wrap=True)
         table.add_column(justify="right", no_wrap=True)
-        table.add_column(no_wrap=True, overflow="ellipsis", style="dim")
+        table.add_column(no_wrap=True, overflow="ellipsis", style="dim", ratio=1)  # the others keep their widths
         for name, (_, began) in list(self._running.items()):
             table.add_row(name, f"{time.monotonic() - began:.0f} s", Text(end_of(self.log(name)).rpartition("\n")[2]))
         return table
