@@ -158,8 +158,8 @@ def test_a_failure_is_said_at_once_and_stops_what_follows(tmp_path):
         said.append(line)
     assert "it ends when other has ended" in line and process.poll() is None and pipeline.there() == ["first"]
     pipeline.let("go")
-    output = process.communicate(timeout=60)[0]
-    assert process.returncode == 1 and "left failed; 2 stages were not started" in output
+    output = process.stdout.read()  # communicate would lose what readline took in with its line
+    assert process.wait(60) == 1 and "left failed; 2 stages were not started" in output
     assert output.count("left breaks") == 1 and "found by left" in output  # what it found before it failed
     assert pipeline.there() == ["first", "other"]
     (tmp_path / "break-left").unlink()
