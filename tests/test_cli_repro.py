@@ -153,9 +153,7 @@ def test_it_runs_from_a_folder_within(tmp_path):
 def test_a_failure_is_said_at_once_and_stops_what_follows(tmp_path):
     pipeline = Pipeline(tmp_path, "go-first", "go-left", "break-left")
     process = pipeline.start("ppdl", "repro")
-    said = []
-    while "left failed" not in (line := process.stdout.readline()):
-        said.append(line)
+    line = next(line for line in iter(process.stdout.readline, "") if "left failed" in line)
     assert "it ends when other has ended" in line and process.poll() is None and pipeline.there() == ["first"]
     pipeline.let("go")
     output = process.stdout.read()  # communicate would lose what readline took in with its line

@@ -130,19 +130,18 @@ class Lanes:
     def run(self, jobs: int) -> None:
         """Run all, or until one fails or somebody asks to stop. When this ends, also by an exception, none runs any more."""
         try:
-            while self._running or (self.waiting and not self.failed and not self.asked):
-                while not self.failed and not self.asked and len(self._running) < jobs and (ready := self._ready()):
+            while not self.asked and (self._running or (self.waiting and not self.failed)):
+                while not self.failed and len(self._running) < jobs and (ready := self._ready()):
                     self._start(ready)
                 time.sleep(POLL_S)
-                self._heed()
                 self._collect()
         finally:
             if self._running and not self.asked:
                 self.asked.append(signal.SIGTERM)
             while self._running:
                 self._heed()
-                self._running = {name: row for name, row in self._running.items() if row[0].poll() is None}
                 time.sleep(POLL_S)
+                self._collect()
 
     def _heed(self) -> None:
         """Tell the running stages once that the user wants to stop, and kill them when that is said again."""

@@ -227,7 +227,6 @@ def test_no_duration_is_measured_by_the_wall_clock():
 
 SWEEP_JOB = """
 import sys
-import tempfile
 from pathlib import Path
 from ppdl.tracking import start_training_run
 from tests.faults.test_faults import spec
