@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ppdl.datasets.atomic import replacing
+from ppdl.atomic import replacing
 from ppdl.errors import ConfigError
 
 INDEX_NAME = "index.csv"

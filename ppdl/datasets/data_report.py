@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from ppdl.datasets.atomic import replacing
+from ppdl.atomic import replacing
 from ppdl.datasets.scan import Selection
 from ppdl.datasets.splitting import SPLITS, Split
 

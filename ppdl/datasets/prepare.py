@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ppdl.datasets.atomic import replacing
+from ppdl.atomic import replacing
 from ppdl.datasets.base import INDEX_COLUMNS, INDEX_NAME, ON_BAD_IMAGE
 from ppdl.datasets.data_report import write_report
 from ppdl.datasets.duplicates import join_groups, near_pairs

@@ -9,6 +9,10 @@ from collections.abc import Iterator
 from ppdl.errors import TrackingError
 
 ENV = "MLFLOW_TRACKING_URI"
+ANOTHER_VERSION = (
+    "Another version of MLflow wrote the database: back it up, then run `mlflow db upgrade '{uri}'`, "
+    "or install the version in requirements.lock."
+)
 
 
 def is_http(uri: str) -> bool:
@@ -55,10 +59,9 @@ def _advice(uri: str, text: str) -> str:
     if is_http(uri):
         return f"Start that server or check your access to it, correct {ENV}, or unset it to log to mlflow.db in the checkout."
     if "schema" in lower or "revision" in lower:
-        return (
-            "Another version of MLflow wrote the database: back it up, then run "
-            f"`mlflow db upgrade '{without_password(uri)}'`, or install the version in requirements.lock."
-        )
+        return ANOTHER_VERSION.format(uri=without_password(uri))
+    if re.search("(table|relation) .*already exists", lower):  # at a server of databases, or an address file:...; others are made whole
+        return "A kill cut the making of its tables short: drop them if they hold no run, and run again."
     if "not a database" in lower or "malformed" in lower:
         return "The database is damaged: move it away, run again, then rebuild its runs with `ppdl restore-runs`."
     if "is locked" in lower or "could not be acquired" in lower:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import filelock
 
 from ppdl.errors import TrackingError
+from ppdl.tracking.database import database_file, ensure_whole
 from ppdl.tracking.failures import ENV, explained, is_http, without_password
 
 if TYPE_CHECKING:
@@ -93,16 +94,16 @@ class Store:
 def open_store(store_root: Path, experiment: str) -> Store:
     """Open the store, set it up when it is new, and find or make the experiment.
 
-    Processes that start at once wait for each other here: MLflow migrates a cold sqlite database without a lock, and
-    all but the first would fail.
+    Processes that start at once wait for each other here: MLflow makes the tables of a new sqlite database without a lock,
+    and all but the first would fail.
 
     Args:
         store_root: folder of mlflow.db and mlartifacts/ when $MLFLOW_TRACKING_URI is not set: the user's checkout.
         experiment: name of the experiment.
 
     Raises:
-        TrackingError: unreachable server, read-only or damaged store, database of another MLflow version, or a deleted
-            experiment of that name.
+        TrackingError: unreachable server, read-only or damaged store, database of another MLflow version or program, or a
+            deleted experiment of that name.
 
     Cost: 1.1 s to import mlflow, 0.3 s to open a database, 1.5 s more to make a new one.
     """
@@ -123,6 +124,8 @@ def open_store(store_root: Path, experiment: str) -> Store:
             # A cold start would print 60 lines of migrations, and a failure its traceback before our message.
             logging.getLogger("alembic").setLevel(logging.WARNING)
             logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+            if file := database_file(uri):
+                ensure_whole(file)
             client = MlflowClient(uri)
             experiment_id = _experiment_id(client, uri, experiment, local_dir)
     return Store(uri, experiment, experiment_id, local_dir, client)

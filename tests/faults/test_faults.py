@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ppdl.atomic import replacing
 from ppdl.crypto.keys import generate_keypair
 from ppdl.crypto.keystore import load_private, save_private
-from ppdl.datasets.atomic import replacing
 from ppdl.datasets.phantom import Phantom
 from ppdl.errors import KeyStoreError
 from ppdl.tracking import open_store, start_training_run

@@ -1,11 +1,11 @@
-"""A sample of the soak (tests/soak/kills.py): the real pipeline, killed twice; and two `dvc repro` at once."""
+"""A sample of the soak (tests/soak/kills.py, first_store.py): the real pipeline, killed twice; the first store; two `dvc repro` at once."""
 
 from __future__ import annotations
 
 import pytest
 
 from ppdl.crypto.keystore import load_public
-from tests.soak import kills
+from tests.soak import first_store, kills
 from tests.soak.scratch import Scratch
 
 pytestmark = pytest.mark.pipeline
@@ -20,6 +20,13 @@ def test_a_pipeline_that_is_killed_twice_ends_whole(tmp_path):
     assert figures["ciphertexts_searched"] > 1000
     assert figures["mlflow_runs"]["FINISHED"] == 1
     assert figures["processes_watched"] > 10
+
+
+@pytest.mark.parametrize(("in_place", "num", "num_kills"), [(False, 3, 5), (True, 3, 3)])
+def test_a_store_whose_making_was_killed_is_made_by_the_next_process(tmp_path, in_place, num, num_kills):
+    figures = first_store.run(tmp_path, num, in_place=in_place)
+    assert len(figures["killed_at"]) == num_kills
+    assert figures["failed_at"] == []
 
 
 def test_of_two_repros_at_once_one_works_and_the_other_says_why_it_does_not(tmp_path):

@@ -116,6 +116,7 @@ def test_a_uri_that_names_no_store_is_named(store_root, monkeypatch, uri, advice
     ("error", "expected"),
     [
         (ImportError("No module named 'psycopg'"), "No module named 'psycopg'\nInstall that package"),
+        (OSError("table experiments already exists"), "A kill cut the making of its tables short: drop them if they hold no run"),
         (OSError("cannot connect to postgresql://u:hunter2@h/x"), "cannot connect to postgresql://u:***@h/x\nCorrect"),
     ],
 )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ppdl.datasets.atomic import replacing
+from ppdl.atomic import replacing
 
 
 def test_a_failure_keeps_the_old_file_and_leaves_no_other(tmp_path):
