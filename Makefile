@@ -70,6 +70,7 @@ soak: $(SOAK_INSTALLED)
 	python -m tests.soak.fuzz --cases $(CASES) --out $(SOAK)/fuzz.json
 	python -m tests.soak.guided all --out $(SOAK)/guided.json
 	python -m tests.soak.kills --num $(KILLS) --out $(SOAK)/kills.json
+	python -m tests.soak.first_store --out $(SOAK)/first_store.json
 	python -m tests.soak.mutants --num $(MUTANTS) --out $(SOAK)/mutants.json
 	python -m tests.soak.promises --out $(SOAK)/promises.json
 	python -m benchmarks.scale --anew --json $(SOAK)/scale.json

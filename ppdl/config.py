@@ -28,6 +28,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from ppdl.atomic import replacing
 from ppdl.errors import ConfigError, DivergedError, PpdlError
 from ppdl.typecheck import check_types
 
@@ -234,7 +235,8 @@ def check_built_for(built_for: Mapping[str, Any], wanted: Mapping[str, Any], *, 
 
 def write_built_for(folder: Path, values: Mapping[str, Any]) -> None:
     """Record in `folder` the values that it was built for, for `check_built_for`."""
-    (folder / "built_for.json").write_text(json.dumps(plain(values), indent=1) + "\n")
+    with replacing(folder / "built_for.json") as path:
+        path.write_text(json.dumps(plain(values), indent=1) + "\n")
 
 
 def read_built_for(folder: Path) -> dict[str, Any]:
@@ -303,7 +305,8 @@ def keep_in_step(module: str, name: str, path: Path, fresh: Callable[[], bytes],
     args = parser.parse_args(argv)
     content = fresh()
     if args.write:
-        path.write_bytes(content)
+        with replacing(path) as unfinished:
+            unfinished.write_bytes(content)
         print(f"wrote {path}")
         return 0
     if not path.exists() or path.read_bytes() != content:

@@ -16,6 +16,7 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
+from ppdl.atomic import replacing
 from ppdl.config import Workspace, check_built_for, construct, read_built_for, write_built_for
 from ppdl.crypto.keystore import default_private_dir, require_private
 from ppdl.datasets.prepared import Prepared
@@ -127,7 +128,8 @@ def write_features(cfg: DictConfig, workspace: Workspace, name: str) -> None:
     prepared = prepared_data(cfg, workspace)
     folder = features_folder(workspace, name)
     folder.mkdir(parents=True, exist_ok=True)
-    np.savez(folder / "features.npz", features=features_of(backbone, prepared, np.arange(len(prepared.index))), sha256=sha256)
+    with replacing(folder / "features.npz") as path:
+        np.savez(path, features=features_of(backbone, prepared, np.arange(len(prepared.index))), sha256=sha256)
 
 
 def features_folder(workspace: Workspace, name: str) -> Path:

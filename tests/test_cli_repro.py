@@ -264,3 +264,26 @@ def test_of_a_progress_bar_the_last_state_is_shown(tmp_path):
     assert end_of(log) == ""
     log.write_bytes(b"x" * 10**5 + b"\nlast")
     assert end_of(log).endswith("\nlast")
+
+
+@pytest.mark.parametrize("torn", ["", '{"read": {"'])
+def test_a_list_of_files_in_use_that_dvc_was_writing_when_it_was_killed_is_removed(tmp_path, torn):
+    pipeline = Pipeline(tmp_path, "go")
+    (tmp_path / ".dvc/tmp").mkdir(exist_ok=True)
+    (tmp_path / ".dvc/tmp/rwlock").write_text(torn)
+    assert "RWLock-file '.dvc/tmp/rwlock'" in pipeline.run("dvc", "repro", "other", rc=255)
+    output = pipeline.run("ppdl", "repro", "other")
+    assert "rwlock, which a kill had left half-written" in output and pipeline.there() == ["other"]
+    assert "up to date" in pipeline.run("dvc", "repro", "other")
+
+
+def test_a_torn_dvc_lock_is_refused_with_what_to_do_and_that_loses_nothing(tmp_path):
+    pipeline = Pipeline(tmp_path, "go")
+    pipeline.run("ppdl", "repro", "other")
+    lock = tmp_path / "dvc.lock"
+    lock.write_bytes(b"")  # DVC empties it before it writes it
+    assert "take that file from git (git checkout dvc.lock), or delete it" in pipeline.run("ppdl", "repro", "other", rc=1)
+    lock.unlink()
+    pipeline.let("break-other")  # a stage that ran again would fail
+    pipeline.run("ppdl", "repro", "other")
+    assert pipeline.there() == ["other"] and "up to date" in pipeline.run("dvc", "repro", "other")

@@ -7,6 +7,7 @@ as what it needs is there. What comes out, dvc.lock and cache included, is what 
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 
 POLL_S = 0.1
 LOGS = Path(".ppdl/repro")
+_TORN_LOCK = (
+    "If a kill came while DVC wrote dvc.lock, take that file from git (git checkout dvc.lock), or delete it: "
+    "stages that had ended are found again in DVC's cache."
+)
 _SHOWN_BYTES, _SHOWN_LINES = 8000, 40  # of a log's end
 
 
@@ -78,16 +83,34 @@ def out_of_date(targets: tuple[str, ...]) -> dict[str, set[str]]:
     try:
         os.chdir(Repo.find_root())
         with Repo(_wait_for_lock=True) as repo:
+            remove_torn_rwlock(Path(repo.tmp_dir))
             graph = get_active_graph(repo.index.graph)  # an edge leads from a stage to one that it needs
             wanted = {stage for target in targets for stage in repo.stage.collect(target)} if targets else set(graph)
             wanted |= {needed for stage in wanted for needed in networkx.descendants(graph, stage)}
             changed = repo.status()  # of everything: asked for by name, each stage is looked up anew
     except DvcException as error:
-        raise click.ClickException(str(error)) from None
+        advice = f"\n{_TORN_LOCK}" if "dvc.lock" in str(error) else ""
+        raise click.ClickException(f"{error}{advice}") from None
     stale = {stage for stage in wanted if stage.addressing in changed}
     stale |= {stage for stage in wanted if stale & networkx.descendants(graph, stage)}
     order = networkx.dfs_postorder_nodes(graph)
     return {stage.addressing: {s.addressing for s in graph.successors(stage) if s in stale} for stage in order if stage in stale}
+
+
+def remove_torn_rwlock(tmp_dir: Path) -> None:
+    """Remove DVC's list of the files in use where a kill came while DVC wrote it: it names none, and DVC refuses it ever after."""
+    from dvc.lock import make_lock
+    from dvc.rwlock import RWLOCK_FILE, RWLOCK_LOCK
+
+    path = tmp_dir / RWLOCK_FILE
+    with make_lock(str(tmp_dir / RWLOCK_LOCK), tmp_dir=str(tmp_dir), wait=True):  # under which DVC reads and writes it
+        try:
+            json.loads(path.read_text())
+        except FileNotFoundError:
+            pass
+        except ValueError:
+            path.unlink()
+            click.echo(f"removed {path}, which a kill had left half-written", err=True)
 
 
 @dataclass

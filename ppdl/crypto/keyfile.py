@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from ppdl.atomic import replacing, sync
 from ppdl.crypto.jwk import (
     LARGEST_FILE_BYTES,
     parse_members,
@@ -42,9 +43,9 @@ def save_public(path: Path, key: PublicKey) -> None:
 def write_public(path: Path, members: dict[str, Any]) -> None:
     """Write JSON members to a file that anybody may read, replacing an older one at once or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _write_temporary(path.parent, members, mode=0o644)
-    temporary.replace(path)  # a link into a cache is replaced, never written through
-    _sync_directory(path.parent)
+    with replacing(path) as unfinished:
+        unfinished.write_text(_text(members), encoding="ascii")
+        unfinished.chmod(0o644)
 
 
 def load_private(path: Path, passphrase: str | None = None) -> PrivateKey:
@@ -94,12 +95,12 @@ def create_private(path: Path, members: dict[str, Any]) -> None:
     Raises: OSError, of which FileExistsError when there is one already.
     """
     with _only_writer(path.parent):
-        temporary = _write_temporary(path.parent, members, mode=0o600)
+        temporary = _write_temporary(path.parent, members)
         try:
             os.link(temporary, path)  # unlike a rename, this fails when the file exists
         finally:
             temporary.unlink()
-        _sync_directory(path.parent)
+        sync(path.parent)
 
 
 def private_path(private_dir: Path, fingerprint: str) -> Path:
@@ -146,14 +147,12 @@ def _only_writer(directory: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _write_temporary(directory: Path, members: dict[str, Any], *, mode: int) -> Path:
-    """Write members to a new file in directory, synced to disk."""
+def _write_temporary(directory: Path, members: dict[str, Any]) -> Path:
+    """Write members to a new private file in directory, synced to disk."""
     handle, name = tempfile.mkstemp(prefix=_TEMPORARY[0], suffix=_TEMPORARY[1], dir=directory)  # O_EXCL, 0600
     try:
         with os.fdopen(handle, "w", encoding="ascii") as file:
-            os.fchmod(handle, mode)
-            json.dump(members, file, indent=2)
-            file.write("\n")
+            file.write(_text(members))
             file.flush()
             os.fsync(handle)
     except BaseException:
@@ -162,9 +161,5 @@ def _write_temporary(directory: Path, members: dict[str, Any], *, mode: int) -> 
     return Path(name)
 
 
-def _sync_directory(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _text(members: dict[str, Any]) -> str:
+    return json.dumps(members, indent=2) + "\n"

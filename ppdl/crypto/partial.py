@@ -9,7 +9,6 @@
 The folder stays on the machine that holds the images: unlike the artifact, the plan holds the SHA-256 of their pixels.
 """
 
-import errno
 import json
 import logging
 import secrets
@@ -22,6 +21,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from ppdl.atomic import move_folder, partial_path, replacing
 from ppdl.crypto.fields import Shard
 from ppdl.crypto.header import Header
 from ppdl.crypto.header_file import HEADER_FILE, write_text
@@ -54,7 +54,7 @@ class Partial:
             raise ArtifactError(f"{self.out_dir}: an artifact is written to a new or empty folder, found one in use; remove it first")
         if self.folder.exists() and not self.folder.is_dir():
             raise ArtifactError(f"{self.folder}: must be a folder for the unfinished artifact, found a file; choose another")
-        known = {"plan.json", "plan.tmp", "records.jsonl", "records.tmp", "artifact", "lock"}
+        known = {path.name for file in (self._plan, self._records) for path in (file, partial_path(file))} | {"artifact", "lock"}
         names = sorted(path.name for path in self.folder.iterdir()) if self.folder.is_dir() else []
         if other := [name for name in names if name not in known and not name.startswith("work-")]:
             raise ArtifactError(f"{self.folder}: must hold an unfinished artifact only, found {other[0]!r}; choose another folder")
@@ -91,8 +91,8 @@ class Partial:
         for path in self.artifact.iterdir():
             if path.name not in finished:
                 path.unlink()
-        self._write(self._records, "".join(_line(shard) for shard in finished.values()))
-        self._write(self._plan, json.dumps(plan, indent=1))
+        _write(self._records, "".join(_line(shard) for shard in finished.values()))
+        _write(self._plan, json.dumps(plan, indent=1))
         return finished
 
     def _differing(self, plan: dict[str, Any]) -> list[str]:
@@ -145,28 +145,19 @@ class Partial:
 
     def finish(self, header: Header) -> None:
         """Write the header and move the artifact to its final folder. Cost: a rename, or one copy to another file system."""
-        self._write(self.artifact / HEADER_FILE, write_text(header))
+        _write(self.artifact / HEADER_FILE, write_text(header))
         self.out_dir.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            self.artifact.replace(self.out_dir)
-        except OSError as error:
-            if error.errno != errno.EXDEV:
-                raise
-            copy = self.out_dir.with_name(self.out_dir.name + ".copying")
-            shutil.rmtree(copy, ignore_errors=True)
-            shutil.copytree(self.artifact, copy)
-            copy.replace(self.out_dir)
+        move_folder(self.artifact, self.out_dir)
         self.discard()
 
     def discard(self) -> None:
         """Delete the unfinished artifact and everything that was noted about it."""
         shutil.rmtree(self.folder)
 
-    @staticmethod
-    def _write(path: Path, text: str) -> None:
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(text)
-        temporary.replace(path)
+
+def _write(path: Path, text: str) -> None:
+    with replacing(path) as unfinished:
+        unfinished.write_text(text)
 
 
 def _line(shard: Shard) -> str:

@@ -21,6 +21,7 @@ from typing import Any
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from ppdl.atomic import replacing
 from ppdl.crypto.header_file import HEADER_FILE, MAX_HEADER_BYTES, SIGNATURE_FILE
 from ppdl.crypto.jwk import decode_bytes, encode_bytes
 from ppdl.crypto.keyfile import create_private, create_private_dir, read_members, write_public
@@ -148,10 +149,8 @@ def sign(folder: Path, key: Ed25519PrivateKey) -> None:
         ArtifactError: there is no header.
     """
     signature = key.sign(_DOMAIN + _read(folder / HEADER_FILE, MAX_HEADER_BYTES))
-    path = folder / SIGNATURE_FILE
-    temporary = path.with_suffix(".sig.tmp")
-    temporary.write_text(_text(key.public_key().public_bytes_raw().hex(), signature.hex()), encoding="ascii")
-    temporary.replace(path)
+    with replacing(folder / SIGNATURE_FILE) as path:
+        path.write_text(_text(key.public_key().public_bytes_raw().hex(), signature.hex()), encoding="ascii")
 
 
 def check_signed(folder: Path, trusted: Sequence[Path]) -> Path:

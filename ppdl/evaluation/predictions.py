@@ -14,6 +14,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
+from ppdl.atomic import replacing
 from ppdl.errors import DataError
 
 FIELDS = ("labels", "logits", "groups", "image_ids", "class_names")
@@ -72,7 +73,7 @@ class Predictions:
         """Write everything to one .npz file without pickles. The same predictions give the same bytes."""
         path.parent.mkdir(parents=True, exist_ok=True)
         arrays: dict[str, Any] = {name: np.asarray(getattr(self, name)) for name in FIELDS}
-        with path.open("wb") as file:  # a handle, since savez appends .npz to a name of another kind
+        with replacing(path) as unfinished, unfinished.open("wb") as file:  # a handle, since savez appends .npz to a name of another kind
             np.savez_compressed(file, **arrays)
 
     @classmethod

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from ppdl.atomic import move_folder
 from ppdl.crypto.shards import hash_file
 from ppdl.errors import ArtifactError, ConfigError
 from ppdl.typecheck import check_types
@@ -137,10 +138,8 @@ class RevealedWriter:
         """Write the header, move the folder into place, and return the header."""
         header = replace(self._header, view_sha256=hash_file(self._view / VIEW_FILE))
         (self._view / HEADER_FILE).write_text(_text(header), encoding="utf-8")
-        if self._out_dir.is_dir():
-            self._out_dir.rmdir()
         self._out_dir.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(self._view, self._out_dir)
+        move_folder(self._view, self._out_dir)
         shutil.rmtree(self._folder)
         return header
 

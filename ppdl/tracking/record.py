@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ppdl.atomic import replacing
 from ppdl.errors import TrackingError
 
 FORMAT = "ppdl-run/1"
@@ -83,7 +84,8 @@ class RunRecord:
         """Write the record as JSON. Numbers that JSON lacks are written as text: "nan", "inf"."""
         tree = {"format": FORMAT, **_finite(asdict(self))}
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(tree, indent=1, allow_nan=False) + "\n")
+        with replacing(path) as unfinished:
+            unfinished.write_text(json.dumps(tree, indent=1, allow_nan=False) + "\n")
 
 
 def read_record(path: Path) -> RunRecord:

@@ -123,6 +123,11 @@ class MobileNetV2:
 
     def _weights_message(self, error: Exception) -> str:
         first_line = str(error).strip().split("\n")[0][:200]
+        if self.weights == "imagenet" and isinstance(error, OSError) and "open file" in first_line:  # by HDF5; a connection says otherwise
+            return (
+                f"weights imagenet are not whole in Keras' folder of downloads ($KERAS_HOME/models, else ~/.keras/models; {first_line}): "
+                f"a download was cut short; delete mobilenet_v2_*_{self.alpha}_*_no_top.h5 there and run again"
+            )
         if self.weights == "imagenet":
             return f"weights imagenet could not be downloaded ({first_line}): set weights to the path of a local file, or to null"
         rule = f"weights must be a Keras weights file of MobileNetV2 with alpha {self.alpha} and without its top"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ppdl.atomic import replacing
 from ppdl.errors import ConfigError, DataError
 from ppdl.protections.base import View
 
@@ -50,12 +50,8 @@ def save_model(model: keras.Model, path: Path) -> None:
     if path.suffix != ".keras":
         raise ConfigError(f"a model's file must end in .keras, got {path.name!r}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.stem}.{os.getpid()}.keras")
-    try:
+    with replacing(path) as unfinished:
         model.save(unfinished)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def load_model(path: Path) -> keras.Model:

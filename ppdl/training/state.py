@@ -7,7 +7,6 @@ import dataclasses
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ppdl.atomic import partial_path, replacing
 from ppdl.protections.base import View
 
 _log = logging.getLogger(__name__)
@@ -55,9 +55,8 @@ def write_state(folder: Path, digest: str, state: State) -> None:
     meta = {"version": _VERSION, "digest": digest}
     meta |= {k: getattr(state, k) for k in ("history", "best_epoch", "seconds", "overhead_s")}
     arrays = {f"{part}_{i:04d}": a for part in ("best", "model", "optimizer") for i, a in enumerate(getattr(state, part))}
-    unfinished = folder / f".{_FILE}.{os.getpid()}.npz"
-    np.savez(unfinished, meta=np.array(json.dumps(meta)), **arrays)
-    unfinished.replace(folder / _FILE)
+    with replacing(folder / _FILE) as unfinished:
+        np.savez(unfinished, meta=np.array(json.dumps(meta)), **arrays)
 
 
 def read_state(folder: Path, digest: str) -> State | None:
@@ -80,7 +79,7 @@ def read_state(folder: Path, digest: str) -> State | None:
 
 def remove_state(folder: Path) -> None:
     """Remove the state of a training that is done, and the folder if nothing else is in it."""
-    for path in [folder / _FILE, *folder.glob(f".{_FILE}.*")]:
+    for path in folder / _FILE, partial_path(folder / _FILE):
         path.unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         folder.rmdir()

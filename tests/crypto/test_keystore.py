@@ -139,7 +139,7 @@ def test_what_a_killed_writer_left_is_deleted_by_the_next(tmp_path, key):
     """It may hold private parts."""
     folder = tmp_path / "keys"
     folder.mkdir(mode=0o700)
-    left = _write_temporary(folder, private_members(key, passphrase=None, project=None), mode=0o600)
+    left = _write_temporary(folder, private_members(key, passphrase=None, project=None))
     assert mode_of(left) == 0o600 and left.parent == folder
     assert [save_private(folder, key)] == list(folder.iterdir())
 

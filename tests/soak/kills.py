@@ -44,7 +44,7 @@ RESULTS = Path(__file__).parent / "results/kills.json"
 RANDOMISED = ("opaque", "homomorphic")
 _STAGE_TIMEOUT_S = 400
 _SHARD_HEADER = len(npy_header((1, 1)))
-_TEMPORARY = ("*.tmp", "*.partial", "*.copying", "work-*", ".new-*", ".state.npz.*", "*.spool")
+_TEMPORARY = ("*.tmp", ".*.partial*", "*.copying", "work-*", ".new-*", "mlflow.db.new*", "*.spool")
 
 
 class Broken(AssertionError):

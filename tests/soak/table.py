@@ -23,7 +23,7 @@ BEGIN, END = "<!-- soak: written by python -m tests.soak.table -->\n", "<!-- end
 
 def rows() -> list[tuple[str, str, str, str]]:
     """Return promise, test, result and figure of everything that was recorded."""
-    return _of_kills() + _of_fuzz() + _of_mutants() + _of_coverage() + _of_promises() + _of_scale() + _of_repro()
+    return _of_kills() + _of_first_store() + _of_fuzz() + _of_mutants() + _of_coverage() + _of_promises() + _of_scale() + _of_repro()
 
 
 def _of_kills() -> list[tuple[str, str, str, str]]:
@@ -76,6 +76,16 @@ def _of_kills_beside(kills: dict[str, Any] | None) -> list[tuple[str, str, str, 
         f"{kills['num_kills']} kills in one pipeline, {kills['two_at_once']} of them of two stages at once; what follows holds here too"
     )
     return [("the same of `ppdl repro`, with stages side by side", "`python -m tests.soak.kills`", "holds", figure)]
+
+
+def _of_first_store() -> list[tuple[str, str, str, str]]:
+    store, command = recorded("first_store"), "`python -m tests.soak.first_store`"
+    promise = "SIGKILL while MLflow's database is made: the next run has a whole one, also where MLflow itself left half of one"
+    if store is None:
+        return [(promise, command, "not recorded yet", "")]
+    made = [store[how] for how in ("ours", "in_place")]
+    kills = " and ".join(f"{len(how['killed_at'])} of {how['num_steps']:,}" for how in made)
+    return [(promise, command, _holds(not any(how["failed_at"] for how in made)), f"killed at {kills} steps")]
 
 
 def _of_fuzz() -> list[tuple[str, str, str, str]]:

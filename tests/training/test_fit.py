@@ -136,7 +136,7 @@ def test_a_changed_parameter_starts_over(killed, tmp_path, caplog):
 def test_a_killed_training_goes_on_and_ends_as_if_nothing_had_been(killed, whole):
     folder, _ = killed
     state = folder / "state/state.npz"
-    torn = folder / "state/.state.npz.1.npz"
+    torn = folder / "state/.state.partial.npz"
     torn.write_bytes(state.read_bytes()[:999])  # as a kill while writing leaves it
     epochs = []
     result = run(folder, training=training(epochs=4), on_epoch=lambda epoch, row: epochs.append(epoch))

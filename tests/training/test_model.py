@@ -148,6 +148,15 @@ def test_a_file_of_something_else_is_refused(tmp_path):
         config(weights=str(path)).build(PIXELS, 2)
 
 
+def test_a_download_that_was_cut_short_is_named_as_such(tmp_path, monkeypatch, weights_file):
+    (tmp_path / "models").mkdir()
+    half = tmp_path / "models/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_224_no_top.h5"
+    half.write_bytes(weights_file[0].read_bytes()[:5000])
+    monkeypatch.setattr("keras.src.utils.file_utils.config.keras_home", lambda: str(tmp_path))
+    with pytest.raises(ConfigError, match=r"not whole in Keras' folder of downloads .*truncated.* delete mobilenet_v2_"):
+        config(weights="imagenet").build(PIXELS, 2)
+
+
 def test_a_failed_download_says_what_to_do(monkeypatch):
     def offline(*_, **__):
         raise OSError("no route to host\nmore")
