@@ -279,11 +279,11 @@ def test_a_list_of_files_in_use_that_dvc_was_writing_when_it_was_killed_is_remov
 
 def test_a_torn_dvc_lock_is_refused_with_what_to_do_and_that_loses_nothing(tmp_path):
     pipeline = Pipeline(tmp_path, "go")
-    pipeline.run("ppdl", "repro", "other")
+    pipeline.run("ppdl", "repro", "left")
     lock = tmp_path / "dvc.lock"
     lock.write_bytes(b"")  # DVC empties it before it writes it
-    assert "take that file from git (git checkout dvc.lock), or delete it" in pipeline.run("ppdl", "repro", "other", rc=1)
+    assert "take that file from git (git checkout dvc.lock), or delete it" in pipeline.run("ppdl", "repro", "left", rc=1)
     lock.unlink()
-    pipeline.let("break-other")  # a stage that ran again would fail
-    pipeline.run("ppdl", "repro", "other")
-    assert pipeline.there() == ["other"] and "up to date" in pipeline.run("dvc", "repro", "other")
+    pipeline.let("break-left")  # it would fail if it ran again
+    pipeline.run("ppdl", "repro", "left")
+    assert pipeline.there() == ["first", "left"] and "up to date" in pipeline.run("dvc", "repro", "left")

@@ -33,7 +33,7 @@ def run(root: Path, num: int, *, in_place: bool = False) -> dict[str, Any]:
         in_place: let MLflow make the database as it does, in its place, which older versions of ppdl and MLflow's own commands do.
     """
     arguments = {"root": str(root), "num": num, "in_place": in_place}
-    done = subprocess.run([sys.executable, "-m", __name__, "--worker", json.dumps(arguments)], cwd=PROJECT, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "tests.soak.first_store", "--worker", json.dumps(arguments)], cwd=PROJECT, capture_output=True, text=True)
     if done.returncode:
         raise AssertionError(done.stderr[-4000:])
     return json.loads(done.stdout.splitlines()[-1])
