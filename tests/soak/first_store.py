@@ -1,6 +1,6 @@
 """Kill the making of MLflow's database with SIGKILL at chosen steps, and see that the next process gets a whole one.
 
-python -m tests.soak.first_store --out tests/soak/results/first_store.json    # under a minute on 2 cores
+python -m tests.soak.first_store --out tests/soak/results/first_store.json
 
 A step is an SQL statement, the removal of a file, or a rename: what a kill leaves on the disk is what one of them left.
 """
@@ -33,7 +33,8 @@ def run(root: Path, num: int, *, in_place: bool = False) -> dict[str, Any]:
         in_place: let MLflow make the database as it does, in its place, which older versions of ppdl and MLflow's own commands do.
     """
     arguments = {"root": str(root), "num": num, "in_place": in_place}
-    done = subprocess.run([sys.executable, "-m", "tests.soak.first_store", "--worker", json.dumps(arguments)], cwd=PROJECT, capture_output=True, text=True)
+    command = [sys.executable, "-m", "tests.soak.first_store", "--worker", json.dumps(arguments)]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
     if done.returncode:
         raise AssertionError(done.stderr[-4000:])
     return json.loads(done.stdout.splitlines()[-1])
