@@ -28,9 +28,18 @@ import click
 @click.option("--tls-cert", type=click.Path(path_type=Path, dir_okay=False), help="Certificate chain, PEM.")
 @click.option("--tls-key", type=click.Path(path_type=Path, dir_okay=False), help="Its private key, PEM.")
 @click.option(
+    "--trusted-proxy", metavar="ADDRESS", multiple=True, help="Reverse proxy whose X-Forwarded-For names the client; may be repeated."
+)
+@click.option(
     "--workers", type=click.IntRange(min=1), default=os.cpu_count() or 1, show_default="all cores", help="Processes that compute."
 )
-@click.option("--max-queue", type=click.IntRange(min=1), default=32, show_default=True, help="Queries in work or waiting; more get 503.")
+@click.option(
+    "--max-queue",
+    type=click.IntRange(min=1),
+    default=32,
+    show_default=True,
+    help="Queries in work or waiting, a quarter of them one client's; more get 503.",
+)
 @click.option("--max-body", type=click.IntRange(min=1), default=2 << 20, show_default=True, help="Bytes of one query.")
 @click.option("--rate", type=click.FloatRange(min=0, min_open=True), default=50, show_default=True, help="Requests a second of one client.")
 @click.option("--max-queries-per-key", type=click.IntRange(min=1), default=250, show_default=True, help="Images for one key, ever.")
@@ -46,6 +55,7 @@ def serve(
     new_token: str | None,
     tls_cert: Path | None,
     tls_key: Path | None,
+    trusted_proxy: tuple[str, ...],
     workers: int,
     max_queue: int,
     max_body: int,
@@ -86,6 +96,7 @@ def serve(
             token_file=token_file,
             tls_cert=tls_cert,
             tls_key=tls_key,
+            trusted_proxies=trusted_proxy,
             insecure_network=insecure_open_network,
             num_workers=workers,
             max_queue=max_queue,

@@ -35,6 +35,7 @@ from dataclasses import dataclass
 import numpy as np
 from gmpy2 import mpz
 
+from ppdl.crypto.derived import Randbelow
 from ppdl.crypto.inner_batch import BatchHead, BatchPacking, decrypt_logit_batch, encrypt_feature_batch, evaluate_batch
 from ppdl.crypto.inner_checks import (
     LARGEST_MASK_BITS,
@@ -188,11 +189,12 @@ class InnerHead:
         """Multiplications mod n^2 an image, without re-randomisation."""
         return self._plan.num_multiplications
 
-    def evaluate(self, public_key: PublicKey, ciphertexts: np.ndarray) -> np.ndarray:
+    def evaluate(self, public_key: PublicKey, ciphertexts: np.ndarray, randbelow: Randbelow = secrets.randbelow) -> np.ndarray:
         """Evaluate the head on one image's ciphertexts, mask what is not the logit, and re-randomise.
 
         Args:
             ciphertexts: uint8 (num_ciphertexts, ciphertext_bytes) from encrypt_features.
+            randbelow: draws masks and randomness; two answers to one request must have the same, see derived.py.
         Returns: uint8 (num_classes, ciphertext_bytes).
         Raises: CryptoError when the key is of another length, or a ciphertext is missing, out of range or not prime to n.
         Cost: num_multiplications (10,000 for 3 classes at 2048 bits: 50 ms), and a `standard` obfuscator a class (9 ms).
@@ -200,19 +202,19 @@ class InnerHead:
         check_key(public_key, self.packing)
         numbers = read_ciphertexts(public_key, ciphertexts, self.packing.num_ciphertexts)
         products = self._plan.products(numbers, mpz(public_key.n_squared))
-        added = [self._added(bias) for bias in self._bias]
-        return rerandomise(public_key, add_plaintext(public_key, to_array(public_key, products), added))
+        added = [self._added(bias, randbelow) for bias in self._bias]
+        return rerandomise(public_key, add_plaintext(public_key, to_array(public_key, products), added), randbelow)
 
-    def _added(self, bias: int) -> int:
+    def _added(self, bias: int, randbelow: Randbelow) -> int:
         """Return what is added to one class: the masks, the bias, and 2^(logit_bits - 1), which makes the logit positive."""
-        below, above = (draw(numbers) for numbers in self.packing.mask_ranges())
+        below, above = (draw(numbers, randbelow) for numbers in self.packing.mask_ranges())
         middle, bits = self.packing.middle, self.packing.logit_bits
         return below + ((bias + (1 << (bits - 1))) << middle) + (above << (middle + bits))
 
 
-def draw(numbers: range) -> int:
-    """Draw a uniform one of consecutive numbers with the operating system's randomness."""
-    return numbers.start + secrets.randbelow(numbers.stop - numbers.start)
+def draw(numbers: range, randbelow: Randbelow) -> int:
+    """Draw a uniform one of consecutive numbers."""
+    return numbers.start + randbelow(numbers.stop - numbers.start)
 
 
 def encrypt_features(public_key: PublicKey, features: np.ndarray, packing: InnerPacking, *, obfuscators: Obfuscators) -> np.ndarray:

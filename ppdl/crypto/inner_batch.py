@@ -22,6 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 from gmpy2 import mpz
 
+from ppdl.crypto.derived import Randbelow
 from ppdl.crypto.inner_checks import check_features, check_head, check_key, check_sizes, largest_sum, read_ciphertexts
 from ppdl.crypto.keys import PrivateKey, PublicKey
 from ppdl.crypto.multiexp import bucket_product
@@ -106,12 +107,15 @@ class BatchHead:
         self._bias = check_head(weights, bias, packing)
         self._weights: list[list[int]] = np.asarray(weights).tolist()
 
-    def evaluate(self, public_key: PublicKey, ciphertexts: np.ndarray, num_images: int) -> np.ndarray:
+    def evaluate(
+        self, public_key: PublicKey, ciphertexts: np.ndarray, num_images: int, randbelow: Randbelow = secrets.randbelow
+    ) -> np.ndarray:
         """Evaluate the head on a batch, mask the slots above its images, and re-randomise.
 
         Args:
             ciphertexts: uint8 (num_features, ciphertext_bytes) from encrypt_feature_batch.
             num_images: that the batch holds.
+            randbelow: draws masks and randomness; two answers to one request must have the same, see derived.py.
         Returns: uint8 (num_classes, ciphertext_bytes).
         Raises: CryptoError when the key is of another length, num_images exceeds the capacity, or a ciphertext is missing, out of range or
             not prime to n.
@@ -122,15 +126,15 @@ class BatchHead:
         numbers = read_ciphertexts(public_key, ciphertexts, self.packing.num_ciphertexts)
         n_squared = mpz(public_key.n_squared)
         products = [bucket_product(numbers, row, n_squared) for row in self._weights]
-        added = [self._added(bias, num_images) for bias in self._bias]
-        return rerandomise(public_key, add_plaintext(public_key, to_array(public_key, products), added))
+        added = [self._added(bias, num_images, randbelow) for bias in self._bias]
+        return rerandomise(public_key, add_plaintext(public_key, to_array(public_key, products), added), randbelow)
 
-    def _added(self, bias: int, num_images: int) -> int:
+    def _added(self, bias: int, num_images: int, randbelow: Randbelow) -> int:
         """Return what is added to one class: bias and 2^(slot_bits - 1) in each image's slot, a uniform number above."""
         bits = self.packing.slot_bits
         ones = ((1 << (bits * num_images)) - 1) // ((1 << bits) - 1)
         room = self.packing.key_bits - HEADROOM_BITS - bits * num_images
-        return ones * (bias + (1 << (bits - 1))) + (secrets.randbits(room) << (bits * num_images))
+        return ones * (bias + (1 << (bits - 1))) + (randbelow(1 << room) << (bits * num_images))
 
 
 def encrypt_feature_batch(public_key: PublicKey, features: np.ndarray, packing: BatchPacking, *, obfuscators: Obfuscators) -> np.ndarray:

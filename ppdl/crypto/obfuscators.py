@@ -22,6 +22,7 @@ from typing import NoReturn
 import gmpy2
 from gmpy2 import mpz
 
+from ppdl.crypto.derived import Randbelow
 from ppdl.crypto.keys import CrtConstants, PrivateKey, PublicKey, refuse_pickle
 from ppdl.crypto.powertable import PowerTable, choose_window_bits
 from ppdl.errors import CryptoError
@@ -116,14 +117,18 @@ class OwnerDjnObfuscators(Obfuscators):
 
 
 class StandardObfuscators(Obfuscators):
-    """Draw r^n mod n^2 with r uniform in Z_n^*, as Paillier 1999. Cost: a modular power each, 9 ms at 2048 bits; releases the GIL."""
+    """Draw r^n mod n^2 with r uniform in Z_n^*, as Paillier 1999. Cost: a modular power each, 9 ms at 2048 bits; releases the GIL.
 
-    def __init__(self, key: PublicKey) -> None:
-        self.public_key = key
+    Args:
+        randbelow: where r comes from; the operating system, but for answers that must be the same again.
+    """
+
+    def __init__(self, key: PublicKey, randbelow: Randbelow = secrets.randbelow) -> None:
+        self.public_key, self._randbelow = key, randbelow
 
     def draw(self, num_obfuscators: int) -> list[mpz]:
         key = self.public_key
-        bases = [_random_unit(key.n) for _ in range(num_obfuscators)]
+        bases = [_random_unit(key.n, self._randbelow) for _ in range(num_obfuscators)]
         return gmpy2.powmod_base_list(bases, key.n, key.n_squared)
 
 
@@ -180,9 +185,9 @@ def combine_squares(crt: CrtConstants, residues_p: list[mpz], residues_q: list[m
     return [a + p2 * ((b - a) * inverse % q2) for a, b in zip(residues_p, residues_q, strict=True)]
 
 
-def _random_unit(n: int) -> int:
+def _random_unit(n: int, randbelow: Randbelow = secrets.randbelow) -> int:
     """Draw a uniform element of Z_n^*."""
     while True:
-        r = secrets.randbelow(n - 1) + 1
+        r = randbelow(n - 1) + 1
         if gmpy2.gcd(r, n) == 1:
             return r

@@ -13,6 +13,7 @@ attacker can measure how long it takes.
 Source: Paillier 1999, with g = n + 1.
 """
 
+import secrets
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
@@ -21,6 +22,7 @@ import gmpy2
 import numpy as np
 from gmpy2 import mpz
 
+from ppdl.crypto.derived import Randbelow
 from ppdl.crypto.keys import CrtConstants, PrivateKey, PublicKey
 from ppdl.crypto.numbers import check_ciphertexts, check_plaintexts, from_array, invert_batch, to_array
 from ppdl.crypto.obfuscators import Obfuscators, StandardObfuscators
@@ -142,14 +144,14 @@ def multiply_by_scalar(public_key: PublicKey, ciphertexts: np.ndarray, scalar: i
     return to_array(public_key, gmpy2.powmod_base_list(numbers, scalar, n_squared))
 
 
-def rerandomise(public_key: PublicKey, ciphertexts: np.ndarray) -> np.ndarray:
+def rerandomise(public_key: PublicKey, ciphertexts: np.ndarray, randbelow: Randbelow = secrets.randbelow) -> np.ndarray:
     """Multiply each row by a fresh `standard` obfuscator: what it holds stays, how it was computed can no longer be seen.
 
     Always r^n, never djn: with a foreign key h may be hostile. Needed only where the computation itself is not public.
     Cost: as StandardObfuscators.
     """
     n_squared = mpz(public_key.n_squared)
-    fresh = StandardObfuscators(public_key).draw(len(ciphertexts))
+    fresh = StandardObfuscators(public_key, randbelow).draw(len(ciphertexts))
     return to_array(public_key, [c * r % n_squared for c, r in _paired(public_key, ciphertexts, fresh)])
 
 

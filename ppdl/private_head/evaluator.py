@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import secrets
 from functools import lru_cache
 
 import numpy as np
 
+from ppdl.crypto.derived import Randbelow
 from ppdl.crypto.inner import BatchHead, BatchPacking, InnerHead, InnerPacking
 from ppdl.crypto.keys import PublicKey
 from ppdl.private_head.head import QuantisedHead
@@ -33,21 +35,23 @@ class HeadEvaluator:
         """Return how clients with such keys pack a batch. Raises: CryptoError when the key is too short."""
         return BatchPacking(key_bits, self.head.num_features)
 
-    def evaluate(self, public_key: PublicKey, ciphertexts: np.ndarray) -> np.ndarray:
+    def evaluate(self, public_key: PublicKey, ciphertexts: np.ndarray, randbelow: Randbelow = secrets.randbelow) -> np.ndarray:
         """Answer one image's request: uint8 (num_ciphertexts, ciphertext_bytes) to (num_classes, ciphertext_bytes).
 
         Raises: CryptoError with the rule that a ciphertext, or the key's length, breaks.
         Cost: see InnerHead; planning takes 0.05 s more for the first key of a length.
         """
-        return self._single(public_key.key_bits).evaluate(public_key, ciphertexts)
+        return self._single(public_key.key_bits).evaluate(public_key, ciphertexts, randbelow)
 
-    def evaluate_batch(self, public_key: PublicKey, ciphertexts: np.ndarray, num_images: int) -> np.ndarray:
+    def evaluate_batch(
+        self, public_key: PublicKey, ciphertexts: np.ndarray, num_images: int, randbelow: Randbelow = secrets.randbelow
+    ) -> np.ndarray:
         """Answer a batch's request: uint8 (num_features, ciphertext_bytes) to (num_classes, ciphertext_bytes).
 
         Raises: CryptoError with the rule that a ciphertext, num_images or the key's length breaks.
         Cost: see BatchHead.
         """
-        return self._batch(public_key.key_bits).evaluate(public_key, ciphertexts, num_images)
+        return self._batch(public_key.key_bits).evaluate(public_key, ciphertexts, num_images, randbelow)
 
     def _build_single(self, key_bits: int) -> InnerHead:
         return InnerHead(self.head.weights, self.head.bias, self.packing(key_bits))

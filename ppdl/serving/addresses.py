@@ -1,4 +1,4 @@
-"""Which addresses stay on this machine."""
+"""Which addresses stay on this machine, and which belong to one client."""
 
 from __future__ import annotations
 
@@ -11,3 +11,14 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def client_address(host: str) -> str:
+    """Return what limits count by: an IPv4 address, and of an IPv6 address the first 64 bits, which one subscriber has all addresses of."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host[:64]
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    return str(address.ipv4_mapped or ipaddress.ip_network((int(address) >> 64 << 64, 64)))

@@ -1,6 +1,6 @@
 """Worker processes that evaluate the head: gmpy2's products hold the interpreter's lock, so threads would wait for each other.
 
-A worker holds the head's weights and clients' public keys. No private key is anywhere on this side.
+A worker holds the head's weights, the secret of the masks and clients' public keys. No private key is anywhere on this side.
 """
 
 from __future__ import annotations
@@ -18,15 +18,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ppdl.crypto.derived import DerivedRandomness
+from ppdl.crypto.inner_checks import read_ciphertexts
+from ppdl.crypto.jwk import check_composite
 from ppdl.crypto.keys import PublicKey
+from ppdl.crypto.modulus_proof import check_modulus_proof
 from ppdl.serving.limits import Room
 from ppdl.serving.problems import ProblemError
-from ppdl.serving.protocol import SINGLE
+from ppdl.serving.protocol import SINGLE, Query
+from ppdl.serving.statement import PROTOCOL
 
 if TYPE_CHECKING:
     from ppdl.private_head.evaluator import HeadEvaluator
 
-_worker_evaluator: HeadEvaluator | None = None
+_worker: tuple[HeadEvaluator, bytes] | None = None
 
 
 class Workers:
@@ -34,12 +39,13 @@ class Workers:
 
     Args:
         head_path: folder of the head.
+        secret: that masks are derived from.
         num_workers: processes.
-        max_queue: queries in work or waiting; more are refused.
+        max_queue: queries and keys in work or waiting: the places of `room`.
     """
 
-    def __init__(self, head_path: Path, *, mask_bits: int, num_workers: int, max_queue: int) -> None:
-        self._head_path, self._mask_bits, self._num_workers = head_path, mask_bits, num_workers
+    def __init__(self, head_path: Path, *, mask_bits: int, secret: bytes, num_workers: int, max_queue: int) -> None:
+        self._initargs, self._num_workers = (head_path, mask_bits, secret), num_workers
         self.room = Room(max_queue, "queries")
         self._pool = self._start()
 
@@ -48,28 +54,14 @@ class Workers:
         for started in [self._pool.submit(os.getpid) for _ in range(self._num_workers)]:  # one starts for each that finds none idle
             started.result()
 
-    async def evaluate(self, key: PublicKey, mode: int, ciphertexts: np.ndarray, num_images: int) -> np.ndarray:
-        """Evaluate the head: uint8 (num_classes, ciphertext_bytes). The caller holds a place in `room`. Raises: as `run`."""
-        answer: np.ndarray = await self.run(_evaluate, key, mode, ciphertexts, num_images)
-        return answer
-
     async def run(self, function: Callable[..., Any], *arguments: object) -> Any:
-        """Return function(*arguments) of a worker.
-
-        The caller holds a place in `room`, which this leaves when the work is done, though the caller may be gone.
+        """Return function(*arguments) of a worker. The caller holds a place in `room`.
 
         Raises: ProblemError `busy` when a worker died (the request can be sent again), and what the function raises.
         """
         pool = self._pool
         try:
-            future = pool.submit(function, *arguments)
-        except BrokenProcessPool:
-            self.room.leave()
-            raise self._recovered(pool) from None
-        loop = asyncio.get_running_loop()
-        future.add_done_callback(lambda done: _call(loop, self.room.leave))
-        try:
-            return await asyncio.shield(asyncio.wrap_future(future))
+            return await asyncio.wrap_future(pool.submit(function, *arguments))
         except BrokenProcessPool:
             raise self._recovered(pool) from None
 
@@ -88,23 +80,47 @@ class Workers:
             self._num_workers,
             mp_context=multiprocessing.get_context("spawn"),  # a fork would copy sockets, locks and threads
             initializer=_load,
-            initargs=(self._head_path, self._mask_bits),
+            initargs=self._initargs,
         )
 
 
-def _call(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:
-    if not loop.is_closed():
-        loop.call_soon_threadsafe(function)
+def check_key(key: PublicKey, proof: np.ndarray) -> None:
+    """Refuse a key that no answer may be given under. Raises: KeyStoreError for its n, CryptoError for the proof."""
+    check_composite(key, "the public key")
+    check_modulus_proof(key, proof)
 
 
-def _load(head_path: Path, mask_bits: int) -> None:
-    global _worker_evaluator
+def check_query(key: PublicKey, body: bytes) -> None:
+    """Refuse a query with a number that is no ciphertext of the key. Raises: CryptoError."""
+    ciphertexts = Query.decode(body).ciphertexts
+    read_ciphertexts(key, ciphertexts, len(ciphertexts))
+
+
+def evaluate(key: PublicKey, body: bytes) -> np.ndarray:
+    """Evaluate the head on a query: uint8 (num_classes, ciphertext_bytes), the same for the same query, key, head and secret.
+
+    Masks and randomness come from the secret over all that the plaintexts depend on. Without the head among it, the same query asked of
+    two heads would show the difference of their partial sums under one mask.
+    """
+    if _worker is None:
+        raise RuntimeError("the initializer of the pool has not run")
+    evaluator, secret = _worker
+    head, query = evaluator.head, Query.decode(body)
+    said = (PROTOCOL.encode(), bytes.fromhex(key.fingerprint), head.weights.tobytes(), head.bias.astype("<i8").tobytes(), body)
+    randbelow = DerivedRandomness(secret, *said).randbelow
+    if query.mode == SINGLE:
+        return evaluator.evaluate(key, query.ciphertexts, randbelow)
+    return evaluator.evaluate_batch(key, query.ciphertexts, query.num_images, randbelow)
+
+
+def _load(head_path: Path, mask_bits: int, secret: bytes) -> None:
+    global _worker
     from ppdl.private_head.evaluator import HeadEvaluator
     from ppdl.private_head.head import load_head
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the server stops its workers
     threading.Thread(target=_follow_parent, daemon=True).start()
-    _worker_evaluator = HeadEvaluator(load_head(head_path), mask_bits=mask_bits)
+    _worker = HeadEvaluator(load_head(head_path), mask_bits=mask_bits), secret
 
 
 def _follow_parent() -> None:
@@ -113,11 +129,3 @@ def _follow_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
-
-
-def _evaluate(key: PublicKey, mode: int, ciphertexts: np.ndarray, num_images: int) -> np.ndarray:
-    if _worker_evaluator is None:
-        raise RuntimeError("the initializer of the pool has not run")
-    if mode == SINGLE:
-        return _worker_evaluator.evaluate(key, ciphertexts)
-    return _worker_evaluator.evaluate_batch(key, ciphertexts, num_images)

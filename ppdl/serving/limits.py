@@ -4,13 +4,33 @@ from __future__ import annotations
 
 import math
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from ppdl.serving.problems import ProblemError
 
 MOST_CLIENTS = 10_000  # remembered; a client that is forgotten starts anew, with a full bucket
+SHARES = 4  # one client gets a quarter of a room, so that it takes several to fill it
+
+
+@dataclass(frozen=True)
+class Client:
+    """Who asks.
+
+    Attributes:
+        owner: name of its token, "" where the server has no tokens: whose keys and budgets these are.
+        address: it comes from; behind a trusted proxy the one that the proxy saw.
+    """
+
+    owner: str
+    address: str
+
+    @property
+    def name(self) -> str:
+        """Whom limits count for."""
+        return self.owner or self.address
 
 
 class Rate:
@@ -38,26 +58,26 @@ class Rate:
 
 
 class Room:
-    """Count what is in work, and refuse what does not fit. Not for several threads."""
+    """Count what is in work, and refuse what does not fit, and of one client what exceeds its share. Not for several threads."""
 
     def __init__(self, capacity: int, what: str) -> None:
-        self._capacity, self._what = capacity, what
-        self.used = 0
+        self._capacity, self._share, self._what = capacity, max(1, capacity // SHARES), what
+        self._used: Counter[str] = Counter()
 
-    def enter(self) -> None:
-        """Take a place. Raises: ProblemError `busy`."""
-        if self.used >= self._capacity:
-            raise ProblemError("busy", f"{self._capacity} {self._what} are in work, and no more are kept; try again", retry_after_s=1)
-        self.used += 1
-
-    def leave(self) -> None:
-        self.used -= 1
+    @property
+    def used(self) -> int:
+        return self._used.total()
 
     @contextmanager
-    def place(self) -> Iterator[None]:
-        """Hold a place while the block runs."""
-        self.enter()
+    def place(self, client: str) -> Iterator[None]:
+        """Hold a place while the block runs. Raises: ProblemError `busy` when all are taken, `too-fast` when this client has its share."""
+        if self.used >= self._capacity:
+            raise ProblemError("busy", f"{self._capacity} {self._what} are in work, and no more are kept; try again", retry_after_s=1)
+        if self._used[client] >= self._share:
+            raise ProblemError("too-fast", f"{self._share} {self._what} of this client are in work, and no more are kept; try again")
+        self._used[client] += 1
         try:
             yield
         finally:
-            self.leave()
+            self._used[client] -= 1
+            self._used += Counter()  # forgets clients that have none

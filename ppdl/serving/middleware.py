@@ -1,4 +1,4 @@
-"""Around every request: an id, a place, a time, a log line, a count, and an answer for what nobody expected."""
+"""Around every request: an id, a time, a log line, a count, and an answer for what nobody expected."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from ppdl.serving.problems import MEDIA_TYPE, ProblemError
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from ppdl.serving.limits import Room
     from ppdl.serving.metrics import Metrics
 
 OTHER_ROUTE = "other"  # what clients make up is neither logged nor counted by name
@@ -26,8 +25,8 @@ class Observed:
     Handlers find their request's record in `scope["ppdl"]`, and add what the log may hold: `key` and `num_images`.
     """
 
-    def __init__(self, app: ASGIApp, *, metrics: Metrics, room: Room, routes: frozenset[str]) -> None:
-        self._app, self._metrics, self._room, self._routes = app, metrics, room, routes
+    def __init__(self, app: ASGIApp, *, metrics: Metrics, routes: frozenset[str]) -> None:
+        self._app, self._metrics, self._routes = app, metrics, routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -50,8 +49,7 @@ class Observed:
             await send(message)
 
         try:
-            with self._room.place():
-                await self._app(scope, counted_receive, counted_send)
+            await self._app(scope, counted_receive, counted_send)
         except ProblemError as problem:
             await refuse(problem, fields, counted_send)
         except Exception as error:

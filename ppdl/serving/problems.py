@@ -40,7 +40,6 @@ RULES = {
     "too-slow": Rule(408, "The body did not arrive in time"),
     "other-head": Rule(409, "The query was made for another head, or another packing of it"),
     "request-id-reused": Rule(409, "The request id belongs to another query"),
-    "too-many-retries": Rule(409, "This query was sent too often"),
     "too-large": Rule(413, "The body is larger than allowed"),
     "wrong-media-type": Rule(415, "The body has another media type"),
     "bad-key": Rule(422, "The public key cannot be used"),

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import ipaddress
+import logging
 import os
+import resource
 import socket
 import ssl
 from dataclasses import dataclass
@@ -26,7 +30,7 @@ if TYPE_CHECKING:
 
 MASK_BITS = 40
 INSECURE_KEY_BITS = (512,)  # for tests
-MOST_CONNECTIONS = 1000  # beyond it uvicorn answers 503 without looking at the request
+_DESCRIPTORS, _RESERVED = 4096, 256  # open files to ask for; for other things than connections
 _STOP_S = 10
 
 
@@ -35,7 +39,7 @@ class Settings:
     """Describe a server; see the options of `ppdl serve`.
 
     Raises:
-        ConfigError: it would send tokens or queries in the clear, or let everybody in, beyond this machine.
+        ConfigError: it would send tokens or queries in the clear, or let everybody in, beyond this machine; or an address is none.
     """
 
     host: str
@@ -45,6 +49,7 @@ class Settings:
     token_file: Path | None
     tls_cert: Path | None
     tls_key: Path | None
+    trusted_proxies: tuple[str, ...]
     insecure_network: bool
     num_workers: int
     max_queue: int
@@ -56,6 +61,11 @@ class Settings:
     def __post_init__(self) -> None:
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ConfigError("--tls-cert and --tls-key belong together: give both or neither")
+        for proxy in self.trusted_proxies:
+            try:
+                ipaddress.ip_network(proxy)
+            except ValueError:
+                raise ConfigError(f"--trusted-proxy must be an IP address or network such as 10.0.0.0/24, got {proxy!r}") from None
         if is_loopback(self.host) or self.insecure_network:
             return
         if missing := [name for name, value in (("--tls-cert", self.tls_cert), ("--token-file", self.token_file)) if value is None]:
@@ -73,8 +83,11 @@ def serve(settings: Settings) -> None:
     """
     import uvicorn
 
+    from ppdl.serving.connections import Connection, Loop
     from ppdl.serving.server import build_app
 
+    log.set_up()
+    Connection.most = min(Connection.most, _raise_descriptors() - _RESERVED)
     tokens = None if settings.token_file is None else load_tokens(settings.token_file)
     service = build_service(settings)
     app = build_app(service, tokens=tokens, per_s=settings.per_s, max_body=settings.max_body)
@@ -82,28 +95,27 @@ def serve(settings: Settings) -> None:
         app,
         host=settings.host,
         port=settings.port,
-        loop="asyncio",
-        http="h11",
+        http=Connection,
         ws="none",
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=False,  # a client's word on its address would undo the rate limit
-        limit_concurrency=MOST_CONNECTIONS,
+        proxy_headers=bool(settings.trusted_proxies),  # anybody else's word on an address would undo the limits
+        forwarded_allow_ips=list(settings.trusted_proxies),
         timeout_graceful_shutdown=_STOP_S,
         ssl_certfile=settings.tls_cert,
         ssl_keyfile=settings.tls_key,
     )
     _load_tls(config, settings)
-    log.set_up()
     listener = _bind(settings)
     service.workers.wait_until_ready()
     scheme = "http" if settings.tls_cert is None else "https"
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     url = f"{scheme}://{host}:{listener.getsockname()[1]}"
     log.event("listening", fields={"url": url, "statement": service.statement.sha256.hex()[:16]})
-    with contextlib.suppress(KeyboardInterrupt):  # uvicorn has stopped in order, and raises it once more
-        uvicorn.Server(config).run(sockets=[listener])
+    # uvicorn has stopped in order when it raises KeyboardInterrupt once more
+    with contextlib.suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=Loop) as runner:
+        runner.run(uvicorn.Server(config).serve(sockets=[listener]))
 
 
 def build_service(settings: Settings) -> Service:
@@ -111,8 +123,10 @@ def build_service(settings: Settings) -> Service:
     head = load_head(settings.head).public
     lengths = (*INSECURE_KEY_BITS, *SECURE_KEY_BITS) if settings.allow_insecure_key else SECURE_KEY_BITS
     statement = Statement(head, MASK_BITS, lengths, settings.limits.max_queries_per_key)
-    store = Store(settings.state)
-    workers = Workers(settings.head, mask_bits=MASK_BITS, num_workers=settings.num_workers, max_queue=settings.max_queue)
+    store = _open_store(settings.state)
+    workers = Workers(
+        settings.head, mask_bits=MASK_BITS, secret=store.secret(), num_workers=settings.num_workers, max_queue=settings.max_queue
+    )
     return Service(statement, store, workers, settings.limits)
 
 
@@ -120,6 +134,36 @@ def default_state() -> Path:
     """Return $XDG_STATE_HOME/ppdl/serve.sqlite, else ~/.local/state/ppdl/serve.sqlite."""
     home = Path(os.environ.get("XDG_STATE_HOME", ""))
     return (home if home.is_absolute() else Path.home() / ".local/state") / "ppdl/serve.sqlite"
+
+
+def _open_store(path: Path) -> Store:
+    """Open the state, outside of git: it holds the secret of the masks. Say it when that is new."""
+    if trees := [tree for tree in path.resolve().parents if (tree / ".git").exists()]:
+        raise ConfigError(
+            f"--state {path} lies in the git work tree {trees[0]}, and holds a secret that must stay out of it: choose another"
+        )
+    store = Store(path)
+    if store.is_new:
+        log.event(
+            "new secret",
+            level=logging.WARNING,
+            fields={
+                "state": str(path),
+                "meaning": "what was answered before is charged again when it is sent again. Where an older state was lost, its budgets "
+                "are too: clients may ask for more than a budget in all",
+            },
+        )
+    return store
+
+
+def _raise_descriptors() -> int:
+    """Let this process open as many files as it may, up to what it needs; return how many that are."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(_DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        return wanted
+    return soft if soft != resource.RLIM_INFINITY else wanted
 
 
 def _load_tls(config: uvicorn.Config, settings: Settings) -> None:

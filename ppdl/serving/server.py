@@ -14,8 +14,9 @@ from starlette.responses import JSONResponse, PlainTextResponse
 
 from ppdl.serving import metrics as prometheus
 from ppdl.serving import openapi, problems, protocol
+from ppdl.serving.addresses import client_address
 from ppdl.serving.bodies import read_body
-from ppdl.serving.limits import Rate, Room
+from ppdl.serving.limits import Client, Rate, Room
 from ppdl.serving.metrics import Metrics
 from ppdl.serving.middleware import Observed
 from ppdl.serving.problems import ProblemError
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from ppdl.serving.tokens import Tokens
 
 LARGEST_KEY_BODY = 1 << 16
-MOST_REQUESTS = 64  # whose bodies may be in memory at a time
+MOST_BODIES = 64  # in memory at a time
 HEAD, KEYS, INFER, HEALTH, METRICS, OPENAPI = "/v1/head", "/v1/keys", "/v1/infer", "/health", "/metrics", "/openapi.json"
 
 
@@ -37,7 +38,7 @@ def build_app(service: Service, *, tokens: Tokens | None, per_s: float, max_body
         per_s: requests a second of one client, by the name of its token, without tokens by its address.
         max_body: bytes of a query at most.
     """
-    metrics, rate = Metrics(), Rate(per_s)
+    metrics, rate, bodies = Metrics(), Rate(per_s), Room(MOST_BODIES, "bodies")
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -48,31 +49,36 @@ def build_app(service: Service, *, tokens: Tokens | None, per_s: float, max_body
     # FastAPI's own pages would load scripts from other hosts
     app = FastAPI(title="ppdl serve", docs_url=None, redoc_url=None, openapi_url=OPENAPI, lifespan=lifespan, redirect_slashes=False)
     routes = frozenset({HEAD, KEYS, INFER, HEALTH, METRICS, OPENAPI})
-    app.add_middleware(Observed, metrics=metrics, room=Room(MOST_REQUESTS, "requests"), routes=routes)
+    app.add_middleware(Observed, metrics=metrics, routes=routes)
     app.add_exception_handler(HTTPException, _not_found)
 
-    async def client(request: Request) -> str:
+    async def client(request: Request) -> Client:
         """Return who asks, and count it."""
         owner = "" if tokens is None else tokens.owner(_bearer(request))
+        found = Client(owner or "", client_address(request.client.host if request.client else ""))
+        rate.take(found.name)
         if owner is None:
             raise ProblemError("no-token", "send `Authorization: Bearer TOKEN`; the server's operator makes tokens (--new-token)")
-        rate.take(owner or (request.client.host if request.client else ""))
-        return owner
+        return found
 
-    @app.get(HEAD, **openapi.head(), dependencies=[Depends(client)])
+    asks = Depends(client)
+
+    @app.get(HEAD, **openapi.head(), dependencies=[asks])
     async def head() -> JSONResponse:
         return JSONResponse(service.statement.to_json())
 
     @app.post(KEYS, **openapi.keys())
-    async def keys(request: Request, owner: str = Depends(client)) -> JSONResponse:
-        body = await read_body(request, media_type="application/json", largest=LARGEST_KEY_BODY)
-        return JSONResponse(await service.register(owner, body, request.scope["ppdl"]))
+    async def keys(request: Request, sender: Client = asks) -> JSONResponse:
+        with bodies.place(sender.name):
+            body = await read_body(request, media_type="application/json", largest=LARGEST_KEY_BODY)
+            return JSONResponse(await service.register(sender, body, request.scope["ppdl"]))
 
     @app.post(INFER, **openapi.infer())
-    async def infer(request: Request, owner: str = Depends(client)) -> Response:
-        body = await read_body(request, media_type=protocol.MEDIA_TYPE, largest=max_body)
+    async def infer(request: Request, sender: Client = asks) -> Response:
         fields = request.scope["ppdl"]
-        answer = await service.infer(owner, body, fields)
+        with bodies.place(sender.name):
+            body = await read_body(request, media_type=protocol.MEDIA_TYPE, largest=max_body)
+            answer = await service.infer(sender, body, fields)
         metrics.count_images(fields["mode"], fields["num_images"])
         return Response(answer, media_type=protocol.MEDIA_TYPE)
 
@@ -84,7 +90,7 @@ def build_app(service: Service, *, tokens: Tokens | None, per_s: float, max_body
             raise ProblemError("busy", "the server's state cannot be read", retry_after_s=10) from None
         return JSONResponse({"status": "ok"})
 
-    @app.get(METRICS, **openapi.metrics(), dependencies=[Depends(client)])
+    @app.get(METRICS, **openapi.metrics(), dependencies=[asks])
     async def show_metrics() -> PlainTextResponse:
         return PlainTextResponse(metrics.text(computing=service.workers.room.used), media_type=prometheus.MEDIA_TYPE)
 

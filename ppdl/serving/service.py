@@ -7,11 +7,10 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ppdl.crypto.inner_checks import read_ciphertexts
-from ppdl.crypto.jwk import parse_public
+from ppdl.crypto.jwk import read_public
 from ppdl.crypto.keys import PublicKey
-from ppdl.crypto.modulus_proof import check_modulus_proof
 from ppdl.errors import CryptoError, KeyStoreError
+from ppdl.serving.compute import check_key, check_query, evaluate
 from ppdl.serving.problems import ProblemError
 from ppdl.serving.protocol import MODES, SINGLE, Query, Reply, sha256
 from ppdl.serving.registration import PROOF_MEMBER, decode_proof
@@ -19,6 +18,7 @@ from ppdl.serving.store import Charge
 
 if TYPE_CHECKING:
     from ppdl.serving.compute import Workers
+    from ppdl.serving.limits import Client
     from ppdl.serving.statement import Statement
     from ppdl.serving.store import Store
 
@@ -45,44 +45,48 @@ class Service:
     workers: Workers
     limits: Limits
 
-    async def register(self, owner: str, body: bytes, fields: dict[str, Any]) -> dict[str, Any]:
+    async def register(self, client: Client, body: bytes, fields: dict[str, Any]) -> dict[str, Any]:
         """Register the public key of a JSON Web Key for a client, when its `modulus_proof` shows that masks will hide what they must.
 
         Raises:
-            ProblemError: `not-json`, `bad-key`, `bad-proof`, `too-many-keys` or `busy`.
+            ProblemError: `not-json`, `bad-key`, `bad-proof`, `too-many-keys`, `too-fast` or `busy`.
         """
         members, key = await asyncio.to_thread(self._read_key, body)
         fields["key"] = key.fingerprint[:16]
-        if not await asyncio.to_thread(self.store.knows, owner, bytes.fromhex(key.fingerprint)):
+        if not await asyncio.to_thread(self.store.knows, client.owner, key, max_keys=self.limits.max_keys):
             proof = decode_proof(members.get(PROOF_MEMBER), key)
-            self.workers.room.enter()
-            try:
-                await self.workers.run(check_modulus_proof, key, proof)
-            except CryptoError as error:
-                raise ProblemError("bad-proof", str(error)) from None
-        await asyncio.to_thread(self.store.register, owner, key, max_keys=self.limits.max_keys)
+            with self.workers.room.place(client.name):
+                try:
+                    await self.workers.run(check_key, key, proof)
+                except KeyStoreError as error:
+                    raise ProblemError("bad-key", str(error)) from None
+                except CryptoError as error:
+                    raise ProblemError("bad-proof", str(error)) from None
+            await asyncio.to_thread(self.store.register, client.owner, key, max_keys=self.limits.max_keys)
         return {"fingerprint": key.fingerprint, "key_bits": key.key_bits, "max_queries": self.limits.max_queries_per_key}
 
-    async def infer(self, owner: str, body: bytes, fields: dict[str, Any]) -> bytes:
-        """Answer a query: check all of it, take a place, charge it, compute.
+    async def infer(self, client: Client, body: bytes, fields: dict[str, Any]) -> bytes:
+        """Answer a query: check its lengths, take a place, check its numbers, charge it, compute.
 
         Raises:
             ProblemError: see docs/protocol.md; nothing is charged unless the query is whole and there is room for it.
         """
         query = Query.decode(body)
         fields |= {"key": query.fingerprint.hex()[:16], "mode": MODES[query.mode], "num_images": query.num_images}
-        key, digest = await asyncio.to_thread(self._check, owner, query, body)
-        charge = Charge(owner, query.fingerprint, query.request_id, digest, query.num_images)
-        self.workers.room.enter()
-        try:
+        key = await asyncio.to_thread(self._check, client.owner, query)
+        digest = sha256(body)
+        charge = Charge(client.owner, query.fingerprint, query.request_id, digest, query.num_images)
+        with self.workers.room.place(client.name):
+            try:
+                await self.workers.run(check_query, key, body)
+            except CryptoError as error:
+                raise ProblemError("bad-ciphertext", str(error)) from None
             fields["new"] = await asyncio.to_thread(self.store.charge, charge, budget=self.limits.max_queries_per_key)
-        except BaseException:
-            self.workers.room.leave()
-            raise
-        answer = await self.workers.evaluate(key, query.mode, query.ciphertexts, query.num_images)
+            answer = await self.workers.run(evaluate, key, body)
         return Reply(digest, query.mode, query.num_images, answer).encode()
 
     def _read_key(self, body: bytes) -> tuple[dict[str, Any], PublicKey]:
+        """Read a key and look at its length. What costs time, a primality test above all, is left to a worker."""
         try:
             members = json.loads(body)
         except (ValueError, RecursionError):
@@ -90,7 +94,7 @@ class Service:
         if not isinstance(members, dict):
             raise ProblemError("not-json", "a key is registered with one JSON object, the content of its public key file")
         try:
-            key = parse_public(members, "the public key")
+            key = read_public(members, "the public key")
         except KeyStoreError as error:
             raise ProblemError("bad-key", str(error)) from None
         if key.key_bits not in self.statement.key_bits:
@@ -98,8 +102,8 @@ class Service:
             raise ProblemError("bad-key", f"this server takes keys of {lengths} bits, got one of {key.key_bits}")
         return members, key
 
-    def _check(self, owner: str, query: Query, body: bytes) -> tuple[PublicKey, bytes]:
-        """Refuse a query that does not fit its key and the head; return the key and the digest of the query."""
+    def _check(self, owner: str, query: Query) -> PublicKey:
+        """Refuse a query that does not fit its key and the head by its counts and lengths; return the key."""
         if query.head_sha256 != self.statement.sha256:
             raise ProblemError("other-head", "the head of this server has changed, or is another: read /v1/head again, and encrypt for it")
         key = self.store.key(owner, query.fingerprint)
@@ -110,8 +114,4 @@ class Service:
             raise ProblemError("wrong-count", f"this mode takes {expected} ciphertexts of {key.ciphertext_bytes} bytes, got {found}")
         if query.num_images > (most := 1 if query.mode == SINGLE else batch.capacity):
             raise ProblemError("wrong-count", f"a query of this mode and key holds at most {most} images, got {query.num_images}")
-        try:
-            read_ciphertexts(key, query.ciphertexts, expected)
-        except CryptoError as error:
-            raise ProblemError("bad-ciphertext", str(error)) from None
-        return key, sha256(body)
+        return key

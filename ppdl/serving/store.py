@@ -1,8 +1,11 @@
-"""What `ppdl serve` must not forget: registered public keys, and the queries that were charged to them. One sqlite file.
+"""What `ppdl serve` must not forget: registered public keys, the queries charged to them, the secret of the masks. One sqlite file.
 
 A query is charged in a transaction that is on disk before anything is computed, under the client's request id. So a crash loses no charge,
-and a retry (same id, same bytes) is charged no second time: the answer is computed anew. Several server processes of one machine may share
-the file.
+and a retry (same id, same bytes) is charged no second time: the same answer is computed again, under masks that the secret gives. Several
+server processes of one machine may share the file.
+
+The secret lies in this file, since each is worth nothing without the other: under a new secret, a query that was charged before would get
+a second answer for nothing. Whoever has it can take the masks off answers that he can decrypt.
 
 A key belongs to the client that registered it. Two clients may register the same one; each has a budget of its own, so that nobody can
 spend another's.
@@ -11,6 +14,7 @@ spend another's.
 from __future__ import annotations
 
 import os
+import secrets
 import sqlite3
 import threading
 import time
@@ -20,25 +24,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from ppdl.crypto.derived import SECRET_BYTES
 from ppdl.crypto.keys import PublicKey
 from ppdl.errors import ConfigError
 from ppdl.serving.problems import ProblemError
 
-VERSION = 1
-MOST_ATTEMPTS = 16  # of one query: each is a fresh mask over the same sums, and masks average out in the end
+VERSION = 2
 _BUSY_TIMEOUT_S = 10.0
 KeyRow = tuple[bytes, bytes | None, int]  # n, h, images charged
-_TABLES = """
+_KEYS_TABLE = """
 CREATE TABLE keys (
     owner TEXT NOT NULL, fingerprint BLOB NOT NULL, n BLOB NOT NULL, h BLOB, num_images INTEGER NOT NULL DEFAULT 0, created REAL NOT NULL,
     PRIMARY KEY (owner, fingerprint)
-) STRICT, WITHOUT ROWID;
+) STRICT, WITHOUT ROWID
+"""
+_QUERIES_TABLE = """
 CREATE TABLE queries (
     owner TEXT NOT NULL, fingerprint BLOB NOT NULL, request_id BLOB NOT NULL, sha256 BLOB NOT NULL, num_images INTEGER NOT NULL,
-    attempts INTEGER NOT NULL, created REAL NOT NULL,
+    created REAL NOT NULL,
     PRIMARY KEY (owner, fingerprint, request_id), FOREIGN KEY (owner, fingerprint) REFERENCES keys
-) STRICT, WITHOUT ROWID;
+) STRICT, WITHOUT ROWID
 """
+_SECRET_TABLE = "CREATE TABLE secret (id INTEGER PRIMARY KEY CHECK (id = 1), value BLOB NOT NULL) STRICT"
 
 
 @dataclass(frozen=True)
@@ -58,15 +65,22 @@ class Store:
     Args:
         path: made with mode 0600 where it is missing.
 
+    Attributes:
+        is_new: the secret was made now, with the file or in place of a lost one.
+
     Raises:
-        ConfigError: the file is of another program or version, or cannot be used.
+        ConfigError: the file is of another program or version, others may read it, or it cannot be used.
     """
+
+    is_new: bool
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+            if path.stat().st_mode & 0o077:
+                raise ConfigError(f"{path}: others may read this file, which holds the secret of the masks: chmod 600 {path}")
             self._db = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")  # a charge survives a power cut, too
@@ -90,22 +104,26 @@ class Store:
         Raises:
             ProblemError: `too-many-keys`.
         """
-        fingerprint = bytes.fromhex(key.fingerprint)
         with self._transaction() as db:
-            if _key_row(db, owner, fingerprint) is not None:
+            if _knows(db, owner, key, max_keys):
                 return
-            (count,) = db.execute("SELECT count(*) FROM keys WHERE owner = ?", (owner,)).fetchone()
-            if count >= max_keys:
-                raise ProblemError(
-                    "too-many-keys", f"a client may register {max_keys} keys; ask the server's operator for more (--max-keys)"
-                )
-            row = (owner, fingerprint, _to_bytes(key.n), None if key.h is None else _to_bytes(key.h), time.time())
+            row = (owner, bytes.fromhex(key.fingerprint), _to_bytes(key.n), None if key.h is None else _to_bytes(key.h), time.time())
             db.execute("INSERT INTO keys (owner, fingerprint, n, h, created) VALUES (?, ?, ?, ?, ?)", row)
 
-    def knows(self, owner: str, fingerprint: bytes) -> bool:
-        """Tell whether a client has registered a key."""
+    def knows(self, owner: str, key: PublicKey, *, max_keys: int) -> bool:
+        """Tell whether a client has registered a key.
+
+        Raises:
+            ProblemError: `too-many-keys` when it has not, and may not.
+        """
         with self._lock:
-            return _key_row(self._db, owner, fingerprint) is not None
+            return _knows(self._db, owner, key, max_keys)
+
+    def secret(self) -> bytes:
+        """Return the secret that masks are derived from."""
+        with self._lock:
+            (value,) = self._db.execute("SELECT value FROM secret").fetchone()
+        return bytes(value)
 
     def key(self, owner: str, fingerprint: bytes) -> PublicKey:
         """Return a registered key. Raises: ProblemError `unknown-key`."""
@@ -120,24 +138,24 @@ class Store:
         """Charge a query to its registered key, once however often it is sent; return whether it is new.
 
         Raises:
-            ProblemError: `unknown-key`, `budget-spent`, `request-id-reused` or `too-many-retries`.
+            ProblemError: `unknown-key`, `budget-spent` or `request-id-reused`.
         """
         query = (charge.owner, charge.fingerprint, charge.request_id)
         with self._transaction() as db:
             row = _key_row(db, charge.owner, charge.fingerprint)
             if row is None:
                 raise _unknown_key(charge.fingerprint)
-            known = db.execute("SELECT sha256, attempts FROM queries WHERE (owner, fingerprint, request_id) = (?, ?, ?)", query).fetchone()
+            known = db.execute("SELECT sha256 FROM queries WHERE (owner, fingerprint, request_id) = (?, ?, ?)", query).fetchone()
             if known is not None:
-                _check_retry(charge, *known)
-                db.execute("UPDATE queries SET attempts = attempts + 1 WHERE (owner, fingerprint, request_id) = (?, ?, ?)", query)
+                if known[0] != charge.sha256:
+                    raise ProblemError("request-id-reused", "another query had this request id: draw 16 random bytes for each query")
                 return False
             left = budget - row[2]
             if charge.num_images > left:
                 raise ProblemError(
                     "budget-spent", f"{max(left, 0)} of {budget} images are left to this key, the query holds {charge.num_images}"
                 )
-            db.execute("INSERT INTO queries VALUES (?, ?, ?, ?, ?, 1, ?)", (*query, charge.sha256, charge.num_images, time.time()))
+            db.execute("INSERT INTO queries VALUES (?, ?, ?, ?, ?, ?)", (*query, charge.sha256, charge.num_images, time.time()))
             update = "UPDATE keys SET num_images = num_images + ? WHERE (owner, fingerprint) = (?, ?)"
             db.execute(update, (charge.num_images, charge.owner, charge.fingerprint))
             return True
@@ -154,13 +172,21 @@ class Store:
             (version,) = db.execute("PRAGMA user_version").fetchone()
             (num_tables,) = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
             if version == 0 and num_tables == 0:
-                for statement in _TABLES.split(";\n"):
-                    db.execute(statement)
-                db.execute(f"PRAGMA user_version = {VERSION}")
+                db.execute(_KEYS_TABLE)
+            elif version == 1:
+                db.execute("DROP TABLE queries")  # answered under other masks: sent again, they are charged again. Budgets stay
             elif version != VERSION:
                 raise ConfigError(
                     f"{path} is a database of another program or version ({version}, not {VERSION}): choose another with --state"
                 )
+            if version != VERSION:
+                db.execute(_QUERIES_TABLE)
+                db.execute(_SECRET_TABLE)
+                db.execute(f"PRAGMA user_version = {VERSION}")
+            self.is_new = db.execute("SELECT value FROM secret").fetchone() is None
+            if self.is_new:
+                db.execute("DELETE FROM queries")  # under other masks a second answer is not free
+                db.execute("INSERT INTO secret VALUES (1, ?)", (secrets.token_bytes(SECRET_BYTES),))
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -174,6 +200,15 @@ class Store:
             self._db.execute("COMMIT")
 
 
+def _knows(db: sqlite3.Connection, owner: str, key: PublicKey, max_keys: int) -> bool:
+    if _key_row(db, owner, bytes.fromhex(key.fingerprint)) is not None:
+        return True
+    (count,) = db.execute("SELECT count(*) FROM keys WHERE owner = ?", (owner,)).fetchone()
+    if count >= max_keys:
+        raise ProblemError("too-many-keys", f"a client may register {max_keys} keys; ask the server's operator for more (--max-keys)")
+    return False
+
+
 def _key_row(db: sqlite3.Connection, owner: str, fingerprint: bytes) -> KeyRow | None:
     found = db.execute("SELECT n, h, num_images FROM keys WHERE (owner, fingerprint) = (?, ?)", (owner, fingerprint)).fetchone()
     return cast("KeyRow | None", found)
@@ -181,13 +216,6 @@ def _key_row(db: sqlite3.Connection, owner: str, fingerprint: bytes) -> KeyRow |
 
 def _unknown_key(fingerprint: bytes) -> ProblemError:
     return ProblemError("unknown-key", f"key {fingerprint.hex()[:16]}... is not registered by this client: send it to /v1/keys first")
-
-
-def _check_retry(charge: Charge, sha256: bytes, attempts: int) -> None:
-    if sha256 != charge.sha256:
-        raise ProblemError("request-id-reused", "another query had this request id: draw 16 random bytes for each query")
-    if attempts >= MOST_ATTEMPTS:
-        raise ProblemError("too-many-retries", f"a query may be sent {MOST_ATTEMPTS} times; draw a new request id, which is charged anew")
 
 
 def _to_bytes(number: int) -> bytes:

@@ -71,7 +71,7 @@ def test_decrypted_logits_are_those_of_the_integer_head(case):
 @pytest.mark.parametrize("end", [-1, 1])
 @pytest.mark.parametrize("edge", ["lowest", "highest"])
 def test_the_largest_sums_with_masks_at_their_ends_carry_nothing(monkeypatch, key_bits, feature, weight, end, edge):
-    monkeypatch.setattr(inner, "draw", lambda numbers: numbers[0] if edge == "lowest" else numbers[-1])
+    monkeypatch.setattr(inner, "draw", lambda numbers, _: numbers[0] if edge == "lowest" else numbers[-1])
     packing = InnerPacking(key_bits, 13)
     features, weights = np.full(13, feature, np.uint8), np.full((1, 13), weight, np.int8)
     bias = np.array([end * packing.largest])
@@ -82,7 +82,7 @@ def test_a_mask_one_beyond_its_range_would_carry_into_the_logit(monkeypatch):
     """The ranges are not wider than they may be: this is what they keep out."""
     packing = InnerPacking(512, 13, mask_bits=40)
     features, weights, bias = np.full(13, 255, np.uint8), np.full((1, 13), -128, np.int8), np.array([0])
-    monkeypatch.setattr(inner, "draw", lambda numbers: numbers.start // 4 if numbers.start else 0)
+    monkeypatch.setattr(inner, "draw", lambda numbers, _: numbers.start // 4 if numbers.start else 0)
     with pytest.raises(AssertionError):
         assert there_and_back(features, weights, bias, packing) == reference(features, weights, bias)
 
@@ -143,7 +143,7 @@ def test_what_a_client_sees_beside_the_logit_does_not_depend_on_the_weights(monk
     packing = InnerPacking(256, 8)
     assert packing.features_per_ciphertext > 1
     assert not distributions_differ(packing)
-    monkeypatch.setattr(inner, "draw", lambda numbers: numbers.start)  # not masked
+    monkeypatch.setattr(inner, "draw", lambda numbers, _: numbers.start)  # not masked
     assert distributions_differ(packing)
 
 
@@ -160,7 +160,7 @@ def test_one_mask_for_all_slots_hides_each_partial_sum(monkeypatch):
 
     first, second = slots(), slots()
     assert not set(first) & set(second)
-    monkeypatch.setattr(inner, "draw", lambda numbers: 0)
+    monkeypatch.setattr(inner, "draw", lambda numbers, _: 0)
     t = packing.features_per_ciphertext
     blocks = np.pad(weights[0].astype(int), (0, -12 % t)).reshape(-1, t)
     assert slots() == [sum(int(w) for block in blocks for w in block[t - 1 - k :]) for k in range(t - 1)]

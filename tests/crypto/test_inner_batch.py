@@ -1,12 +1,13 @@
 """Heads on batches: a slot an image, exact, and nothing in the slots that no image has."""
 
+import secrets
+
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from ppdl.crypto import inner_batch
 from ppdl.crypto.inner import BatchHead, BatchPacking, decrypt_logit_batch, encrypt_feature_batch, evaluate_batch
 from ppdl.crypto.keys import generate_keypair
 from ppdl.crypto.obfuscators import build_obfuscators
@@ -18,11 +19,11 @@ KEYS = {bits: generate_keypair(bits, allow_insecure_key=True) for bits in (64, 1
 SOURCES = {bits: build_obfuscators(key, table_bytes=2**19) for bits, key in KEYS.items()}
 
 
-def there_and_back(features, weights, bias, packing: BatchPacking) -> np.ndarray:
+def there_and_back(features, weights, bias, packing: BatchPacking, randbelow=secrets.randbelow) -> np.ndarray:
     key = KEYS[packing.key_bits]
     sent = encrypt_feature_batch(key.public, features, packing, obfuscators=SOURCES[packing.key_bits])
     assert sent.shape == (packing.num_features, key.public.ciphertext_bytes)
-    answer = evaluate_batch(key.public, sent, weights, bias, packing, len(features))
+    answer = BatchHead(weights, bias, packing).evaluate(key.public, sent, len(features), randbelow)
     return decrypt_logit_batch(key, answer, packing, len(features))
 
 
@@ -53,12 +54,16 @@ def test_decrypted_logits_are_those_of_the_integer_head(case):
 @pytest.mark.parametrize("fill", ["zeros", "ones"])
 @pytest.mark.parametrize("weight", [-128, 127])
 @pytest.mark.parametrize("images", [1, 0], ids=["one", "full"])
-def test_the_largest_sums_with_the_mask_at_its_ends_carry_nothing(monkeypatch, fill, weight, images):
-    monkeypatch.setattr(inner_batch.secrets, "randbits", lambda bits: 0 if fill == "zeros" else (1 << bits) - 1)
+def test_the_largest_sums_with_the_mask_at_its_ends_carry_nothing(fill, weight, images):
     packing = BatchPacking(256, 9)
+
+    def filled(bound: int) -> int:  # the mask; the randomness of the ciphertext, which has another bound, stays random
+        return secrets.randbelow(bound) if bound & (bound - 1) else 0 if fill == "zeros" else bound - 1
+
     features, weights = np.full((images or packing.capacity, 9), 255, np.uint8), np.full((2, 9), weight, np.int8)
     bias = np.array([packing.largest, -packing.largest])
-    assert np.array_equal(there_and_back(features, weights, bias, packing), features.astype(int) @ weights.T.astype(int) + bias)
+    found = there_and_back(features, weights, bias, packing, filled)
+    assert np.array_equal(found, features.astype(int) @ weights.T.astype(int) + bias)
 
 
 def test_at_2048_bits_a_batch_has_72_images():
@@ -71,7 +76,7 @@ def test_slots_are_as_narrow_as_logits_allow(num_features, feature_bits, weight_
     assert 2 * packing.largest < 1 << (packing.slot_bits - 1) <= 4 * packing.largest
 
 
-def test_images_above_the_declared_number_get_no_answer(monkeypatch):
+def test_images_above_the_declared_number_get_no_answer():
     """A client that puts more images into a batch than it says learns nothing about them; without the mask it would."""
     packing, key = BatchPacking(256, 6), KEYS[256]
     features = np.arange(6 * packing.capacity, dtype=np.uint8).reshape(packing.capacity, 6)
@@ -79,15 +84,14 @@ def test_images_above_the_declared_number_get_no_answer(monkeypatch):
     sent = encrypt_feature_batch(key.public, features, packing, obfuscators=SOURCES[256])
     head, bits = BatchHead(weights, bias, packing), packing.slot_bits
 
-    def rest() -> int:
-        return int(decrypt_batch(key, head.evaluate(key.public, sent, 2))[0]) >> (2 * bits)
+    def rest(randbelow=secrets.randbelow) -> int:
+        return int(decrypt_batch(key, head.evaluate(key.public, sent, 2, randbelow))[0]) >> (2 * bits)
 
     assert len({rest() >> bits for _ in range(8)}) == 8
     room = 256 - HEADROOM_BITS - 2 * bits
     share = np.array([rest() / (1 << room) for _ in range(300)])
     assert abs(share.mean() - 0.5) < 0.1 and share.max() > 0.95 and share.min() < 0.05 + 1 / 8
-    monkeypatch.setattr(inner_batch.secrets, "randbits", lambda bits: 0)
-    hidden = rest()
+    hidden = rest(lambda bound: 0)
     logits = features.astype(int) @ weights.T.astype(int)
     assert hidden == sum(int(logit) << (bits * b) for b, logit in enumerate(logits[2:, 0]))
 

@@ -236,6 +236,12 @@ def test_other_protections_are_refused_before_work(tmp_path, key, change, quick_
 
 # ---- malformed files
 
+
+def bare(n: int) -> bytes:
+    """Write a public part of n alone, as pheutil does."""
+    return json.dumps({"kty": "DAJ", "alg": "PAI-GN1", "n": encode_int(n)}).encode()
+
+
 PUBLIC_DAMAGE = {
     "no json": ("{", "a key file is one JSON object"),
     "not utf-8": (b"\xff\xfe{}", "a key file is one JSON object"),
@@ -253,8 +259,8 @@ PUBLIC_DAMAGE = {
     "n empty": ({"n": ""}, "member 'n' must be a number of 1 to 16384 bits"),
     "n huge": ({"n": encode_int(1 << 20000)}, "member 'n' must be a number of 1 to 16384 bits"),
     "n even": ({"n": encode_int((1 << 100) + 2)}, "n must be odd"),
-    "n prime": ({"n": encode_int(2**127 - 1)}, "n must be the product of two different primes"),
-    "n a square": ({"n": encode_int((2**127 - 1) ** 2)}, "n must be the product of two different primes"),
+    "n prime": (bare(2**127 - 1), "n must be the product of two different primes"),
+    "n a square": (bare((2**127 - 1) ** 2), "n must be the product of two different primes"),
     "h wrong": ({"h": encode_int(1)}, "h must be -x\\^2 mod n"),
     "other fingerprint": ({"fingerprint": "00"}, "states another fingerprint than [0-9a-f]{64}, which n and h give"),
 }

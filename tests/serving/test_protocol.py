@@ -12,11 +12,18 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from ppdl.cli.serve import serve
 from ppdl.errors import DataError
 from ppdl.serving.problems import RULES, ProblemError
 from ppdl.serving.protocol import BATCH, QUERY_HEADER_BYTES, REPLY_HEADER_BYTES, SINGLE, Query, Reply
 from ppdl.serving.statement import Statement
 from tests.serving.running import make_head
+
+
+def default_budget() -> int:
+    """Return the budget that `ppdl serve` gives a key unless told otherwise."""
+    return next(option.default for option in serve.params if option.name == "max_queries_per_key")
+
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -193,4 +200,7 @@ def test_the_document_gives_the_sizes_of_queries(statement):
         assert row in text
         assert sizes[0] < 50_000
         assert f"at most {single.hostile_bits} bits" in text
+    images = -(-1280 * 8 // stated.packing(2048).hostile_bits)  # each has one answer, see test_a_retry_gets_the_same_bytes
+    assert f"from fewer than {images} images" in text and f"{images} queries a class" in (ROOT / "docs/private-head.md").read_text()
+    assert default_budget() < images
     assert f"from {-(-batch.num_ciphertexts // 86)} images on at 2048 bits" in text

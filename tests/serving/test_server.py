@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import secrets
 import signal
 import socket
 import sqlite3
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import httpx
 import numpy as np
@@ -19,17 +22,19 @@ import requests
 from ppdl.crypto.inner import decrypt_logit_batch, decrypt_logits
 from ppdl.crypto.jwk import encode_int, public_members
 from ppdl.errors import ConfigError
-from ppdl.serving import protocol
+from ppdl.serving import compute, protocol
+from ppdl.serving.addresses import client_address
 from ppdl.serving.bodies import read_body
+from ppdl.serving.limits import Client as Sender
 from ppdl.serving.limits import Rate, Room
 from ppdl.serving.problems import RULES, ProblemError
-from ppdl.serving.protocol import BATCH, Query, Reply
+from ppdl.serving.protocol import BATCH, SINGLE, Query, Reply
 from ppdl.serving.registration import registration
-from ppdl.serving.run import Settings
+from ppdl.serving.run import Settings, _open_store
 from ppdl.serving.server import build_app
 from ppdl.serving.service import Limits
 from ppdl.serving.statement import Statement
-from ppdl.serving.store import MOST_ATTEMPTS, Charge, Store
+from ppdl.serving.store import Charge, Store
 from ppdl.serving.tokens import Tokens, add_token, load_tokens
 from tests.serving.running import CLASS_NAMES, KEY_BITS, RunningServer, key_of, make_features, make_head, make_query
 
@@ -80,10 +85,52 @@ def test_the_answer_for_a_batch_is_the_heads(running, stated, key):
     assert np.array_equal(decrypt_logit_batch(key, reply.ciphertexts, packing, len(features)), make_head().logits(features))
 
 
-def test_equal_queries_are_answered_by_different_ciphertexts(running, stated, key):
-    query = make_query(stated, key, make_features(1))
-    first, again = (Reply.decode(infer(running.url, query).content).ciphertexts for _ in range(2))
-    assert not (first == again).all(axis=1).any()  # fresh masks and randomness, also for a retry
+@pytest.mark.parametrize("mode", [SINGLE, BATCH])
+def test_a_retry_gets_the_same_bytes_and_another_query_other_masks(running, stated, key, mode):
+    """Two answers to one query under two masks say more of the weights than one, and cost one image of the budget."""
+    query = make_query(stated, key, make_features(1), mode)
+    first, again = (infer(running.url, query).content for _ in range(2))
+    assert first == again
+    other = infer(
+        running.url, replace(query, request_id=secrets.token_bytes(16))
+    ).content  # the same ciphertexts, charged as a query of its own
+    assert not (Reply.decode(first).ciphertexts == Reply.decode(other).ciphertexts).all(axis=1).any()
+
+
+def test_a_retry_gets_the_same_bytes_from_a_server_that_was_started_again(tmp_path):
+    key = key_of(0)
+    with RunningServer(tmp_path, make_head()) as server:
+        register(server.url, key)
+        query = make_query(Statement.from_json(requests.get(server.url + "/v1/head", timeout=10).json()), key, make_features(1))
+        first = infer(server.url, query)
+        server.stop(signal.SIGKILL)
+        server.start()
+        again = infer(server.url, query)
+        secret = sqlite3.connect(server.state).execute("SELECT value FROM secret").fetchone()[0]
+    assert (first.status_code, again.content) == (200, first.content)
+    lines = server.log()
+    assert [line["new"] for line in lines if line.get("route") == "/v1/infer"] == [True, False]
+    assert [line["event"] for line in lines].count("new secret") == 1
+    assert not any(form in server.log_path.read_text() for form in (secret.hex(), repr(secret)[2:-1]))
+
+
+def test_another_head_key_or_secret_gives_other_masks(tmp_path, statement, monkeypatch):
+    """Or the same query, asked of a head before and after it was trained again, would show how their partial sums differ."""
+    key, other_key = key_of(0).public, key_of(1).public
+    query = make_query(statement, key_of(0), make_features(1)).encode()
+
+    def drawn(public=key, body=query, secret=bytes(32), change=0) -> int:
+        head = make_head()
+        head.weights[0, 0] ^= change
+        found = []
+        evaluator = SimpleNamespace(head=head, evaluate=lambda key, ciphertexts, randbelow: found.append(randbelow(2**256)))
+        monkeypatch.setattr(compute, "_worker", (evaluator, secret))
+        compute.evaluate(public, body)
+        return found[0]
+
+    assert drawn() == drawn()
+    changed = [drawn(other_key), drawn(body=query[:-1] + bytes([query[-1] ^ 1])), drawn(secret=bytes(31) + b"1"), drawn(change=1)]
+    assert len({drawn(), *changed}) == 5
 
 
 def with_ciphertext(query: Query, number: int) -> Query:
@@ -130,14 +177,19 @@ def with_proof(proof: object) -> bytes:
     return json.dumps(public_members(key_of(6).public) | {"modulus_proof": proof}).encode()
 
 
+BARE = {"kty": "DAJ", "alg": "PAI-GN1"}
 KEY_REFUSALS = {
     "no JSON": ("not-json", b"{"),
     "no object": ("not-json", b"[]"),
     "deep JSON": ("not-json", b"[" * 60_000),
-    "no n": ("bad-key", json.dumps({"kty": "DAJ", "alg": "PAI-GN1"}).encode()),
+    "no n": ("bad-key", json.dumps(BARE).encode()),
     "another kind": ("bad-key", json.dumps({"kty": "RSA", "n": "AQAB"}).encode()),
-    "even n": ("bad-key", json.dumps({"kty": "DAJ", "alg": "PAI-GN1", "n": encode_int(2**511)}).encode()),
-    "prime n": ("bad-key", json.dumps({"kty": "DAJ", "alg": "PAI-GN1", "n": encode_int(2**521 - 1)}).encode()),
+    "even n": ("bad-key", json.dumps(BARE | {"n": encode_int(2**511)}).encode()),
+    "prime n of another length": ("bad-key", json.dumps({"kty": "DAJ", "alg": "PAI-GN1", "n": encode_int(2**521 - 1)}).encode()),
+    "prime n": (
+        "bad-key",
+        json.dumps({"kty": "DAJ", "alg": "PAI-GN1", "n": encode_int(2**512 - 569), "modulus_proof": "A" * 939}).encode(),
+    ),
     "short n": ("bad-key", json.dumps(public_members(key_of(0, 256).public)).encode()),
     "wrong fingerprint": ("bad-key", json.dumps(public_members(key_of(0).public) | {"fingerprint": "0" * 64}).encode()),
     "too large": ("too-large", b" " * 70_000),
@@ -227,14 +279,6 @@ def test_a_refused_query_is_not_charged(client, service):
     assert service.store.used("", query.fingerprint) == 0
 
 
-def test_a_query_is_not_repeated_without_end(client, service):
-    send_key(client)
-    query = make_query(service.statement, key_of(0), make_features(1))
-    charge = Charge("", query.fingerprint, query.request_id, protocol.sha256(query.encode()), 1)
-    assert [service.store.charge(charge, budget=5) for _ in range(MOST_ATTEMPTS)] == [True] + [False] * (MOST_ATTEMPTS - 1)
-    check_problem(send(client, query), "too-many-retries")
-
-
 def test_a_client_may_register_so_many_keys(client):
     assert [send_key(client, number).status_code for number in (0, 1, 0)] == [200] * 3
     check_problem(send_key(client, 2), "too-many-keys")
@@ -272,13 +316,12 @@ def test_a_client_that_asks_too_often_is_told_when_to_come_back(service):
 def test_a_full_queue_refuses_and_charges_nothing(client, service):
     send_key(client)
     query = make_query(service.statement, key_of(0), make_features(1))
-    for _ in range(4):
-        service.workers.room.enter()
-    try:
+    with contextlib.ExitStack() as others:
+        for number in range(4):
+            others.enter_context(service.workers.room.place(f"10.0.0.{number}"))
         check_problem(send(client, query), "busy")
-    finally:
-        for _ in range(4):
-            service.workers.room.leave()
+    with service.workers.room.place("127.0.0.1"):  # its share of 4
+        check_problem(send(client, query), "too-fast")
     assert service.store.used("", query.fingerprint) == 0
     assert send(client, query).status_code == 200
     assert service.workers.room.used == 0
@@ -390,8 +433,53 @@ def test_the_state_is_for_its_owner_and_of_one_version(tmp_path):
     with pytest.raises(ConfigError, match="another program or version"):
         Store(path)
     (tmp_path / "text").write_text("no database, but long enough to be read as one" * 9)
+    (tmp_path / "text").chmod(0o600)
     with pytest.raises(ConfigError, match="cannot hold the server's state"):
         Store(tmp_path / "text")
+    path.chmod(0o640)
+    with pytest.raises(ConfigError, match="secret of the masks: chmod 600"):
+        Store(path)
+
+
+def test_the_state_of_version_1_keeps_its_budgets(tmp_path):
+    """Its queries were answered under masks of their own: asked again they are charged again."""
+    path, key = tmp_path / "state.sqlite", key_of(0).public
+    store, charge = Store(path), Charge("", bytes.fromhex(key.fingerprint), b"id", b"digest", 3)
+    store.register("", key, max_keys=1)
+    store.charge(charge, budget=5)
+    store.close()
+    with sqlite3.connect(path) as db:
+        db.execute("DROP TABLE secret")
+        db.execute("ALTER TABLE queries ADD COLUMN attempts INTEGER NOT NULL DEFAULT 1")
+        db.execute("PRAGMA user_version = 1")
+    store = Store(path)
+    assert store.is_new and store.used("", charge.fingerprint) == 3
+    with pytest.raises(ProblemError, match="2 of 5 images are left"):
+        store.charge(charge, budget=5)
+    store.close()
+
+
+def test_a_lost_secret_is_made_anew_and_no_second_answer_is_free(tmp_path):
+    path, key = tmp_path / "state.sqlite", key_of(0).public
+    charge = Charge("", bytes.fromhex(key.fingerprint), b"id", b"digest", 3)
+    found = []
+    for _ in range(3):
+        store = Store(path)
+        store.register("", key, max_keys=1)
+        found.append((store.secret(), store.is_new, store.charge(charge, budget=9)))
+        store.close()
+        if len(found) == 2:
+            with sqlite3.connect(path) as db:
+                db.execute("DELETE FROM secret")
+    assert found[0][0] == found[1][0] != found[2][0]
+    assert [rest for _, *rest in found] == [[True, True], [False, False], [True, True]]
+
+
+def test_the_state_stays_out_of_git(tmp_path):
+    (tmp_path / ".git").mkdir()
+    with pytest.raises(ConfigError, match=r"lies in the git work tree .* must stay out of it"):
+        _open_store(tmp_path / "folder/state.sqlite")
+    assert not (tmp_path / "folder").exists()
 
 
 def test_rates_recover_and_are_each_clients_own():
@@ -410,9 +498,39 @@ def test_rates_recover_and_are_each_clients_own():
 
 def test_a_room_is_left_however_the_work_ends():
     room = Room(1, "things")
-    with pytest.raises(ValueError, match="x"), room.place():
+    with pytest.raises(ValueError, match="x"), room.place("a"):
         raise ValueError("x")
     assert room.used == 0
+
+
+def test_no_client_fills_a_room():
+    room = Room(8, "things")
+    with contextlib.ExitStack() as places:
+        for name in ("a", "a", "b", "b", "c", "c", "d"):
+            places.enter_context(room.place(name))
+        with pytest.raises(ProblemError, match="2 things of this client") as caught:
+            places.enter_context(room.place("a"))
+        assert caught.value.name == "too-fast"
+        places.enter_context(room.place("e"))
+        with pytest.raises(ProblemError, match="8 things are in work"):
+            places.enter_context(room.place("f"))
+    assert room.used == 0 and not room._used
+
+
+@pytest.mark.parametrize(
+    ("host", "found"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2:ffff::1", "2001:db8:1:2::/64"),
+        ("", ""),
+        ("x" * 999, "x" * 64),
+    ],
+)
+def test_an_address_counts_with_those_that_one_subscriber_has(host, found):
+    assert client_address(host) == found
+    assert Sender("", found).name == found and Sender("ward-7", found).name == "ward-7"
 
 
 @pytest.mark.parametrize(("text", "match"), [("", "holds no token"), ("ward-7\n", "line 1"), ("# x\nWard 00\n", "line 2")])
@@ -442,7 +560,7 @@ def test_tokens_are_hashed_at_rest_and_closed_to_others(tmp_path):
 
 
 def settings(**values) -> Settings:
-    paths = dict.fromkeys(("token_file", "tls_cert", "tls_key"))
+    paths = dict.fromkeys(("token_file", "tls_cert", "tls_key")) | {"trusted_proxies": ()}
     numbers = {"num_workers": 1, "max_queue": 1, "max_body": 1, "per_s": 1, "limits": Limits(1, 1)}
     flags = {"insecure_network": False, "allow_insecure_key": False}
     return Settings(**{"host": "127.0.0.1", "port": 0, "head": None, "state": None} | paths | numbers | flags | values)
@@ -490,7 +608,6 @@ def test_every_refusal_has_a_test():
         "budget-spent",
         "too-slow",
         "request-id-reused",
-        "too-many-retries",
         "too-fast",
         "internal",
         "busy",
