@@ -2,11 +2,12 @@
 
     python -m benchmarks.serve --weights imagenet       # 2048 bits, 128 px; about 1 minute on 2 idle cores
     python -m benchmarks.serve --key-bits 3072 --json   # one JSON object
+    python -m benchmarks.serve --attacks                # /health while somebody tries to stop the server; 4 minutes
 
 The head is random (its values change no time), the backbone MobileNetV2 alpha 1.0. "single" is one image file, warm on both sides: read,
 features, encryption, the way to the server and back, decryption, probabilities; medians. "batch" is what the server answers when as many
 clients as it has workers send full batches one after the other; "server_cpu" is CPU time of all its processes, which a busy machine changes
-less than seconds. Bytes are those of bodies.
+less than seconds. Bytes are those of bodies. serve_attacks.py says what the attacks are.
 """
 
 from __future__ import annotations
@@ -35,27 +36,34 @@ ALPHA, NUM_CLASSES, PREPARED_PX, FILE_PX = 1.0, 3, 128, 299
 SINGLES, BATCHES = 11, 4  # timed requests; of each client
 
 
+def build_head(folder: Path, num_features: int, backbone: dict[str, Any]) -> Any:
+    """Write a random head into a folder and return it."""
+    from ppdl.private_head.head import QuantisedHead
+
+    weights = np.random.default_rng(0).integers(-128, 128, (NUM_CLASSES, num_features), dtype=np.int8)
+    head = QuantisedHead(weights, np.zeros(NUM_CLASSES, np.int64), 0.02, 1e-5, ("a", "b", "c"), backbone, 1.0)
+    head.save(folder)
+    return head
+
+
 def build(folder: Path, weights: str) -> Any:
     """Write backbone.keras and a random head into a folder, and an image file; return the head."""
     from PIL import Image
 
-    from ppdl.private_head.head import BACKBONE_FILE, QuantisedHead
+    from ppdl.private_head.head import BACKBONE_FILE
     from ppdl.training.features import Backbone, save_backbone
 
     backbone = Backbone(weights=weights, alpha=ALPHA, input_px=PREPARED_PX, layer=None).build(folder)
     said = {"alpha": ALPHA, "prepared_px": PREPARED_PX, "input_px": PREPARED_PX, "sha256": save_backbone(backbone, folder / BACKBONE_FILE)}
-    rng = np.random.default_rng(0)
-    weights_8 = rng.integers(-128, 128, (NUM_CLASSES, backbone.output_shape[-1]), dtype=np.int8)
-    head = QuantisedHead(weights_8, np.zeros(NUM_CLASSES, np.int64), 0.02, 1e-5, ("a", "b", "c"), said, 1.0)
-    head.save(folder)
-    Image.fromarray(rng.integers(0, 256, (FILE_PX, FILE_PX), dtype=np.uint8)).save(folder / "image.png")
+    head = build_head(folder, backbone.output_shape[-1], said)
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (FILE_PX, FILE_PX), dtype=np.uint8)).save(folder / "image.png")
     return head
 
 
-def start(folder: Path, num_workers: int) -> tuple[subprocess.Popen, str]:
+def start(folder: Path, num_workers: int, *more: str) -> tuple[subprocess.Popen, str]:
     """Start a server of its own; return the process and its URL."""
-    options = ["--port", "0", "--head", folder, "--state", folder / "state.sqlite", "--workers", num_workers, "--rate", 10**6]
-    command = [sys.executable, "-m", "ppdl", "serve", *map(str, options), "--max-queries-per-key", "1000000"]
+    options = ["--port", "0", "--head", folder, "--state", folder / "state.sqlite", "--workers", num_workers]
+    command = [sys.executable, "-m", "ppdl", "serve", *map(str, options), *more]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     for line in process.stderr:
         if found := re.search(r'"url": "([^"]+)"', line):
@@ -130,6 +138,20 @@ def time_batches(remote: Any, url: str, num_clients: int, process: subprocess.Po
     return sizes | {"batch_images_per_s": images_per_s, "batch_server_cpu_s_per_image": cpu_per_image}
 
 
+def show_attacks(options: argparse.Namespace) -> None:
+    """Print a line, or a JSON object, for each attack."""
+    from benchmarks.serve_attacks import measure
+
+    with tempfile.TemporaryDirectory() as name:
+        build_head(Path(name), 1280, {})
+        for found in measure(start, Path(name), options.workers, options.seconds):
+            if options.json:
+                print(json.dumps(found), flush=True)
+                continue
+            times = "  ".join(f"{key} {found[key]:7.1f}" for key in ("p50_ms", "p95_ms", "max_ms"))
+            print(f"{found['attack']:8}{found['from']:20}{times}  {found['answers']}", flush=True)
+
+
 def main() -> None:
     """Print a table, or JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -137,7 +159,12 @@ def main() -> None:
     parser.add_argument("--weights", default="imagenet", help="imagenet (downloaded), or the file of a backbone without the top")
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--attacks", action="store_true")
+    parser.add_argument("--seconds", type=float, default=15, help="of each attack")
     options = parser.parse_args()
+    if options.attacks:
+        show_attacks(options)
+        return
 
     from ppdl.crypto.keys import generate_keypair
     from ppdl.serving.client import Server
@@ -146,7 +173,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         head = build(folder, options.weights)
-        process, url = start(folder, options.workers)
+        process, url = start(folder, options.workers, "--rate", "1000000", "--max-queries-per-key", "1000000")
         try:
             with Server(url) as server:
                 remote = connect(server, generate_keypair(options.key_bits), num_images=10_000)

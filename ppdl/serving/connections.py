@@ -23,7 +23,8 @@ class Connection(H11Protocol):
 
     most: ClassVar[int] = 1000
     _silent: ClassVar[dict[str, dict[Connection, None]]] = {}  # by address, the oldest first
-    _limit: asyncio.TimerHandle | None = None
+    _head_limit: asyncio.TimerHandle | None = None
+    _write_limit: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         super().connection_made(transport)
@@ -42,37 +43,42 @@ class Connection(H11Protocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if self.cycle.response_complete:  # else the next request was here already
+        if self.cycle.response_complete and not self.flow.write_paused:  # else the next request is here, or the answer still is
             self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._stop_waiting()
+        self._stop_writing()
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._set_limit(WRITE_S)  # of who asks and does not read the answer
+        self._write_limit = self.loop.call_later(WRITE_S, self.transport.abort)  # who asks shall read the answer
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self._set_limit(None)
+        self._stop_writing()
+        if self.cycle.response_complete:
+            self._await_head()
 
     def _await_head(self) -> None:
         self._stop_waiting()
         self._silent.setdefault(self._address, {})[self] = None
-        self._set_limit(HEAD_S)
+        self._head_limit = self.loop.call_later(HEAD_S, self.transport.abort)
 
     def _stop_waiting(self) -> None:
-        mine = self._silent.get(self._address, {})
-        mine.pop(self, None)
-        if not mine:
-            self._silent.pop(self._address, None)
-        self._set_limit(None)
+        if self._head_limit is None:
+            return
+        self._head_limit.cancel()
+        self._head_limit = None
+        del self._silent[self._address][self]
+        if not self._silent[self._address]:
+            del self._silent[self._address]
 
-    def _set_limit(self, seconds: float | None) -> None:
-        if self._limit is not None:
-            self._limit.cancel()
-        self._limit = None if seconds is None else self.loop.call_later(seconds, self.transport.abort)
+    def _stop_writing(self) -> None:
+        if self._write_limit is not None:
+            self._write_limit.cancel()
+            self._write_limit = None
 
 
 class Loop(asyncio.SelectorEventLoop):
