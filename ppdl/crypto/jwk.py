@@ -113,7 +113,7 @@ def read_public(members: object, path: object) -> PublicKey:
 
 
 def check_composite(key: PublicKey, path: object) -> None:
-    """Refuse a prime n, and a power. Cost: 20 ms at 4096 bits, 2 s at 16384. Raises: KeyStoreError."""
+    """Refuse a prime n, and a power. Cost, of a prime n: 0.14 s at 4096 bits, 0.9 s at 11,213. Raises: KeyStoreError."""
     if gmpy2.is_prime(key.n, 1) or gmpy2.is_power(key.n):  # a Baillie-PSW test: no prime is ever taken for composite
         raise KeyStoreError(f"{path}: n must be the product of two different primes")
 

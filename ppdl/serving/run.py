@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 MASK_BITS = 40
 INSECURE_KEY_BITS = (512,)  # for tests
-_DESCRIPTORS, _RESERVED = 4096, 256  # open files to ask for; for other things than connections
+_DESCRIPTORS, _RESERVED, _FEWEST = 4096, 256, 64  # open files: to ask for, for other things than connections, for connections at least
 _STOP_S = 10
 
 
@@ -87,7 +87,7 @@ def serve(settings: Settings) -> None:
     from ppdl.serving.server import build_app
 
     log.set_up()
-    Connection.most = min(Connection.most, _raise_descriptors() - _RESERVED)
+    Connection.most = max(_FEWEST, min(Connection.most, _raise_descriptors() - _RESERVED))
     tokens = None if settings.token_file is None else load_tokens(settings.token_file)
     service = build_service(settings)
     app = build_app(service, tokens=tokens, per_s=settings.per_s, max_body=settings.max_body)
@@ -159,11 +159,12 @@ def _open_store(path: Path) -> Store:
 def _raise_descriptors() -> int:
     """Let this process open as many files as it may, up to what it needs; return how many that are."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return _DESCRIPTORS
     wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(_DESCRIPTORS, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
+    if soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-        return wanted
-    return soft if soft != resource.RLIM_INFINITY else wanted
+    return max(soft, wanted)
 
 
 def _load_tls(config: uvicorn.Config, settings: Settings) -> None:

@@ -45,7 +45,7 @@ CREATE TABLE queries (
     PRIMARY KEY (owner, fingerprint, request_id), FOREIGN KEY (owner, fingerprint) REFERENCES keys
 ) STRICT, WITHOUT ROWID
 """
-_SECRET_TABLE = "CREATE TABLE secret (id INTEGER PRIMARY KEY CHECK (id = 1), value BLOB NOT NULL) STRICT"
+_MASKS_TABLE = "CREATE TABLE secret (id INTEGER PRIMARY KEY CHECK (id = 1), value BLOB NOT NULL) STRICT"
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ class Store:
                 )
             if version != VERSION:
                 db.execute(_QUERIES_TABLE)
-                db.execute(_SECRET_TABLE)
+                db.execute(_MASKS_TABLE)
                 db.execute(f"PRAGMA user_version = {VERSION}")
             self.is_new = db.execute("SELECT value FROM secret").fetchone() is None
             if self.is_new:

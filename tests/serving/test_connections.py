@@ -23,6 +23,7 @@ from ppdl.serving.connections import Connection, Loop
 from ppdl.serving.limits import Client
 from ppdl.serving.problems import ProblemError
 from ppdl.serving.registration import registration
+from ppdl.serving.run import _raise_descriptors
 from ppdl.serving.server import MOST_BODIES
 from tests.serving.running import RunningServer, free_port, key_of, make_head
 from tests.serving.test_server import settings
@@ -255,3 +256,23 @@ def test_a_handshake_that_never_comes_ends(monkeypatch):
     loop.run_until_complete(loop.create_server(None, ssl=None))
     assert "ssl_handshake_timeout" not in seen
     loop.close()
+
+
+UNLIMITED = resource.RLIM_INFINITY
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "found", "asked"),
+    [
+        (256, 1024, 1024, [(1024, 1024)]),
+        (1024, 1 << 20, 4096, [(4096, 1 << 20)]),
+        (256, UNLIMITED, 4096, [(4096, UNLIMITED)]),
+        (1 << 20, 1 << 20, 1 << 20, []),
+        (UNLIMITED, UNLIMITED, 4096, []),
+    ],
+)
+def test_a_server_asks_for_the_descriptors_that_it_may_have(monkeypatch, soft, hard, found, asked):
+    seen = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, hard))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limits: seen.append(limits))
+    assert (_raise_descriptors(), seen) == (found, asked)
