@@ -62,21 +62,28 @@ def descriptors() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
 
 
+@pytest.fixture(scope="module")
+def attacked(tmp_path_factory) -> Iterator[RunningServer]:
+    """Serve on a server of its own: the log of the others' says that nobody was refused for lack of room."""
+    with RunningServer(tmp_path_factory.mktemp("attacked"), make_head()) as server:
+        yield server
+
+
 @pytest.mark.parametrize("num_addresses", [1, 100])
-def test_silent_connections_keep_nobody_from_being_answered(running, num_addresses):
+def test_silent_connections_keep_nobody_from_being_answered(attacked, num_addresses):
     with contextlib.ExitStack() as stack:
-        silent = [stack.enter_context(connect(running.port, f"127.0.0.{2 + i % num_addresses}")) for i in range(NUM_SILENT)]
-        assert [health(running.port) for _ in range(5)] == [200] * 5
-        assert [health(running.port, "127.0.0.2") for _ in range(5)] == [200] * 5
+        silent = [stack.enter_context(connect(attacked.port, f"127.0.0.{2 + i % num_addresses}")) for i in range(NUM_SILENT)]
+        assert [health(attacked.port) for _ in range(5)] == [200] * 5
+        assert [health(attacked.port, "127.0.0.2") for _ in range(5)] == [200] * 5
         assert sum(map(is_closed, silent)) >= NUM_SILENT + 1 - Connection.most
 
 
-def test_slow_bodies_of_some_keep_nobody_else_from_asking(running):
-    before = len(running.log())
+def test_slow_bodies_of_some_keep_nobody_else_from_asking(attacked):
+    before = len(attacked.log())
     with contextlib.ExitStack() as stack:
 
         def begin(address: str) -> socket.socket:
-            connection = stack.enter_context(connect(running.port, address))
+            connection = stack.enter_context(connect(attacked.port, address))
             connection.sendall(BODY_HEAD + b"P")
             return connection
 
@@ -86,17 +93,17 @@ def test_slow_bodies_of_some_keep_nobody_else_from_asking(running):
         for _ in range(MOST_BODIES // 4):
             begin("127.0.0.2")
         assert b" 429 " in answer(begin("127.0.0.2"))  # it has its share
-        assert health(running.port, "127.0.0.2") == 200
+        assert health(attacked.port, "127.0.0.2") == 200
         registered = requests.post(
-            running.url + "/v1/keys", data=registration(key_of(0)), headers={"content-type": "application/json"}, timeout=30
+            attacked.url + "/v1/keys", data=registration(key_of(0)), headers={"content-type": "application/json"}, timeout=30
         )
         assert registered.status_code == 200
         for number in range(MOST_BODIES * 3 // 4):
             begin(f"127.0.0.{3 + number % 3}")
         assert b" 503 " in answer(begin("127.0.0.9"))  # all places are taken, by four
-        assert health(running.port) == 200
+        assert health(attacked.port) == 200
     for _ in range(200):  # until the server has seen that they are gone
-        lines = [line for line in running.log()[before:] if line.get("problem") in ("wrong-length", "too-slow")]
+        lines = [line for line in attacked.log()[before:] if line.get("problem") in ("wrong-length", "too-slow")]
         if len(lines) == MOST_BODIES:
             break
         threading.Event().wait(0.05)
