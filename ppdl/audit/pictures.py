@@ -14,7 +14,9 @@ from tqdm import tqdm
 
 from ppdl.audit.as_is import at_size
 from ppdl.audit.base import Symbols, Target
-from ppdl.datasets.image_io import MAX_PIXELS, PICTURE_SUFFIXES, BadImageError, luma, opened_picture, read_gray
+from ppdl.datasets.gray import MAX_PIXELS, BadImageError, luma
+from ppdl.datasets.image_io import PICTURE_SUFFIXES, file_bytes, read_gray
+from ppdl.datasets.picture import opened_picture
 from ppdl.errors import DataError
 
 ARRAY_SUFFIXES = frozenset({".npy", ".npz"})
@@ -182,11 +184,9 @@ def _named(file: Path, read: Callable[[Path], np.ndarray]) -> np.ndarray:
 
 def _read_as_stored(file: Path) -> np.ndarray:
     """Read a picture without bringing it to gray or to 8 bits: (height, width) or (height, width, 3)."""
-    if file.stat().st_size == 0:
-        raise BadImageError("the file is empty (0 bytes)")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # what is too large is refused by its size
-        with opened_picture(file) as image:
+        with opened_picture(file_bytes(file)) as image:
             if image.mode.startswith("I;16"):
                 return np.asarray(image).astype(np.uint16)
             if image.mode in ("L", "I", "F"):

@@ -65,11 +65,13 @@ def summarise(
     members = [np.flatnonzero(clusters == cluster) for cluster in np.flatnonzero(sizes > 1)]
     kinds = [item.kind for item in selection.dropped]
     labels, names = index["label"].to_numpy(), index["split"].to_numpy()
+    for_processing = [path for path, picture in zip(index["path"], selection.pictures, strict=True) if picture.for_processing]
     return {
         "num_raw": len(index) + len(selection.dropped),
         "num_images": len(index),
         "num_masks": num_masks,
         "num_enlarged": sum(picture.enlarged for picture in selection.pictures),
+        "num_for_processing": len(for_processing),
         "num_groups": int(index["group"].nunique()),
         "largest_group": int(index["group"].value_counts().max()),
         "dropped": {kind: kinds.count(kind) for kind in ("bad_image", "exact_duplicate", "conflicting_class")},
@@ -85,6 +87,7 @@ def summarise(
         },
         "groups": {part: int(index["group"][names == part].nunique()) for part in SPLITS},
         "dropped_files": [{"path": item.path, "kind": item.kind, "reason": item.reason} for item in selection.dropped],
+        "for_processing_files": for_processing,
         "near_duplicate_clusters": [index["path"].iloc[rows].tolist() for rows in members],
     }
 
@@ -147,6 +150,11 @@ def _warn(summary: dict[str, Any]) -> None:
         _log.warning("%d of %d images are not used: %s (see dropped.csv)", dropped, summary["num_raw"], summary["dropped"])
     if summary["num_enlarged"]:
         _log.warning("%d images are smaller than the prepared size and were enlarged", summary["num_enlarged"])
+    if summary["num_for_processing"]:
+        _log.warning(
+            "%d images are FOR PROCESSING (DICOM's Presentation Intent Type), so not as a viewer shows them: see data.json",
+            summary["num_for_processing"],
+        )
     if near["num_mixed_class_clusters"]:
         _log.warning("%d clusters of near duplicates hold several classes: see data.json", near["num_mixed_class_clusters"])
     if near["largest_cluster"] > max(10, 0.05 * summary["num_images"]):

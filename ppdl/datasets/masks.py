@@ -13,7 +13,8 @@ import numpy as np
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
-from ppdl.datasets.image_io import BadImageError, read_gray
+from ppdl.datasets.gray import BadImageError
+from ppdl.datasets.image_io import read_gray
 from ppdl.datasets.resize import area_resize
 
 MASKS_FOLDER = "masks"

@@ -11,8 +11,10 @@ import pandas as pd
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
+from ppdl.datasets.dicom import is_for_processing
 from ppdl.datasets.duplicates import perceptual_hash, pixel_hash
-from ppdl.datasets.image_io import BadImageError, read_gray
+from ppdl.datasets.gray import BadImageError
+from ppdl.datasets.image_io import is_dicom, read_gray
 from ppdl.datasets.resize import area_resize
 from ppdl.errors import DataError
 
@@ -27,6 +29,7 @@ class Picture:
     exact: bytes
     perceptual: np.ndarray  # (32,) uint8
     enlarged: bool
+    for_processing: bool = False  # says that it is not meant for display
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,9 @@ def read_pictures(raw_dir: Path, paths: Sequence[str], spool: Path, *, prepared_
             gray = read_gray(raw_dir / path)
         except BadImageError as error:
             return str(error)
-        return Picture(pixel_hash(gray), perceptual_hash(gray), min(gray.shape) < prepared_px), area_resize(gray, prepared_px)
+        for_processing = is_dicom(raw_dir / path) and is_for_processing(raw_dir / path)
+        picture = Picture(pixel_hash(gray), perceptual_hash(gray), min(gray.shape) < prepared_px, for_processing)
+        return picture, area_resize(gray, prepared_px)
 
     found: list[Picture | str] = []
     with (

@@ -16,7 +16,8 @@ from ppdl.config import construct
 from ppdl.crypto.keys import PublicKey
 from ppdl.crypto.keystore import require_private
 from ppdl.crypto.parallel import Executor
-from ppdl.datasets.image_io import BadImageError, read_gray
+from ppdl.datasets.gray import BadImageError
+from ppdl.datasets.image_io import read_gray
 from ppdl.datasets.reduced import Reduced
 from ppdl.datasets.resize import area_resize
 from ppdl.errors import ConfigError, KeyStoreError, TrackingError

@@ -18,6 +18,7 @@ from ppdl.datasets.prepare import Split, load_prepared, prepare
 from ppdl.datasets.resize import area_resize
 from ppdl.datasets.scan import read_pictures
 from ppdl.errors import ConfigError, DataError
+from tests.datasets.dicom_files import dataset, write
 
 SPLIT = {"test_fraction": 0.2, "validation_fraction": 0.2, "num_folds": None, "fold": None, "near_duplicate_bits": 26, "seed": 1}
 
@@ -189,7 +190,7 @@ def add_bad(raw):
     return {
         raw.add("empty.png", b""): "the file is empty (0 bytes)",
         raw.add("flat.png", np.full((9, 9), 7, np.uint8)): "constant: every pixel is 7",
-        raw.add("cut.png", whole.getvalue()[:-300], "Normal"): "unreadable: OSError: image file is truncated",
+        raw.add("cut.png", whole.getvalue()[:-300], "Normal"): "unreadable: truncated or damaged",
         raw.add("text.png", b"no image", "Normal"): "unreadable: not one of PNG, JPEG, BMP, TIFF, WEBP, or its header is damaged",
     }
 
@@ -212,6 +213,16 @@ def test_bad_images_are_dropped_and_reported(run, raw, tmp_path):
     listed = pd.read_csv(tmp_path / "reports/dropped.csv").set_index("path")["reason"].to_dict()
     assert set(listed) == set(reasons) == {item["path"] for item in report["dropped_files"]}
     assert all(listed[path].startswith(reason) for path, reason in reasons.items())
+
+
+def test_images_for_processing_are_used_and_named(run, raw, tmp_path, picture, caplog):
+    for seed, name, intent in ((50, "raw.dcm", "FOR PROCESSING"), (51, "shown.dcm", "FOR PRESENTATION")):
+        made = dataset(picture(seed, (128, 128)), PresentationIntentType=intent)
+        raw.add(name, write(made, tmp_path / name).read_bytes())
+    prepared, report = run()
+    assert len(prepared.images) == 22
+    assert report["num_for_processing"] == 1 and report["for_processing_files"] == ["COVID/images/raw.dcm"]
+    assert "1 images are FOR PROCESSING" in caplog.text
 
 
 def test_the_same_picture_in_two_classes_names_both(run, raw, picture):

@@ -23,7 +23,8 @@ from ppdl.config import PROJECT, build, read_built_for
 from ppdl.config_check import check_config, disk_failure, misspelt
 from ppdl.crypto.keys import generate_keypair
 from ppdl.crypto.keystore import load_private, save_private
-from ppdl.datasets.image_io import BadImageError, read_gray
+from ppdl.datasets.gray import BadImageError
+from ppdl.datasets.image_io import read_gray
 from ppdl.datasets.prepare import read_raw_index
 from ppdl.datasets.prepared import load_prepared
 from ppdl.errors import ArtifactError, ConfigError, DataError, KeyStoreError

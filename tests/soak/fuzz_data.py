@@ -13,7 +13,8 @@ from PIL import Image
 
 from ppdl.config import read_built_for
 from ppdl.datasets.folder import Folder
-from ppdl.datasets.image_io import BadImageError, read_gray
+from ppdl.datasets.gray import BadImageError
+from ppdl.datasets.image_io import read_gray
 from ppdl.datasets.prepare import read_raw_index
 from ppdl.datasets.prepared import load_prepared
 from ppdl.errors import ConfigError, DataError, PpdlError, TrackingError
