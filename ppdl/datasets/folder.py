@@ -6,7 +6,7 @@ import re
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
@@ -32,7 +32,7 @@ class Folder(Dataset):
         patient_pattern: Regular expression that finds the patient in a file name; the patient is what its groups match, joined by `-`.
             Images of one patient stay in one split. Patients are the same across classes, so let the pattern take in the class where
             numbers start anew in each class. None: no patients, unless `patients` is set.
-        patients: CSV file with the columns path (relative to `root`, forward slashes) and patient, one row for every image.
+        patients: CSV file with the columns path (relative to `root`, forward slashes) and patient, one patient for every image.
 
     Raises:
         ConfigError: A field breaks its rule.
@@ -185,12 +185,22 @@ def _read_patients(file: Path, root: Path, paths: list[Path]) -> dict[Path, str]
     try:
         with file.open(encoding="utf-8-sig", newline="") as stream:  # spreadsheets write a byte order mark
             rows = list(csv.DictReader(stream))
-    except (OSError, ValueError, csv.Error) as error:
-        raise DataError(f"dataset.patients {file} cannot be read: {error}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"dataset.patients {file} must be UTF-8 (in a spreadsheet, save it as CSV UTF-8)") from error
+    except (OSError, csv.Error) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no CSV table, or a field is too long"
+        raise DataError(f"dataset.patients {file} cannot be read: {reason}") from error
     if not rows or not {"path", "patient"} <= set(rows[0]):
         found = f"the columns {', '.join(map(str, rows[0]))}" if rows else "no rows"
         raise DataError(f"dataset.patients {file} must have the columns path and patient and a row for every image, found {found}")
-    named = {row["path"]: (row["patient"] or "").strip() for row in rows}
+    named: dict[str, str] = {}
+    twice: dict[str, str] = {}
+    for row in rows:
+        path, patient = PurePosixPath(row["path"] or "").as_posix(), (row["patient"] or "").strip()
+        if patient and named.setdefault(path, patient) != patient:
+            twice[path] = f"{path} (for {named[path]} and for {patient})"
+    if twice:
+        raise DataError(f"dataset.patients {file} must name one patient for each image, found {_some(twice.values())}; keep the right rows")
     missing = [name for path in paths if not named.get(name := path.relative_to(root).as_posix())]
     if missing:
         raise DataError(f"dataset.patients {file} names no patient for {_some(missing)}; add rows, with paths relative to {root}")

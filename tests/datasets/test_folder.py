@@ -91,6 +91,18 @@ def test_patients_are_read_from_a_table(write_classes, write_raw, tmp_path):
     assert [row["patient"] for row in write_raw(root, patients=str(table))] == ["000", "001", "002"] * 2
 
 
+@pytest.mark.parametrize("again", ["A/images/A-0.png", "./A/images/A-0.png", "A//images/A-0.png"])
+def test_an_image_of_two_patients_is_refused_by_name(again, write_classes, write_raw, tmp_path):
+    """The last row would win: one patient on both sides of the split."""
+    root, table = write_classes(A=3, B=3), tmp_path / "patients.csv"
+    rows = [f"{name}/images/{name}-{i}.png,P{i}" for name in "AB" for i in range(3)]
+    table.write_text("\n".join(["path,patient", *rows, f"{again},P9"]))
+    with pytest.raises(DataError, match=r"must name one patient for each image, found A/images/A-0\.png \(for P0 and for P9\)"):
+        write_raw(root, patients=str(table))
+    table.write_text("\n".join(["path,patient", *rows, f"{again},P0"]))  # twice the same is no contradiction
+    assert [row["patient"] for row in write_raw(root, patients=str(table))] == ["P0", "P1", "P2"] * 2
+
+
 def test_a_crash_leaves_no_index(write_classes, write_raw, tmp_path):
     root = write_classes(A=3, B=3)
     write_raw(root)
@@ -210,7 +222,8 @@ def test_a_file_that_names_no_patient_is_named(write_classes, write_raw):
             "path,patient\nA/images/A-0.png,1\nA/images/A-1.png,\n",
             r"names no patient for A/images/A-1\.png, A/images/A-2\.png, B/images/B-0\.png",
         ),
-        (b"path,patient\n\xff\xfe,1\n", "cannot be read: 'utf-8' codec can't decode"),
+        (b"path,patient\n\xff\xfe,1\n", r"must be UTF-8 \(in a spreadsheet, save it as CSV UTF-8\)"),
+        (b"path,patient\n" + b"a" * 200_000 + b",1\n", r"cannot be read: it is no CSV table, or a field is too long"),
     ],
 )
 def test_a_wrong_table_of_patients_is_refused(content, message, write_classes, write_raw, tmp_path):
