@@ -1,7 +1,8 @@
 """The client's half of docs/protocol.md over HTTP. It sends a public key with a proof, ciphertexts, a token; nothing depends on an answer.
 
 A query that got no answer (no connection, 429, 503) is sent again, with pauses that grow, under the same request id, so that it is charged
-once. Everything that comes from the server is of limited size and checked before it is used.
+once. Everything that comes from the server is of limited size and checked before it is used. What decides on the next request is status
+codes, lengths and headers, which the server knows; nothing here decrypts, and nothing is sent once the conversation is closed.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ _LONGEST_PAUSE_S = 15
 
 
 class Server:
-    """Speak to one `ppdl serve`. A context manager: it keeps a connection open.
+    """Hold one conversation with a `ppdl serve`. A context manager: it keeps a connection open.
 
     Args:
         url: of the server, without a path.
@@ -52,6 +53,7 @@ class Server:
         self._url = _check_url(url, insecure_http)
         if ca_file is not None and not ca_file.is_file():
             raise ConfigError(f"--ca-file {ca_file} is missing")
+        self._closed = False
         self._session = requests.Session()
         self._session.trust_env = False  # no password from ~/.netrc in place of the token, no proxy that nobody asked for
         self._session.verify = True if ca_file is None else str(ca_file)
@@ -66,6 +68,11 @@ class Server:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the conversation for good. Whoever decrypts an answer closes first, since what is sent after it may depend on it."""
+        self._closed = True
         self._session.close()
 
     def statement(self) -> Statement:
@@ -109,6 +116,8 @@ class Server:
         return tree
 
     def _send(self, method: str, path: str, largest: int, body: bytes | None, media_type: str | None) -> bytes:
+        if self._closed:
+            raise ServerError(f"the conversation with {self._url} is over, and answers may have been decrypted: nothing more is sent")
         headers = {} if media_type is None else {"content-type": media_type}
         for tries_left in reversed(range(self._retries + 1)):
             try:

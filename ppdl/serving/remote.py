@@ -13,11 +13,11 @@ import numpy as np
 from ppdl.crypto.fields import quote
 from ppdl.crypto.keys import PrivateKey
 from ppdl.datasets.reduced import Reduced
-from ppdl.errors import DataError, ServerError
+from ppdl.errors import CryptoError, DataError, ServerError
 from ppdl.private_head.client import PrivateClient
 from ppdl.private_head.head import BACKBONE_FILE, PublicHead
 from ppdl.serving.predict import Prediction, Predictions
-from ppdl.serving.protocol import BATCH, REQUEST_ID_BYTES, SINGLE, Query
+from ppdl.serving.protocol import BATCH, REQUEST_ID_BYTES, SINGLE, Query, Reply
 from ppdl.serving.statement import Statement
 from ppdl.serving.steps import read_images
 
@@ -42,15 +42,30 @@ class Remote:
     def logits(self, features: np.ndarray) -> np.ndarray:
         """Return the server's logits of integer features, uint8 (num_images, num_features): int64 (num_images, num_classes).
 
-        A batch sends a ciphertext for each feature, so it is used as soon as single images would take more of them. Neither the number of
-        requests nor their content depends on an answer.
+        Every query is sent and every reply received, then the conversation is closed, and only then is anything decrypted: nothing that the
+        server can observe depends on what its answers decrypt to. So this can be called once.
+
+        A batch sends a ciphertext for each feature, so it is used as soon as single images would take more of them.
 
         Raises:
-            ServerError: the server cannot be reached or refuses.
-            CryptoError: an answer decrypts to what no head gives.
+            ServerError: the server cannot be reached or refuses, or the conversation is closed.
+            CryptoError: answers decrypt to what no head gives; all of them were decrypted.
         """
-        answers = [self._answer(features[rows], mode) for rows, mode in self.plan(len(features))]
-        return np.concatenate(answers)
+        plan, num_classes = list(self.plan(len(features))), len(self.statement.head.class_names)
+        replies = [self.server.infer(self.query(features[rows], mode), num_classes=num_classes) for rows, mode in plan]
+        self.server.close()
+        found, bad = np.zeros((len(features), num_classes), np.int64), list[str]()
+        for (rows, mode), reply in zip(plan, replies, strict=True):
+            try:
+                found[rows] = self._decrypt(reply, mode)
+            except CryptoError as error:
+                bad.append(f"that for images {rows.start + 1} to {rows.stop} ({error})")
+        if bad:
+            raise CryptoError(
+                f"{len(bad)} of {len(plan)} answers decrypt to what no head gives, first {bad[0]}. The server was not told, and asking it "
+                "again would tell it: find out from its operator first, by other means, what is wrong"
+            )
+        return found
 
     def plan(self, num_images: int) -> Iterator[tuple[slice, int]]:
         """Yield the rows and the mode of each query."""
@@ -76,11 +91,10 @@ class Remote:
             ciphertexts=client.request(features[0]) if mode == SINGLE else client.request_batch(features),
         )
 
-    def _answer(self, features: np.ndarray, mode: int) -> np.ndarray:
-        reply = self.server.infer(self.query(features, mode), num_classes=len(self.statement.head.class_names))
+    def _decrypt(self, reply: Reply, mode: int) -> np.ndarray:
         if mode == SINGLE:
             return self.client.answer(reply.ciphertexts)[None]
-        return self.client.answer_batch(reply.ciphertexts, len(features))
+        return self.client.answer_batch(reply.ciphertexts, reply.num_images)
 
 
 def connect(server: Server, private_key: PrivateKey, *, num_images: int) -> Remote:

@@ -58,6 +58,27 @@ def test_a_wrong_logit_is_an_error(fitted, monkeypatch, way, where):
         Inference(mask_bits=40, num_single=1).run(fitted.head, fitted.head.quantise(FEATURES), KEY)
 
 
+def test_nothing_is_decrypted_before_everything_was_asked(fitted, monkeypatch):
+    events = []
+
+    def note(cls, way):
+        right = getattr(cls, way)
+
+        def noted(*arguments, **more):
+            events.append(cls.__name__)
+            return right(*arguments, **more)
+
+        monkeypatch.setattr(cls, way, noted)
+
+    for way in ("evaluate", "evaluate_batch"):
+        note(HeadEvaluator, way)
+    for way in ("answer", "answer_batch"):
+        note(PrivateClient, way)
+    Inference(mask_bits=40, num_single=3).run(fitted.head, fitted.head.quantise(FEATURES), KEY)
+    asked = len(events) // 2
+    assert asked > 3 and events == ["HeadEvaluator"] * asked + ["PrivateClient"] * asked
+
+
 def test_no_images_need_no_answers(fitted):
     answers = Inference(mask_bits=40, num_single=2).run(fitted.head, fitted.head.quantise(FEATURES[:0]), KEY)
     assert answers.logits.shape == (0, 3) and answers.cost == {"bytes": 0, "num_images": 0}

@@ -7,6 +7,7 @@ import ipaddress
 import json
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -24,11 +25,13 @@ from PIL import Image
 from requests import Session
 
 from ppdl.cli import main
+from ppdl.crypto.inner import BatchPacking
 from ppdl.crypto.keys import PrivateKey, PublicKey
 from ppdl.crypto.keystore import default_private_dir, save_private, save_public
 from ppdl.datasets.reduced import Reduced
 from ppdl.errors import ConfigError, CryptoError, DataError, ServerError
 from ppdl.heads import integer_features
+from ppdl.private_head.client import PrivateClient
 from ppdl.serving.client import Server
 from ppdl.serving.protocol import BATCH, SINGLE, Query, Reply, sha256
 from ppdl.serving.remote import connect, load_features, predict_remote
@@ -74,11 +77,10 @@ def test_images_go_in_whichever_way_takes_fewer_ciphertexts(running):
 
 def test_the_private_key_stays_here(running, sent):
     key = key_of(2)
-    with Server(running.url) as server:
-        remote = connect(server, key, num_images=30)
-        remote.logits(make_features(1))
-        remote.logits(make_features(30))
-    assert len(sent) == 5  # head, key, a single image, and 30 images in two batches
+    for num_images in (1, 30):
+        with Server(running.url) as server:
+            connect(server, key, num_images=num_images).logits(make_features(num_images))
+    assert len(sent) == 7  # twice head and key; a single image, and 30 images in two batches
     everything = b"".join(sent)
     assert len(everything) > 20_000
     assert find_in_bytes(key, everything) == []
@@ -87,11 +89,10 @@ def test_the_private_key_stays_here(running, sent):
 
 
 def test_equal_images_are_sent_as_different_ciphertexts(running, sent):
-    with Server(running.url) as server:
-        remote = connect(server, key_of(2), num_images=2)
-        features = make_features(1)
-        assert np.array_equal(remote.logits(features), remote.logits(features))
-    first, again = sent[-2:]
+    for _ in range(2):
+        with Server(running.url) as server:
+            connect(server, key_of(2), num_images=1).logits(make_features(1))
+    first, again = sent[2], sent[5]
     size = key_of(2).public.ciphertext_bytes
     rows = [{body[-size * (i + 1) : len(body) - size * i] for i in range(16)} for body in (first, again)]
     assert len(rows[0] | rows[1]) == 32
@@ -124,12 +125,12 @@ def test_a_real_key_and_a_head_of_imagenet_size(tmp_path):
     head, features = make_head(1280), make_features(2, 1280)
     with RunningServer(tmp_path, head) as running, Server(running.url) as server:
         remote = connect(server, key_of(0, 2048), num_images=1)
-        assert np.array_equal(remote.logits(features[:1]), head.logits(features[:1]))
-        line = running.log()[-1]
-        assert line["bytes_in"] < 50_000 and line["bytes_out"] < 2_000
         assert remote.client.batch_packing.capacity >= 64
         query = make_query(remote.statement, remote.client.private_key, features, BATCH)
         reply = server.infer(query, num_classes=3)
+        assert np.array_equal(remote.logits(features[:1]), head.logits(features[:1]))
+        line = running.log()[-1]
+        assert line["bytes_in"] < 50_000 and line["bytes_out"] < 2_000
     assert np.array_equal(remote.client.answer_batch(reply.ciphertexts, 2), head.logits(features))
 
 
@@ -308,16 +309,102 @@ def test_another_key_than_was_sent_is_noticed():
         server.register(key_of(1))
 
 
-def test_an_answer_that_no_head_gives_is_refused_and_not_reported(running, sent):
-    """Nothing is sent after an answer, right or wrong: a server must not learn what its ciphertexts decrypt to."""
-    public = key_of(1).public
+class Listener:
+    """A server that passes requests on, exchanges some replies for ciphertexts of n - 1, and notes what it can see of its client."""
+
+    def __init__(self, url: str, public: PublicKey, bad: tuple[int, ...]) -> None:
+        self.events, self.closed = list[str](), threading.Event()
+        wrong = np.frombuffer((1 + (public.n - 1) * public.n).to_bytes(public.ciphertext_bytes, "big"), np.uint8)
+        listener = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def setup(self):
+                listener.events.append("open")
+                super().setup()
+
+            def finish(self):
+                super().finish()
+                listener.events.append("close")
+                listener.closed.set()
+
+            def do_GET(self):
+                body = self.rfile.read(int(self.headers.get("content-length", 0)))
+                listener.events.append(f"{self.command} {self.path} {len(body)}")
+                request = urllib.request.Request(url + self.path, body or None, {"content-type": self.headers.get("content-type", "")})
+                with urllib.request.urlopen(request) as answer:
+                    reply = answer.read()
+                if self.path == "/v1/infer" and sum("infer" in event for event in listener.events) in bad:
+                    reply = replace(Reply.decode(reply), ciphertexts=np.stack([wrong] * len(CLASS_NAMES))).encode()
+                self.send_response(200)
+                self.send_header("content-length", str(len(reply)))
+                self.end_headers()
+                self.wfile.write(reply)
+
+            do_POST = do_GET
+
+            def log_message(self, *_):
+                pass
+
+        self._httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._httpd.server_port}"
+        self._thread = threading.Thread(target=self._httpd.serve_forever)
+
+    def __enter__(self) -> Listener:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._httpd.shutdown()
+        self._thread.join()
+        self._httpd.server_close()
+
+
+def overheard(running: RunningServer, monkeypatch, num_images: int, bad: tuple[int, ...]) -> list[str]:
+    """Return what a server sees of a client that asks about some images, and when the client decrypts, in order."""
+    key, features = key_of(1), make_features(num_images)
+    with Listener(running.url, key.public, bad) as listener, monkeypatch.context() as patch:
+
+        def noted(decrypt):
+            def decrypt_later(*arguments):
+                listener.closed.wait(5)  # the server hears of the end in a thread of its own
+                listener.events.append("decrypt")
+                return decrypt(*arguments)
+
+            return decrypt_later
+
+        for way in ("answer", "answer_batch"):
+            patch.setattr(PrivateClient, way, noted(getattr(PrivateClient, way)))
+        with Server(listener.url, retries=0) as server:
+            remote = connect(server, key, num_images=num_images)
+            if bad:
+                with pytest.raises(CryptoError, match=rf"{len(bad)} of 3 answers decrypt to what no head gives.*asking it again would tell it"):
+                    remote.logits(features)
+            else:
+                assert np.array_equal(remote.logits(features), make_head().logits(features))
+    return listener.events
+
+
+@pytest.mark.parametrize("mode", [SINGLE, BATCH])
+def test_a_server_cannot_see_what_its_answers_decrypt_to(running, monkeypatch, mode):
+    """Every query is out and the connection closed before the first answer is decrypted, and all are, whatever they hold."""
+    capacity = BatchPacking(KEY_BITS, NUM_FEATURES).capacity
+    num_images = 3 if mode == SINGLE else 3 * capacity
+    good = overheard(running, monkeypatch, num_images, ())
+    assert [event.split()[0] for event in good] == ["open", "GET", *["POST"] * 4, "close", *["decrypt"] * 3]
+    assert len({event for event in good if "infer" in event}) == 1  # three queries of one length
+    for bad in [(1,), (2,), (3,), (1, 2, 3)]:
+        assert overheard(running, monkeypatch, num_images, bad) == good
+
+
+def test_nothing_is_sent_once_answers_may_have_been_decrypted(running, sent):
     with Server(running.url) as server:
         remote = connect(server, key_of(1), num_images=1)
-        infer = server.infer
-        wrong = np.frombuffer((1 + (public.n - 1) * public.n).to_bytes(public.ciphertext_bytes, "big"), np.uint8)  # it holds n - 1
-        server.infer = lambda *args, **kwargs: replace(infer(*args, **kwargs), ciphertexts=np.stack([wrong] * 3))
-        with pytest.raises(CryptoError, match="exceeds the packing"):
-            remote.logits(make_features(1))
+        remote.logits(make_features(1))
+        for again in (remote.logits, lambda _: server.statement(), lambda _: server.register(key_of(1))):
+            with pytest.raises(ServerError, match="is over, and answers may have been decrypted: nothing more is sent"):
+                again(make_features(1))
     assert len(sent) == 3  # head, key, query
 
 
