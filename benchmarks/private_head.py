@@ -24,6 +24,7 @@ from rich.table import Table
 
 from benchmarks.private_head_rivals import measure_ckks, measure_phe
 from ppdl.crypto.keys import PrivateKey, generate_keypair
+from ppdl.crypto.purpose import INFERENCE
 from ppdl.private_head.client import PrivateClient
 from ppdl.private_head.evaluator import HeadEvaluator
 from ppdl.private_head.head import QuantisedHead
@@ -48,7 +49,8 @@ def main() -> None:
     head = random_head(args.features)
     extract_ms = features_ms(args.px, args.repeats) if args.px else None
     results = [
-        measure(generate_keypair(bits, allow_insecure_key=True), head, args.repeats, args.phe_features, extract_ms) for bits in args.bits
+        measure(generate_keypair(bits, purpose=INFERENCE, allow_insecure_key=True), head, args.repeats, args.phe_features, extract_ms)
+        for bits in args.bits
     ]
     rival = _in_a_process(measure_ckks, head, random_features(head, 1)[0], args.repeats) if find_spec("tenseal") else None
     if args.json:

@@ -167,6 +167,7 @@ def main() -> None:
         return
 
     from ppdl.crypto.keys import generate_keypair
+    from ppdl.crypto.purpose import INFERENCE
     from ppdl.serving.client import Server
     from ppdl.serving.remote import connect
 
@@ -176,7 +177,7 @@ def main() -> None:
         process, url = start(folder, options.workers, "--rate", "1000000", "--max-queries-per-key", "1000000")
         try:
             with Server(url) as server:
-                remote = connect(server, generate_keypair(options.key_bits), num_images=10_000)
+                remote = connect(server, generate_keypair(options.key_bits, purpose=INFERENCE), num_images=10_000)
                 found = {"key_bits": options.key_bits, "workers": options.workers}
                 found |= time_single(remote, folder, head, process)
                 found |= time_batches(remote, url, options.workers, process)

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from ppdl.atomic import replacing
 from ppdl.config import Workspace, check_built_for, construct, read_built_for, write_built_for
 from ppdl.crypto.keystore import default_private_dir, require_private
+from ppdl.crypto.purpose import INFERENCE
 from ppdl.datasets.prepared import Prepared
 from ppdl.datasets.splitting import SPLITS, Split, assign_splits
 from ppdl.errors import ConfigError, PpdlError
@@ -145,7 +146,8 @@ def _private_fold(
         features, sha256 = file["features"], str(file["sha256"])
     found = train_head(cfg, there, run, prepared, rows, features, backbone_sha256=sha256, stage="stages.crossval", keep_model=False)
     if cfg.crossval.test:
-        key = require_private(workspace.inputs / "keys/public.json", Path(cfg.keygen.private_dir or default_private_dir()))
+        private_dir = Path(cfg.keygen.private_dir or default_private_dir())
+        key = require_private(workspace.inputs / "keys/inference.json", private_dir, purpose=INFERENCE)
         answers = infer(cfg, run.branch, found.head, found.head.quantise(features[rows["test"]]), key)
         predictions_of(prepared, rows["test"], scaled_logits(answers.logits, found.head.logit_scale)).save(path)
     return f"{run.name}: validation accuracy {found.summary['val_accuracy']:.4f}"

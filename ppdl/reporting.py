@@ -21,7 +21,7 @@ from ppdl.tracking.provenance import dvc_tags, git_tags
 REPORT = "report.html"
 MEASURES = {"psnr": image_psnr, "ssim": image_ssim}
 PACKAGES = ("ppdl", "keras", "tensorflow", "numpy", "phe", "gmpy2", "dvc", "mlflow", "hydra-core")
-HASHED = ("data/raw", "data/prepared", "keys/public.json")
+HASHED = ("data/raw", "data/prepared", "keys/public.json", "keys/inference.json")
 
 
 def write_report(cfg: DictConfig, workspace: Workspace) -> ReportContent:

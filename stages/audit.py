@@ -30,8 +30,8 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
             f"audit.prior_seed must differ from dataset.seed, or the public images are the set's; got {settings.prior_seed} twice"
         )
     attacks = {key: build(attack, f"attacks.{key}") for key, attack in cfg.attacks.items()}
-    prepared, protection = prepared_data(cfg, workspace), protection_of(cfg, name)
     public_key = load_public(workspace.inputs / "keys/public.json")
+    prepared, protection = prepared_data(cfg, workspace), protection_of(cfg, name)
     encrypted = workspace.inputs / "data/encrypted" / name
     revealed = workspace.inputs / "data/revealed" / name if node.train_on == "revealed" else None
     signing.check("encrypted", encrypted)

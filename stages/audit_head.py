@@ -13,6 +13,7 @@ from ppdl.audit.records import write_audit
 from ppdl.audit.setting import Settings, draw_queries
 from ppdl.config import Workspace, branch, build, construct, stage
 from ppdl.crypto.keystore import load_public
+from ppdl.crypto.purpose import INFERENCE
 from ppdl.datasets.reduced import Reduced
 from ppdl.heads import server_view
 from ppdl.runs import prepared_data
@@ -32,7 +33,8 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
     name, node = branch(cfg, "heads")
     settings = construct(Settings, cfg.audit, "audit")
     attacks = {key: shortened(build(attack, f"attacks.{key}")) for key, attack in cfg.attacks.items()}
-    prepared, public_key = prepared_data(cfg, workspace), load_public(workspace.inputs / "keys/public.json")
+    public_key = load_public(workspace.inputs / "keys/inference.json", INFERENCE)
+    prepared = prepared_data(cfg, workspace)
     see = server_view(cfg, workspace, name, public_key)
 
     rows, px = prepared.rows("test"), node.backbone.input_px

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from ppdl.config import Workspace, stage, with_values
 from ppdl.crossval import build_once, chosen_runs, claim_folder, features_folder, pooled, train_folds, write_features
+from ppdl.crypto.purpose import ARCHIVE, INFERENCE
 from ppdl.evaluation.tables import results_table
 from ppdl.runs import PLAIN, report
 from stages import download, encrypt, keygen, reveal, split, stem
@@ -21,8 +22,9 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
     claim_folder(cfg, folder)
     build_once(folder / "data/raw", "built_for.json", lambda: download.run(cfg, workspace))
     build_once(folder / "data/prepared", "meta.json", lambda: split.run(cfg, workspace))
-    keygen.run(cfg, workspace)
     chosen = chosen_runs(cfg)
+    for purpose in dict.fromkeys(INFERENCE if run.private else ARCHIVE for run in chosen if run.branch != PLAIN):
+        keygen.run(with_values(cfg, {"branch": purpose}), workspace)
     for name in [run.branch for run in chosen if run.private]:
         build_once(features_folder(workspace, name), "features.npz", partial(write_features, cfg, workspace, name))
     for name in dict.fromkeys(run.branch for run in chosen if run.branch != PLAIN and not run.private):

@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from ppdl.config import Workspace, branch, stage
 from ppdl.crypto.keystore import default_private_dir, require_private
+from ppdl.crypto.purpose import INFERENCE
 from ppdl.datasets.reduced import Reduced
 from ppdl.heads import head_run, infer, integer_features, open_head
 from ppdl.protections.cost import recorded_cost
@@ -19,7 +20,8 @@ from ppdl.runs import prepared_data
 
 def run(cfg: DictConfig, workspace: Workspace) -> None:
     name, node = branch(cfg, "heads")
-    private_key = require_private(workspace.inputs / "keys/public.json", Path(cfg.keygen.private_dir or default_private_dir()))
+    private_dir = Path(cfg.keygen.private_dir or default_private_dir())
+    private_key = require_private(workspace.inputs / "keys/inference.json", private_dir, purpose=INFERENCE)
     head, prepared = open_head(cfg, workspace, name), prepared_data(cfg, workspace)
     rows, out_dir = prepared.rows("test"), workspace.outputs / "data/private" / name
     with recorded_cost(workspace.outputs / f"reports/cost/{name}/inference.json") as cost:

@@ -1,19 +1,23 @@
 """Search files for the private parts of a key, in every form in which a program might have written them.
 
-`find_private_key(private_key, paths)` is for any tree: a repository, a DVC cache, an MLflow store, captured logs. The numbers p, q, lambda
-and phi are looked for in decimal, hexadecimal, base64, base64url (at each of the three alignments) and raw bytes of both orders; archives
-(zip, so .keras and .npz too) and gzip files are opened. Pieces from the beginning, the middle and the end of each form are enough for a
-match, since databases cut long values and logs shorten them.
+`find_private_key(private_key, paths)`, for each of `private_keys(folder)`, is for any tree: a repository, a DVC cache, an MLflow store,
+captured logs. The numbers p, q, lambda and phi are looked for in decimal, hexadecimal, base64, base64url (at each of the three alignments)
+and raw bytes of both orders; archives (zip, so .keras and .npz too) and gzip files are opened. Pieces from the beginning, the middle and
+the end of each form are enough for a match, since databases cut long values and logs shorten them.
 """
 
 import base64
 import gzip
 import math
+import re
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from ppdl.crypto.keyfile import load_private
+from ppdl.crypto.keys import PrivateKey
 
 PIECE_BYTES = 20  # 66 bits in decimal, the weakest form: no match by chance
 CHUNK_BYTES = 2**24
@@ -47,6 +51,12 @@ def find_private_key(private_key, paths: Iterable[Path]) -> list[Find]:
             if file.is_file():
                 finds += _find_in_file(file, pieces)
     return finds
+
+
+def private_keys(private_dir: Path) -> list[PrivateKey]:
+    """Load every Paillier key of a folder of private keys, whatever it is for."""
+    files = (path for path in sorted(private_dir.glob("*.json")) if re.fullmatch("[0-9a-f]{64}", path.stem))
+    return [load_private(path, purpose=None) for path in files]
 
 
 def find_in_bytes(private_key, data: bytes, name: str = "bytes") -> list[Find]:

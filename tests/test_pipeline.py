@@ -16,8 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ppdl.crypto.keystore import load_private
-from tests.secrets_search import find_private_key
+from tests.secrets_search import find_private_key, private_keys
 
 PROJECT = Path(__file__).resolve().parents[1]
 SMALL = [
@@ -196,8 +195,8 @@ def test_private_inference_answers_as_the_integer_head_and_shows_the_server_noth
     assert "models/private_head/head.npz" not in clone.run("git", "ls-files", "--others", "--exclude-standard")
 
 
-def public_key(checkout: Checkout) -> dict:
-    return json.loads((checkout.path / "keys/public.json").read_text())
+def public_key(checkout: Checkout, name: str = "public") -> dict:
+    return json.loads((checkout.path / f"keys/{name}.json").read_text())
 
 
 def test_a_sweep_leaves_dvc_clean_and_is_tagged(clone):
@@ -285,8 +284,11 @@ def test_a_cross_validation_pools_its_folds_and_continues_where_it_stopped(clone
     assert "up to date" in clone.run("dvc", "status")
 
 
-def test_the_private_key_is_nowhere_in_the_checkout(clone):
-    paths = list(Path(clone.env["PPDL_PRIVATE_KEY_DIR"]).glob("*.json"))
-    assert paths and all(path.stat().st_mode & 0o077 == 0 for path in paths)
-    for path in paths:
-        assert not find_private_key(load_private(path), [clone.path])
+def test_the_private_keys_are_nowhere_in_the_checkout(clone):
+    private_dir = Path(clone.env["PPDL_PRIVATE_KEY_DIR"])
+    assert all(path.stat().st_mode & 0o077 == 0 for path in private_dir.glob("*.json"))
+    keys = private_keys(private_dir)
+    assert {key.public.purpose for key in keys} == {"archive", "inference"} and len({key.public.n for key in keys}) == len(keys)
+    assert public_key(clone, "inference")["fingerprint"] in {key.public.fingerprint for key in keys}
+    for key in keys:
+        assert not find_private_key(key, [clone.path])

@@ -33,12 +33,13 @@ def decrypt(artifact: Path, private_key: Path, out: Path, threads: int) -> None:
 
     from ppdl.crypto.artifact import open_artifact
     from ppdl.crypto.decrypt import decrypt_images
+    from ppdl.crypto.purpose import ARCHIVE
     from ppdl.errors import ArtifactError
 
     opened = open_artifact(artifact)
     if out.exists():
         raise ArtifactError(f"{out}: images are written to a new folder, found one that exists; choose another or remove it")
-    key = load_key(private_key)
+    key = load_key(private_key, ARCHIVE)
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
@@ -52,13 +53,13 @@ def decrypt(artifact: Path, private_key: Path, out: Path, threads: int) -> None:
     click.echo(f"{out}: {opened.header.source.num_images} images, equal to those that were encrypted")
 
 
-def load_key(path: Path) -> "PrivateKey":
-    """Load a private key, asking for its passphrase where it needs one."""
+def load_key(path: Path, purpose: str) -> "PrivateKey":
+    """Load a private key, asking for its passphrase where it needs one. Raises: as load_private."""
     from ppdl.crypto.keyfile import PASSPHRASE_VARIABLE, load_private, read_members
 
     if "protected" in read_members(path, private=True) and not os.environ.get(PASSPHRASE_VARIABLE):
-        return load_private(path, click.prompt("Passphrase", hide_input=True, err=True))
-    return load_private(path)
+        return load_private(path, click.prompt("Passphrase", hide_input=True, err=True), purpose=purpose)
+    return load_private(path, purpose=purpose)
 
 
 def write_images(folder: Path, first: int, images: "np.ndarray") -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--gradcam", type=click.Path(path_type=Path, file_okay=False), help="Write to this folder, as PNG, where the network looked.")
 @click.option("--server", metavar="URL", help="Ask a `ppdl serve`: it gets encrypted features and sees neither image nor answer.")
-@click.option("--private-key", type=click.Path(path_type=Path), help="With --server: yours.  [default: that of keys/public.json]")
+@click.option("--private-key", type=click.Path(path_type=Path), help="With --server: yours.  [default: that of keys/inference.json]")
 @click.option(
     "--backbone",
     type=click.Path(path_type=Path, file_okay=False),

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from ppdl.crypto.keys import PrivateKey
 
 TOKEN_VARIABLE = "PPDL_TOKEN"  # nosec B105  # the name of a variable
-PUBLIC_PATH = Path("keys/public.json")
 
 
 def ask_server(
@@ -58,10 +57,16 @@ def ask_server(
 
 
 def _private_key(path: Path | None) -> PrivateKey:
-    """Load the private key that the user names, or that of the checkout's public key."""
+    """Load the private key that the user names, or that of the checkout's public key for inference."""
     from ppdl.crypto.keystore import default_private_dir, load_public, private_path
+    from ppdl.crypto.purpose import INFERENCE, PUBLIC_PATHS
+    from ppdl.errors import KeyStoreError
 
-    return load_key(path or private_path(default_private_dir(), load_public(PUBLIC_PATH).fingerprint))
+    if path is None:
+        if not (public_path := PUBLIC_PATHS[INFERENCE]).exists():
+            raise KeyStoreError(f"{public_path} is missing: make a pair with `ppdl keygen --purpose inference`, or give --private-key")
+        path = private_path(default_private_dir(), load_public(public_path, INFERENCE).fingerprint)
+    return load_key(path, INFERENCE)
 
 
 def _token(path: Path | None) -> str | None:

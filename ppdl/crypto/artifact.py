@@ -21,6 +21,7 @@ from ppdl.crypto.fields import RESTORE
 from ppdl.crypto.header import KINDS, Header
 from ppdl.crypto.header_file import HEADER_FILE, SIGNATURE_FILE, read_header
 from ppdl.crypto.keys import PublicKey
+from ppdl.crypto.purpose import ARCHIVE, check_purpose
 from ppdl.crypto.rows import ShardedRows
 from ppdl.crypto.shards import check_size, read_shard
 from ppdl.errors import ArtifactError
@@ -137,7 +138,8 @@ class Artifact:
                 raise ArtifactError(f"{path}: ciphertext {index} must be in (0, n^2), found a number outside; {RESTORE}")
 
     def check_key(self, public_key: PublicKey) -> None:
-        """Raise ArtifactError unless the artifact was encrypted under `public_key`."""
+        """Raise ArtifactError unless the artifact was encrypted under `public_key`, and KeyStoreError when that is for another purpose."""
+        check_purpose(public_key, ARCHIVE)
         key = self.header.key
         if (key.fingerprint, key.key_bits) != (public_key.fingerprint, public_key.key_bits):
             raise ArtifactError(

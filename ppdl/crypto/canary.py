@@ -13,6 +13,7 @@ from ppdl.crypto.keys import PrivateKey, PublicKey
 from ppdl.crypto.obfuscators import build_obfuscators
 from ppdl.crypto.packing import DensePacking
 from ppdl.crypto.paillier import decrypt_batch, encrypt_batch
+from ppdl.crypto.purpose import ARCHIVE, check_purpose
 from ppdl.errors import ArtifactError, CryptoError
 
 
@@ -32,8 +33,10 @@ def open_canary(private_key: PrivateKey, header: Header) -> bytes:
 
     Raises:
         ArtifactError: the artifact is of another key, or its canary does not decrypt to the tag.
+        KeyStoreError: the key is for another purpose than archive.
     """
     public = private_key.public
+    check_purpose(public, ARCHIVE)
     if public.fingerprint != header.key.fingerprint:
         raise ArtifactError(
             f"encrypted under the key {header.key.fingerprint}, got the private key of {public.fingerprint}; "

@@ -23,6 +23,7 @@ from ppdl.crypto.paillier import encrypt_batch
 from ppdl.crypto.parallel import Executor
 from ppdl.crypto.partial import Partial
 from ppdl.crypto.plan import Plan, plan_packing
+from ppdl.crypto.purpose import ARCHIVE, check_purpose
 from ppdl.crypto.shards import write_shard
 
 _HASH_BLOCK_BYTES = 2**24
@@ -127,10 +128,12 @@ def write_ciphertext_artifact(
         ConfigError: parameters that do not fit the images or the key.
         CryptoError: obfuscator `djn` for a key that was not made for it.
         DataError: not uint8 images.
+        KeyStoreError: a key for another purpose than archive.
 
     Cost: `ppdl estimate` measures it; with `djn` about 0.5 ms (2048 bits) or 1.3 ms (3072) a ciphertext and core.
     """
     source = check_images(images)
+    check_purpose(public_key, ARCHIVE)
     key = Key(public_key.fingerprint, public_key.key_bits, obfuscator)
     if obfuscator == "djn":
         base_of(public_key)  # refuses a key without h here rather than in a worker

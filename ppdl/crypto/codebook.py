@@ -19,6 +19,7 @@ from ppdl.crypto.numbers import check_ciphertexts, from_array
 from ppdl.crypto.obfuscators import build_obfuscators
 from ppdl.crypto.paillier import encrypt_batch_deterministic
 from ppdl.crypto.partial import Partial
+from ppdl.crypto.purpose import ARCHIVE, check_purpose
 from ppdl.crypto.shards import ShardWriter, write_shard
 from ppdl.errors import ArtifactError, DataError
 
@@ -124,10 +125,12 @@ def write_codebook_artifact(
     Raises:
         ArtifactError: `out_dir` or `partial_dir` is in use.
         DataError: not uint8 images.
+        KeyStoreError: a key for another purpose than archive.
 
     Cost: some 0.2 s for the codebook at 3072 bits, then about 3 ns a pixel (two SHA-256 and a table look-up); memory is constant.
     """
     source = check_images(images)
+    check_purpose(public_key, ARCHIVE)
     per_shard = max(shard_bytes // (source.height * source.width), 1)
     digest = hashlib.sha256()
     total = math.prod(images.shape)

@@ -1,11 +1,14 @@
 """The text of a key file: the JSON Web Key that python-paillier's `pheutil` writes and reads.
 
-Public part:   {"kty": "DAJ", "alg": "PAI-GN1", "key_ops": ["encrypt"], "n": N, "kid": TEXT, "h": N, "fingerprint": HEX}
+Public part:   {"kty": "DAJ", "alg": "PAI-GN1", "key_ops": ["encrypt"], "n": N, "h": N, "purpose": PURPOSE, "kid": TEXT,
+                "fingerprint": HEX}
 Private part:  {"kty": "DAJ", "key_ops": ["decrypt"], "p": N, "q": N, "pub": PUBLIC, "kid": TEXT,
                 "ppdl": {"project": PATH, "created": TIME}}
 
-N is base64url without padding of the big-endian bytes. `h`, `fingerprint` and `ppdl` are ours: pheutil ignores them, and its files lack
-them. A private part with `lambda` instead of p and q, as pheutil's first versions wrote, is read too.
+N is base64url without padding of the big-endian bytes. `h`, `purpose`, `fingerprint` and `ppdl` are ours: pheutil ignores them, and its
+files lack them. A file without a purpose is an archive key, and is written so. Any other purpose is covered by the fingerprint, which must
+then be there, in the public file and in the private one, which holds the public part whole. A private part with `lambda` instead of p and
+q, as pheutil's first versions wrote, is read too.
 
 With a passphrase, p and q are replaced by
                "protected": {"kdf": "scrypt", "log2_n": 17, "r": 8, "p": 1, "salt": N, "cipher": "AES-256-GCM", "nonce": N,
@@ -29,6 +32,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from ppdl.crypto.keys import PrivateKey, PublicKey
+from ppdl.crypto.purpose import ARCHIVE
 from ppdl.errors import CryptoError, KeyStoreError
 
 Members = dict[str, Any]  # of a JSON object that anybody may have written
@@ -43,6 +47,8 @@ def public_members(key: PublicKey) -> Members:
     members: Members = {"kty": "DAJ", "alg": "PAI-GN1", "key_ops": ["encrypt"], "n": encode_int(key.n)}
     if key.h is not None:
         members["h"] = encode_int(key.h)
+    if key.purpose != ARCHIVE:
+        members["purpose"] = key.purpose
     return members | {"kid": f"Paillier public key {key.fingerprint}", "fingerprint": key.fingerprint}
 
 
@@ -104,11 +110,12 @@ def read_public(members: object, path: object) -> PublicKey:
     n = decode_int(members, "n", path)
     h = decode_int(members, "h", path) if "h" in members else None
     try:
-        key = PublicKey(n, h)
+        key = PublicKey(n, h, members.get("purpose", ARCHIVE))
     except CryptoError as error:
         raise KeyStoreError(f"{path}: {error}") from None
-    if members.get("fingerprint", key.fingerprint) != key.fingerprint:  # never quoted: a damaged file may state anything
-        raise KeyStoreError(f"{path}: states another fingerprint than {key.fingerprint}, which n and h give: the file was changed")
+    stated = members.get("fingerprint", None if "purpose" in members else key.fingerprint)
+    if stated != key.fingerprint:  # never quoted: a damaged file may state anything
+        raise KeyStoreError(f"{path}: must state the fingerprint {key.fingerprint} that n, h and purpose give: the file was changed")
     return key
 
 

@@ -21,18 +21,24 @@ from ppdl.crypto.jwk import (
 )
 from ppdl.crypto.keys import PrivateKey, PublicKey
 from ppdl.crypto.memory import forbid_core_dumps
+from ppdl.crypto.purpose import ARCHIVE, check_purpose
 from ppdl.errors import KeyStoreError
 
 PASSPHRASE_VARIABLE = "PPDL_PRIVATE_KEY_PASSPHRASE"  # nosec B105  # the name of a variable
 _TEMPORARY = (".new-", ".tmp")  # how names of unfinished files begin and end
 
 
-def load_public(path: Path) -> PublicKey:
+def load_public(path: Path, purpose: str | None = ARCHIVE) -> PublicKey:
     """Load a public key file.
 
-    Raises: KeyStoreError when it is missing, damaged, or its fingerprint is not the one that it states.
+    Args:
+        purpose: that the key must have; None admits any.
+    Raises: KeyStoreError when it is missing, damaged, for another purpose, or its fingerprint is not the one that it states.
     """
-    return parse_public(read_members(path, private=False), path)
+    key = parse_public(read_members(path, private=False), path)
+    if purpose is not None:
+        check_purpose(key, purpose, path)
+    return key
 
 
 def save_public(path: Path, key: PublicKey) -> None:
@@ -48,15 +54,20 @@ def write_public(path: Path, members: dict[str, Any]) -> None:
         unfinished.chmod(0o644)
 
 
-def load_private(path: Path, passphrase: str | None = None) -> PrivateKey:
+def load_private(path: Path, passphrase: str | None = None, *, purpose: str | None = ARCHIVE) -> PrivateKey:
     """Load a private key file; without a passphrase PPDL_PRIVATE_KEY_PASSPHRASE is used, when the file needs one.
 
-    Raises: KeyStoreError when it is missing, readable by others, damaged, or the passphrase is wrong. The error holds
+    Args:
+        purpose: that the key must have; None admits any.
+    Raises: KeyStoreError when it is missing, readable by others, damaged, for another purpose, or the passphrase is wrong. The error holds
         no private part.
     """
     forbid_core_dumps()
     members = read_members(path, private=True)
-    return parse_private(members, path, passphrase if passphrase is not None else os.environ.get(PASSPHRASE_VARIABLE) or None)
+    key = parse_private(members, path, passphrase if passphrase is not None else os.environ.get(PASSPHRASE_VARIABLE) or None)
+    if purpose is not None:
+        check_purpose(key.public, purpose, path)
+    return key
 
 
 def save_private(private_dir: Path, key: PrivateKey, *, passphrase: str | None = None, project: Path | None = None) -> Path:

@@ -5,6 +5,8 @@ h_n^a with h_n = h^n mod n^2 instead of r^n. That needs p = q = 3 (mod 4) and gc
 show: so h is part of the key, of its files and of its fingerprint, and a key without h (made elsewhere) can only be
 used with `standard` obfuscators.
 
+A pair is for one purpose (purpose.py), which is part of the key as well.
+
 Source: P. Paillier, "Public-Key Cryptosystems Based on Composite Degree Residuosity Classes", EUROCRYPT 1999 (with g
     = n + 1); I. Damgard, M. Jurik, J. B. Nielsen, "A generalization of Paillier's public-key system with applications
     to electronic voting", International Journal of Information Security 9, 2010.
@@ -20,25 +22,31 @@ import gmpy2
 import phe
 from gmpy2 import mpz
 
+from ppdl.crypto.purpose import ARCHIVE, PUBLIC_PATHS
 from ppdl.errors import ConfigError, CryptoError, KeyStoreError
 
 SECURE_KEY_BITS = (2048, 3072, 4096)  # 112, 128 and more bits of security (NIST SP 800-57 part 1)
 SMALLEST_KEY_BITS = 64  # below this even tests cannot pack a few slots
 PRIMALITY_ROUNDS = 64  # GMP: a Baillie-PSW test, then 64 - 24 = 40 Miller-Rabin rounds (each misses a composite with < 1/4)
 _FINGERPRINT_DOMAIN = b"ppdl paillier public key v1"
+_PURPOSE_DOMAIN = b"ppdl paillier public key v2"  # of a fingerprint that covers a purpose
 
 
 @dataclass(frozen=True)
 class PublicKey:
-    """Hold n, and h when the pair was made for DJN obfuscators.
+    """Hold n, h when the pair was made for DJN obfuscators, and what the pair is for.
 
-    Raises: CryptoError when n or h cannot belong to a Paillier key. (That n has two prime factors cannot be seen.)
+    Raises: CryptoError when n or h cannot belong to a Paillier key (that n has two prime factors cannot be seen), or the purpose is none of
+        PUBLIC_PATHS.
     """
 
     n: int
     h: int | None = None
+    purpose: str = ARCHIVE
 
     def __post_init__(self) -> None:
+        if self.purpose not in tuple(PUBLIC_PATHS):
+            raise CryptoError(f"the purpose of a key must be one of {', '.join(PUBLIC_PATHS)}, got {ascii(self.purpose)[:40]}")
         object.__setattr__(self, "n", int(self.n))  # phe refuses mpz
         if self.n < 2**15 or self.n % 2 == 0:
             raise CryptoError(f"a Paillier modulus n must be odd and have at least 16 bits, got {_shape(self.n)}")
@@ -67,10 +75,12 @@ class PublicKey:
     def fingerprint(self) -> str:
         """SHA-256 in hex of `ppdl paillier public key v1`, n and h, each as a 4-byte big-endian length and big-endian bytes.
 
-        A key without h has an empty h (length 0), so it never collides with a key that has one.
+        A key without h has an empty h (length 0), so it never collides with a key that has one. For a purpose other than archive the text
+        is `ppdl paillier public key v2`, and the purpose in ASCII follows as a fourth part.
         """
-        digest = hashlib.sha256()
-        for part in (_FINGERPRINT_DOMAIN, _to_bytes(self.n), _to_bytes(self.h or 0)):
+        digest, numbers = hashlib.sha256(), (_to_bytes(self.n), _to_bytes(self.h or 0))
+        archive = self.purpose == ARCHIVE
+        for part in (_FINGERPRINT_DOMAIN, *numbers) if archive else (_PURPOSE_DOMAIN, *numbers, self.purpose.encode("ascii")):
             digest.update(len(part).to_bytes(4, "big") + part)
         return digest.hexdigest()
 
@@ -79,10 +89,11 @@ class PublicKey:
         return phe.PaillierPublicKey(self.n)
 
     def __repr__(self) -> str:
-        return f"PublicKey(fingerprint={self.fingerprint[:16]}..., key_bits={self.key_bits}, has_h={self.h is not None})"
+        shown = f"fingerprint={self.fingerprint[:16]}..., key_bits={self.key_bits}, has_h={self.h is not None}, purpose={self.purpose}"
+        return f"PublicKey({shown})"
 
-    def __reduce__(self) -> tuple[type["PublicKey"], tuple[int, int | None]]:
-        return PublicKey, (self.n, self.h)
+    def __reduce__(self) -> tuple[type["PublicKey"], tuple[int, int | None, str]]:
+        return PublicKey, (self.n, self.h, self.purpose)
 
 
 class PrivateKey:
@@ -165,7 +176,7 @@ class CrtConstants:
         refuse_pickle(self)
 
 
-def generate_keypair(key_bits: int, *, allow_insecure_key: bool = False) -> PrivateKey:
+def generate_keypair(key_bits: int, *, purpose: str = ARCHIVE, allow_insecure_key: bool = False) -> PrivateKey:
     """Generate a pair whose n has exactly key_bits bits and whose h satisfies DJN's conditions.
 
     Primes are uniform among those = 3 (mod 4) in [2^(l - 1/2), 2^l), l = key_bits / 2, from the operating system's
@@ -187,7 +198,7 @@ def generate_keypair(key_bits: int, *, allow_insecure_key: bool = False) -> Priv
         h = -x * x % n
         # h_n = 1 (all obfuscators would be 1) has probability about 1 / n; it costs nothing to exclude
         if gmpy2.gcd(x, n) == 1 and 1 < h < n - 1 and gmpy2.powmod(h, n, n * n) != 1:
-            return PrivateKey(PublicKey(n, h), p, q)
+            return PrivateKey(PublicKey(n, h, purpose), p, q)
 
 
 def check_key_bits(key_bits: int, *, allow_insecure_key: bool) -> None:

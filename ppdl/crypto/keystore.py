@@ -1,7 +1,7 @@
 """Key files: where they lie, who may read them, and what happens when one of the two is missing.
 
-The public part is a file of the project. The private part lies outside of it, in a folder of the user (mode 0700), as
-FINGERPRINT.json (mode 0600): PPDL_PRIVATE_KEY_DIR, else $XDG_DATA_HOME/ppdl/keys, else ~/.local/share/ppdl/keys. A
+The public part is a file of the project, one for each purpose (PUBLIC_PATHS). The private part lies outside of it, in a folder of the user
+(mode 0700), as FINGERPRINT.json (mode 0600): PPDL_PRIVATE_KEY_DIR, else $XDG_DATA_HOME/ppdl/keys, else ~/.local/share/ppdl/keys. A
 private file is never overwritten and never deleted. keyfile.py reads and writes them, jwk.py describes the contents.
 
 What `ensure_keypair` does:
@@ -10,9 +10,11 @@ public.json     private key here                      outcome
 missing         none that was made for this project   "made": a new pair
 there           there                                 "kept"
 there           missing                               "kept_public_only": encryption works, decryption says whom to ask
-missing         the newest of this project and size   "rebuilt_public" from it
+missing         the newest of this project, purpose   "rebuilt_public" from it
+                and size
 another length  any                                   "made_other_length": a new pair; the old key stays in the private folder
-unreadable      any                                   an error; nothing is written
+unreadable, or  any                                   an error; nothing is written
+another purpose
 
 A public key without h, made by another program, is kept like any other; obfuscator `djn` is refused for it where it
 is used.
@@ -36,6 +38,7 @@ from ppdl.crypto.keyfile import (
     save_public,
 )
 from ppdl.crypto.keys import PrivateKey, PublicKey, check_key_bits, generate_keypair
+from ppdl.crypto.purpose import ARCHIVE, check_purpose
 from ppdl.errors import KeyStoreError
 
 __all__ = [
@@ -94,13 +97,14 @@ def ensure_keypair(
     allow_insecure_key: bool,
     project: Path,
     passphrase: str | None = None,
+    purpose: str = ARCHIVE,
 ) -> KeyOutcome:
-    """Keep, complete or make the key pair of a project (the table at the top of this module).
+    """Keep, complete or make the key pair of a project for a purpose (the table at the top of this module).
 
     Args:
         private_dir: None means default_private_dir(). passphrase: protects a new private file; None falls back to
             PPDL_PRIVATE_KEY_PASSPHRASE, and without that it is not protected.
-    Raises: ConfigError for a bad key_bits; KeyStoreError when public.json is unreadable or private_dir unsafe.
+    Raises: ConfigError for a bad key_bits; KeyStoreError when public.json is unreadable or for another purpose, or private_dir unsafe.
         Nothing is lost then.
     """
     check_key_bits(key_bits, allow_insecure_key=allow_insecure_key)
@@ -108,10 +112,14 @@ def ensure_keypair(
     check_private_dir(private_dir, project)
     passphrase = passphrase if passphrase is not None else os.environ.get(PASSPHRASE_VARIABLE) or None
     if public_path.exists():
-        public = load_public(public_path)
+        public = load_public(public_path, None)
+        if public.purpose != purpose:
+            raise KeyStoreError(
+                f"{public_path}: holds a key for {public.purpose}, and one for {purpose} is asked for: name another file, or move it away"
+            )
         if public.key_bits == key_bits:
             return _keep(public, private_dir)
-        outcome = _make("made_other_length", public_path, private_dir, key_bits, project, passphrase)
+        outcome = _make("made_other_length", public_path, private_dir, key_bits, project, passphrase, purpose)
         old = private_path(private_dir, public.fingerprint)
         if not old.exists():
             old = old.with_suffix(".public.json")
@@ -123,22 +131,26 @@ def ensure_keypair(
             f"{public_path} had {public.key_bits} bits, keygen.key_bits is {key_bits}: {outcome.message} "
             f"The old key {public.fingerprint} stays in {old}; what was encrypted with it must be encrypted again.",
         )
-    if (found := _newest(private_dir, project, key_bits)) is not None:
+    if (found := _newest(private_dir, project, key_bits, purpose)) is not None:
         path, public = found
         save_public(public_path, public)
         message = f"{public_path} was missing: rebuilt it from the newest private key of this project, {path}."
         return KeyOutcome("rebuilt_public", public, path, message)
-    return _make("made", public_path, private_dir, key_bits, project, passphrase)
+    return _make("made", public_path, private_dir, key_bits, project, passphrase, purpose)
 
 
-def require_private(public: Path | PublicKey, private_dir: Path | None = None, passphrase: str | None = None) -> PrivateKey:
+def require_private(
+    public: Path | PublicKey, private_dir: Path | None = None, passphrase: str | None = None, *, purpose: str = ARCHIVE
+) -> PrivateKey:
     """Load the private key of a public key.
 
-    Raises: KeyStoreError when it is not on this machine (with the fingerprint and whom to ask), or load_private
+    Raises: KeyStoreError when it is not on this machine (with the fingerprint and whom to ask), is for another purpose, or load_private
         refuses it.
     """
-    if not isinstance(public, PublicKey):
-        public = load_public(public)
+    if isinstance(public, PublicKey):
+        check_purpose(public, purpose)
+    else:
+        public = load_public(public, purpose)
     path = private_path(default_private_dir() if private_dir is None else private_dir, public.fingerprint)
     if not path.exists():
         raise KeyStoreError(
@@ -146,8 +158,8 @@ def require_private(public: Path | PublicKey, private_dir: Path | None = None, p
             f"(`ppdl keygen`, stage keygen), to run this step, or to hand you the file {path.name}; put it there with chmod 600, or set "
             f"{PRIVATE_DIR_VARIABLE} or keygen.private_dir to its folder"
         )
-    key = load_private(path, passphrase)
-    if key.public != public:
+    key = load_private(path, passphrase, purpose=None)
+    if key.public != public:  # the purpose is a part of it
         raise KeyStoreError(f"{path}: holds the private key of {key.public.fingerprint}, not of {public.fingerprint}")
     return key
 
@@ -163,8 +175,10 @@ def _keep(public: PublicKey, private_dir: Path) -> KeyOutcome:
     return KeyOutcome("kept_public_only", public, None, message)
 
 
-def _make(case: str, public_path: Path, private_dir: Path, key_bits: int, project: Path, passphrase: str | None) -> KeyOutcome:
-    key = generate_keypair(key_bits, allow_insecure_key=True)  # the caller has checked key_bits
+def _make(
+    case: str, public_path: Path, private_dir: Path, key_bits: int, project: Path, passphrase: str | None, purpose: str
+) -> KeyOutcome:
+    key = generate_keypair(key_bits, purpose=purpose, allow_insecure_key=True)  # the caller has checked key_bits
     path = save_private(private_dir, key, passphrase=passphrase, project=project)
     save_public(public_path, key.public)  # after the private file: a crash between the two is the case "rebuilt_public"
     message = (
@@ -173,8 +187,8 @@ def _make(case: str, public_path: Path, private_dir: Path, key_bits: int, projec
     return KeyOutcome(case, key.public, path, message)
 
 
-def _newest(private_dir: Path, project: Path, key_bits: int) -> tuple[Path, PublicKey] | None:
-    """Find the newest private key that was made for project with key_bits bits, and its public part."""
+def _newest(private_dir: Path, project: Path, key_bits: int, purpose: str) -> tuple[Path, PublicKey] | None:
+    """Find the newest private key that was made for project and purpose with key_bits bits, and its public part."""
     root, found = str(project_root(project)), []
     for path in sorted(private_dir.glob("*.json")):
         if not re.fullmatch(r"[0-9a-f]{64}\.json", path.name):
@@ -184,6 +198,6 @@ def _newest(private_dir: Path, project: Path, key_bits: int) -> tuple[Path, Publ
         if not isinstance(record, dict) or record.get("project") != root:
             continue
         public = parse_public(members.get("pub"), path)
-        if public.key_bits == key_bits and path == private_path(private_dir, public.fingerprint):
+        if (public.key_bits, public.purpose) == (key_bits, purpose) and path == private_path(private_dir, public.fingerprint):
             found.append((str(record.get("created")), path, public))
     return max(found)[1:] if found else None

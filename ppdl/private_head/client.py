@@ -16,6 +16,7 @@ from ppdl.crypto.inner import (
 )
 from ppdl.crypto.keys import PrivateKey, PublicKey
 from ppdl.crypto.obfuscators import DEFAULT_TABLE_BYTES, Obfuscators, build_obfuscators
+from ppdl.crypto.purpose import INFERENCE, check_purpose
 
 
 @dataclass
@@ -27,6 +28,9 @@ class PrivateClient:
         packing: of single images; `batch_packing` fits it.
         obfuscator: djn, or standard for a key without h.
         table_bytes: memory of `djn`'s tables, which are built with the first request and kept.
+
+    Raises:
+        KeyStoreError: the key is for another purpose than inference.
     """
 
     private_key: PrivateKey = field(repr=False)
@@ -34,6 +38,9 @@ class PrivateClient:
     obfuscator: str = "djn"
     table_bytes: int = DEFAULT_TABLE_BYTES
     _obfuscators: Obfuscators | None = field(default=None, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        check_purpose(self.private_key.public, INFERENCE)
 
     @property
     def public_key(self) -> PublicKey:

@@ -55,9 +55,7 @@ class Inference:
         client.prepare()
         parts = [features[start : start + size] for start in range(0, len(features), size)]
         ask, ask_batch = (partial(way, client.public_key) for way in (evaluator.evaluate, evaluator.evaluate_batch))
-        together = [
-            batched.ask(len(part), partial(client.request_batch, part), partial(ask_batch, num_images=len(part))) for part in parts
-        ]
+        together = [batched.ask(len(part), partial(client.request_batch, part), partial(ask_batch, num_images=len(part))) for part in parts]
         alone = [single.ask(1, partial(client.request, row), ask) for row in features[: self.num_single]]
         # Only now is anything decrypted, as docs/protocol.md asks of every client: what is sent must not depend on it.
         decrypted = (batched.decrypt(partial(client.answer_batch, *pair)) for pair in zip(together, map(len, parts), strict=True))

@@ -44,13 +44,14 @@ def keys() -> dict[str, Any]:
         "alg": {"const": "PAI-GN1"},
         "n": _NUMBER,
         "h": _NUMBER,
+        "purpose": {"const": "inference"},
         "fingerprint": _HEX,
         "modulus_proof": _NUMBER,
     }
-    body = {"type": "object", "properties": members, "required": ["kty", "alg", "n", "modulus_proof"]}
+    body = {"type": "object", "properties": members, "required": ["kty", "alg", "n", "purpose", "fingerprint", "modulus_proof"]}
     answer = _json(_object(fingerprint=_HEX, key_bits=_WHOLE, max_queries=_WHOLE))
     refusals = ("no-token", "not-json", "bad-key", "bad-proof", "too-many-keys", "too-large", "wrong-media-type", "too-slow")
-    return _path("Register a public key: the content of public.json, and the proof.", answer, *refusals, *_PUBLIC) | _body(
+    return _path("Register a public key: the content of inference.json, and the proof.", answer, *refusals, *_PUBLIC) | _body(
         "application/json", body
     )
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from ppdl.crypto.fields import quote
 from ppdl.crypto.keys import PrivateKey
+from ppdl.crypto.purpose import INFERENCE, check_purpose
 from ppdl.datasets.reduced import Reduced
 from ppdl.errors import CryptoError, DataError, ServerError
 from ppdl.private_head.client import PrivateClient
@@ -104,12 +105,16 @@ def connect(server: Server, private_key: PrivateKey, *, num_images: int) -> Remo
         num_images: that will be sent, for the size of the tables.
 
     Raises:
+        KeyStoreError: the key is for another purpose than inference; nothing was sent.
         ServerError: it cannot be reached, refuses, or does not take keys of this length.
     """
+    check_purpose(private_key.public, INFERENCE)
     statement, key_bits = server.statement(), private_key.public.key_bits
     if key_bits not in statement.key_bits:
         lengths = ", ".join(map(str, statement.key_bits))
-        raise ServerError(f"the server takes keys of {lengths} bits, and this one has {key_bits}: make one with `ppdl keygen`")
+        raise ServerError(
+            f"the server takes keys of {lengths} bits, and this one has {key_bits}: make one with `ppdl keygen --purpose inference --bits`"
+        )
     packing = statement.packing(key_bits)
     num_ciphertexts = num_images * packing.num_features // statement.batch_packing(key_bits).capacity
     server.register(private_key)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ppdl.crypto.jwk import read_public
 from ppdl.crypto.keys import PublicKey
+from ppdl.crypto.purpose import INFERENCE, check_purpose
 from ppdl.errors import CryptoError, KeyStoreError
 from ppdl.serving.compute import check_key, check_query, evaluate
 from ppdl.serving.problems import ProblemError
@@ -95,6 +96,7 @@ class Service:
             raise ProblemError("not-json", "a key is registered with one JSON object, the content of its public key file")
         try:
             key = read_public(members, "the public key")
+            check_purpose(key, INFERENCE, "the public key")
         except KeyStoreError as error:
             raise ProblemError("bad-key", str(error)) from None
         if key.key_bits not in self.statement.key_bits:

@@ -26,6 +26,7 @@ from typing import cast
 
 from ppdl.crypto.derived import SECRET_BYTES
 from ppdl.crypto.keys import PublicKey
+from ppdl.crypto.purpose import INFERENCE
 from ppdl.errors import ConfigError
 from ppdl.serving.problems import ProblemError
 
@@ -128,7 +129,7 @@ class Store:
     def key(self, owner: str, fingerprint: bytes) -> PublicKey:
         """Return a registered key. Raises: ProblemError `unknown-key`."""
         n, h, _ = self._row(owner, fingerprint)
-        return PublicKey(int.from_bytes(n, "big"), None if h is None else int.from_bytes(h, "big"))
+        return PublicKey(int.from_bytes(n, "big"), None if h is None else int.from_bytes(h, "big"), INFERENCE)
 
     def used(self, owner: str, fingerprint: bytes) -> int:
         """Return how many images were charged to a key. Raises: ProblemError `unknown-key`."""

@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 
 from ppdl.crypto import ciphertexts
+from ppdl.crypto.keyfile import save_private
 from ppdl.crypto.keys import generate_keypair
 from ppdl.crypto.parallel import Executor
+from ppdl.crypto.purpose import PUBLIC_PATHS
 from tests.crypto.artifacts import decrypted, random_images, write
-from tests.secrets_search import find_in_bytes, find_private_key
+from tests.secrets_search import find_in_bytes, find_private_key, private_keys
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +118,17 @@ def _jwk(key):
     from ppdl.crypto.jwk import private_members
 
     return json.dumps(private_members(key, passphrase=None, project=None))
+
+
+@pytest.mark.parametrize("purpose", PUBLIC_PATHS)
+def test_the_search_takes_every_key_of_a_folder(tmp_path, purpose):
+    keys = {name: generate_keypair(512, purpose=name, allow_insecure_key=True) for name in PUBLIC_PATHS}
+    for planted in keys.values():
+        save_private(tmp_path / "keys", planted)
+    (tmp_path / "keys/noise_secret.json").write_text("no Paillier key")
+    (tmp_path / "leak").write_bytes(keys[purpose].q.to_bytes(32, "big"))
+    found = [key for key in private_keys(tmp_path / "keys") if find_private_key(key, [tmp_path / "leak"])]
+    assert found == [keys[purpose]] and len(private_keys(tmp_path / "keys")) == 3
 
 
 @pytest.mark.parametrize("form", PLANTS)

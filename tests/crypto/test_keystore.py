@@ -262,7 +262,7 @@ PUBLIC_DAMAGE = {
     "n prime": (bare(2**127 - 1), "n must be the product of two different primes"),
     "n a square": (bare((2**127 - 1) ** 2), "n must be the product of two different primes"),
     "h wrong": ({"h": encode_int(1)}, "h must be -x\\^2 mod n"),
-    "other fingerprint": ({"fingerprint": "00"}, "states another fingerprint than [0-9a-f]{64}, which n and h give"),
+    "other fingerprint": ({"fingerprint": "00"}, "must state the fingerprint [0-9a-f]{64} that n, h and purpose give"),
 }
 
 

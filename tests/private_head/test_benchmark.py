@@ -8,9 +8,10 @@ import pytest
 
 from benchmarks import private_head, private_head_rivals
 from ppdl.crypto.keys import generate_keypair
+from ppdl.crypto.purpose import INFERENCE
 from ppdl.private_head.evaluator import HeadEvaluator
 
-KEY = generate_keypair(512, allow_insecure_key=True)
+KEY = generate_keypair(512, purpose=INFERENCE, allow_insecure_key=True)
 
 
 def test_figures_are_those_of_json(monkeypatch, capsys):

@@ -9,13 +9,14 @@ import pytest
 
 from ppdl.crypto.keys import generate_keypair
 from ppdl.crypto.numbers import from_array
+from ppdl.crypto.purpose import INFERENCE
 from ppdl.errors import ConfigError, CryptoError
 from ppdl.private_head.client import PrivateClient
 from ppdl.private_head.evaluator import HeadEvaluator
 from ppdl.private_head.inference import Inference, Traffic
 from tests.private_head.conftest import VALIDATION, toy_features
 
-KEY = generate_keypair(512, allow_insecure_key=True)
+KEY = generate_keypair(512, purpose=INFERENCE, allow_insecure_key=True)
 FEATURES = toy_features()[0][VALIDATION]
 
 

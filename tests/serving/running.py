@@ -18,6 +18,7 @@ import numpy as np
 from ppdl.crypto.inner import BatchPacking, InnerPacking, encrypt_feature_batch, encrypt_features
 from ppdl.crypto.keys import PrivateKey, generate_keypair
 from ppdl.crypto.obfuscators import build_obfuscators
+from ppdl.crypto.purpose import INFERENCE
 from ppdl.private_head.head import QuantisedHead
 from ppdl.serving.protocol import BATCH, SINGLE, Query
 from ppdl.serving.statement import Statement
@@ -40,7 +41,7 @@ def make_features(num_images: int, num_features: int = NUM_FEATURES, seed: int =
 @cache
 def key_of(number: int, key_bits: int = KEY_BITS) -> PrivateKey:
     """Generate a key for the tests of this process."""
-    return generate_keypair(key_bits, allow_insecure_key=True)
+    return generate_keypair(key_bits, purpose=INFERENCE, allow_insecure_key=True)
 
 
 def make_query(statement: Statement, key: PrivateKey, features: np.ndarray, mode: int = SINGLE) -> Query:

@@ -28,6 +28,7 @@ from ppdl.cli import main
 from ppdl.crypto.inner import BatchPacking
 from ppdl.crypto.keys import PrivateKey, PublicKey
 from ppdl.crypto.keystore import default_private_dir, save_private, save_public
+from ppdl.crypto.purpose import INFERENCE
 from ppdl.datasets.reduced import Reduced
 from ppdl.errors import ConfigError, CryptoError, DataError, ServerError
 from ppdl.heads import integer_features
@@ -114,7 +115,7 @@ def test_refusals_are_shown_with_their_name(running):
 
 def test_a_key_without_h_works_with_standard_obfuscators(running):
     key = key_of(3)
-    foreign = PrivateKey(PublicKey(key.public.n), key.p, key.q)
+    foreign = PrivateKey(PublicKey(key.public.n, None, INFERENCE), key.p, key.q)
     with Server(running.url) as server:
         remote = connect(server, foreign, num_images=1)
         assert remote.client.obfuscator == "standard"
@@ -379,7 +380,7 @@ def overheard(running: RunningServer, monkeypatch, num_images: int, bad: tuple[i
         with Server(listener.url, retries=0) as server:
             remote = connect(server, key, num_images=num_images)
             if bad:
-                with pytest.raises(CryptoError, match=rf"{len(bad)} of 3 answers decrypt to what no head gives.*asking it again would tell it"):
+                with pytest.raises(CryptoError, match=rf"{len(bad)} of 3 answers decrypt to what no head gives.*asking it again"):
                     remote.logits(features)
             else:
                 assert np.array_equal(remote.logits(features), make_head().logits(features))
@@ -454,8 +455,9 @@ def test_predict_prints_the_probabilities_of_the_head(with_backbone, tmp_path):
 def test_predict_finds_the_key_of_the_checkout(with_backbone, tmp_path, monkeypatch):
     running, *_ = with_backbone
     monkeypatch.chdir(tmp_path)
-    save_public(Path("keys/public.json"), key_of(5).public)
     arguments = (running.folder / "0.png", "--server", running.url)
+    assert "keys/inference.json is missing: make a pair with `ppdl keygen" in predict(running.folder, *arguments).output
+    save_public(Path("keys/inference.json"), key_of(5).public)
     assert "cannot read this key file" in predict(running.folder, *arguments).output
     save_private(default_private_dir(), key_of(5))
     assert predict(running.folder, *arguments).exit_code == 0

@@ -21,6 +21,7 @@ import requests
 
 from ppdl.crypto.inner import decrypt_logit_batch, decrypt_logits
 from ppdl.crypto.jwk import encode_int, public_members
+from ppdl.crypto.keys import generate_keypair
 from ppdl.errors import ConfigError
 from ppdl.serving import compute, protocol
 from ppdl.serving.addresses import client_address
@@ -191,6 +192,7 @@ KEY_REFUSALS = {
         json.dumps({"kty": "DAJ", "alg": "PAI-GN1", "n": encode_int(2**512 - 569), "modulus_proof": "A" * 939}).encode(),
     ),
     "short n": ("bad-key", json.dumps(public_members(key_of(0, 256).public)).encode()),
+    "key for archives": ("bad-key", registration(generate_keypair(KEY_BITS, allow_insecure_key=True))),
     "wrong fingerprint": ("bad-key", json.dumps(public_members(key_of(0).public) | {"fingerprint": "0" * 64}).encode()),
     "too large": ("too-large", b" " * 70_000),
     "no proof": ("bad-proof", with_proof(None)),

@@ -10,7 +10,7 @@ What must hold in the end, whatever was killed:
   equal c mod n are the same ciphertext (c mod n depends on the obfuscator alone, so this is the whole ratio attack);
 - every MLflow run that ever began is still there, and none is left RUNNING: finished, or KILLED;
 - no temporary file of ours is left in the checkout, in the folder of private keys, or in the folder for temporary files ($TMPDIR);
-- the private key is in no file but its own, and in no command line and no environment of any process while it ran.
+- no private key is in a file but its own, or in no command line and no environment of any process while it ran.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from ppdl.datasets.reduced import Reduced
 from ppdl.protections.filters import parse_spec
 from ppdl.protections.noise import NoiseSecret
 from ppdl.protections.revealed import read_revealed
-from tests.secrets_search import find_in_bytes, find_private_key
+from tests.secrets_search import find_in_bytes, find_private_key, private_keys
 from tests.soak.scratch import Scratch
 
 RESULTS = Path(__file__).parent / "results/kills.json"
@@ -199,11 +199,10 @@ def check(scratch: Scratch, seen: Obfuscators, began: set[str]) -> dict:
         raise Broken(f"MLflow runs are left in the states {sorted(left)}")
     if left := leftovers(scratch):
         raise Broken(f"temporary files are left: {left}")
-    places = [scratch.path, scratch.temporary]
-    if found := find_private_key(private, places):
-        raise Broken(f"private parts are in {found}")
-    if found := find_in_bytes(private, scratch.watch.stop(), "command lines and environments"):
-        raise Broken(f"private parts are in {found}")
+    places, seen_processes = [scratch.path, scratch.temporary], scratch.watch.stop()
+    for key in private_keys(scratch.private_dir):
+        if found := find_private_key(key, places) + find_in_bytes(key, seen_processes, "command lines and environments"):
+            raise Broken(f"private parts of the key for {key.public.purpose} are in {found}")
     return {
         "images_decrypted_bit_exactly": num_images,
         "ciphertexts_searched": seen.num_ciphertexts,

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 
 from ppdl.config import PARAMS, Workspace, branch, build, plain
 from ppdl.crypto.keystore import ensure_keypair
+from ppdl.crypto.purpose import INFERENCE
 from ppdl.datasets.prepare import prepare
 from ppdl.datasets.prepared import load_prepared
 from ppdl.datasets.reduced import Reduced
@@ -52,7 +53,8 @@ def checkout(tmp_path_factory):
     params = plain({key: cfg[key] for key in ("dataset", "split", "prepared_px")})
     split = Split(**plain(cfg.split))
     prepare(root / "data/raw", root / "data/prepared", root / "reports", split=split, prepared_px=64, on_bad_image="raise", params=params)
-    ensure_keypair(root / "keys/public.json", private_dir, key_bits=512, allow_insecure_key=True, project=root)
+    key = {"key_bits": 512, "allow_insecure_key": True, "project": root, "purpose": INFERENCE}
+    ensure_keypair(root / "keys/inference.json", private_dir, **key)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root}/mlflow.db")
         for stage in (train_head, private_inference, audit_head):

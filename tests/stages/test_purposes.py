@@ -1,0 +1,87 @@
+"""Every stage and command that takes a key refuses one for another purpose, before it does anything else."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+from click.testing import CliRunner
+from omegaconf import OmegaConf
+
+from ppdl.cli import main
+from ppdl.config import PARAMS, Workspace
+from ppdl.crypto.keys import PrivateKey, generate_keypair
+from ppdl.crypto.keystore import load_public, save_private, save_public
+from ppdl.crypto.purpose import ARCHIVE, INFERENCE, PUBLIC_PATHS
+from ppdl.errors import ConfigError, KeyStoreError
+from ppdl.serving.client import Server
+from ppdl.serving.remote import connect
+from stages import keygen
+from tests.crypto.artifacts import random_images, write
+
+STAGES = {
+    "encrypt": ("opaque", ARCHIVE),
+    "stem": ("homomorphic", ARCHIVE),
+    "reveal": ("homomorphic", ARCHIVE),
+    "audit": ("homomorphic", ARCHIVE),
+    "private_inference": ("private_head", INFERENCE),
+    "audit_head": ("private_head", INFERENCE),
+}
+
+
+@pytest.fixture(scope="module")
+def keys() -> dict[str, PrivateKey]:
+    return {purpose: generate_keypair(512, purpose=purpose, allow_insecure_key=True) for purpose in (ARCHIVE, INFERENCE)}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_takes_no_key_for_another_purpose(keys, tmp_path, stage):
+    branch, purpose = STAGES[stage]
+    wrong = INFERENCE if purpose == ARCHIVE else ARCHIVE
+    save_public(path := tmp_path / PUBLIC_PATHS[purpose], keys[wrong].public)
+    save_private(tmp_path / "private", keys[wrong])
+    cfg = OmegaConf.merge(OmegaConf.load(PARAMS), {"branch": branch, "keygen": {"private_dir": str(tmp_path / "private")}})
+    with pytest.raises(KeyStoreError, match=f"{path}: key .* is for {wrong}, and this takes one for {purpose}.*keygen --purpose {purpose}"):
+        importlib.import_module(f"stages.{stage}").run(cfg, Workspace(tmp_path, tmp_path))
+    assert not (tmp_path / "data").exists() and not (tmp_path / "reports").exists()
+
+
+def test_stage_keygen_makes_a_pair_for_each_purpose(tmp_path, capsys):
+    values = {"keygen": {"key_bits": 512, "allow_insecure_key": True, "private_dir": str(tmp_path / "private")}}
+    cfg = OmegaConf.merge(OmegaConf.load(PARAMS), values)
+    for branch, purpose in ((None, ARCHIVE), (INFERENCE, INFERENCE)):
+        cfg.branch = branch
+        keygen.run(cfg, Workspace(tmp_path, tmp_path))
+        assert load_public(tmp_path / PUBLIC_PATHS[purpose], purpose).key_bits == 512
+        assert f"{purpose}: made a 512-bit key pair" in capsys.readouterr().out
+    assert len(list((tmp_path / "private").iterdir())) == 2
+    cfg.branch = "opaque"
+    with pytest.raises(ConfigError, match=r"the purpose of a key \(archive, inference, federation\), got 'opaque'"):
+        keygen.run(cfg, Workspace(tmp_path, tmp_path))
+
+
+def refused(*arguments: object) -> str:
+    found = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert found.exit_code == 1 and isinstance(found.exception, SystemExit), found.output
+    return found.stderr
+
+
+def test_commands_take_no_key_for_another_purpose(keys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    files = {purpose: save_private(tmp_path / "private", key) for purpose, key in keys.items()}
+    for purpose, key in keys.items():
+        save_public(tmp_path / f"{purpose}.json", key.public)
+    artifact = write(tmp_path, "dense", random_images(), keys[ARCHIVE].public).path
+    no_archive, no_inference = "is for inference, and this takes one for archive", "is for archive, and this takes one for inference"
+    assert no_archive in refused("decrypt", artifact, "--private-key", files[INFERENCE], "--out", tmp_path / "images")
+    assert no_archive in refused("verify", artifact, "--public", tmp_path / "inference.json")
+    asking = ("predict", "x.png", "--server", "http://127.0.0.1:9")  # nobody answers there, and nobody is asked
+    assert no_inference in refused(*asking, "--private-key", files[ARCHIVE])
+    save_public(tmp_path / PUBLIC_PATHS[INFERENCE], keys[ARCHIVE].public)
+    assert no_inference in refused(*asking)
+    assert "holds a key for archive, and one for inference is asked for" in refused(
+        "keygen", "--purpose", "inference", "--allow-insecure-key", "--private-dir", tmp_path.parent / "elsewhere"
+    )
+    with Server("http://127.0.0.1:9", retries=0) as server, pytest.raises(KeyStoreError, match=no_inference):
+        connect(server, keys[ARCHIVE], num_images=1)
+    assert not (tmp_path / "images").exists() and not (tmp_path.parent / "elsewhere").exists()
