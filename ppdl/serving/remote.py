@@ -63,8 +63,8 @@ class Remote:
                 bad.append(f"that for images {rows.start + 1} to {rows.stop} ({error})")
         if bad:
             raise CryptoError(
-                f"{len(bad)} of {len(plan)} answers decrypt to what no head gives, first {bad[0]}. The server was not told, and asking it "
-                "again would tell it: find out from its operator first, by other means, what is wrong"
+                f"{len(bad)} of {len(plan)} answers decrypt to what no head gives, first {bad[0]}. The server does not know. Do not "
+                "ask again under this key, which would tell it: see `What follows later is an answer too` in docs/protocol.md"
             )
         return found
 

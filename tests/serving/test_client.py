@@ -380,7 +380,7 @@ def overheard(running: RunningServer, monkeypatch, num_images: int, bad: tuple[i
         with Server(listener.url, retries=0) as server:
             remote = connect(server, key, num_images=num_images)
             if bad:
-                with pytest.raises(CryptoError, match=rf"{len(bad)} of 3 answers decrypt to what no head gives.*asking it again"):
+                with pytest.raises(CryptoError, match=rf"{len(bad)} of 3 answers decrypt to what no head gives.*Do not ask again"):
                     remote.logits(features)
             else:
                 assert np.array_equal(remote.logits(features), make_head().logits(features))
