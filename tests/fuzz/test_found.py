@@ -190,7 +190,7 @@ def test_private_parts_in_another_member_are_not_quoted(tmp_path):
     members = json.loads(path.read_text())
     members["pub"]["fingerprint"] = members["p"]
     path.write_text(json.dumps(members))
-    with pytest.raises(KeyStoreError, match="states another fingerprint") as error:
+    with pytest.raises(KeyStoreError, match="must state the fingerprint") as error:
         load_private(path)
     assert members["p"] not in str(error.value)
 
