@@ -16,7 +16,7 @@ from ppdl.crypto.purpose import ARCHIVE, INFERENCE, PUBLIC_PATHS
 from ppdl.errors import ConfigError, KeyStoreError
 from ppdl.serving.client import Server
 from ppdl.serving.remote import connect
-from stages import keygen
+from stages import crossval, keygen
 from tests.crypto.artifacts import random_images, write
 
 STAGES = {
@@ -58,6 +58,18 @@ def test_stage_keygen_makes_a_pair_for_each_purpose(tmp_path, capsys):
     cfg.branch = "opaque"
     with pytest.raises(ConfigError, match=r"the purpose of a key \(archive, inference, federation\), got 'opaque'"):
         keygen.run(cfg, Workspace(tmp_path, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("runs", "purposes"), [(["plain"], []), (["plain", "opaque"], [ARCHIVE]), (["private_head"], [INFERENCE]), (None, [ARCHIVE, INFERENCE])]
+)
+def test_a_cross_validation_makes_the_keys_that_it_uses(tmp_path, monkeypatch, runs, purposes):
+    for name in ("claim_folder", "build_once", "train_folds"):
+        monkeypatch.setattr(crossval, name, lambda *_: None)
+    values = {"keygen": {"key_bits": 512, "allow_insecure_key": True, "private_dir": str(tmp_path / "private")}}
+    values |= {"heads": {"private_head": {"backbone": {"weights": "imagenet"}}}, "crossval": {"runs": runs, "test": False}}
+    crossval.run(OmegaConf.merge(OmegaConf.load(PARAMS), values), Workspace(tmp_path, tmp_path))
+    assert sorted(tmp_path.glob("keys/*")) == sorted(tmp_path / PUBLIC_PATHS[purpose] for purpose in purposes)
 
 
 def refused(*arguments: object) -> str:
