@@ -96,12 +96,12 @@ class Service:
             raise ProblemError("not-json", "a key is registered with one JSON object, the content of its public key file")
         try:
             key = read_public(members, "the public key")
+            if key.key_bits not in self.statement.key_bits:
+                lengths = ", ".join(map(str, self.statement.key_bits))
+                raise KeyStoreError(f"this server takes keys of {lengths} bits, got one of {key.key_bits}")
             check_purpose(key, INFERENCE, "the public key")
         except KeyStoreError as error:
             raise ProblemError("bad-key", str(error)) from None
-        if key.key_bits not in self.statement.key_bits:
-            lengths = ", ".join(map(str, self.statement.key_bits))
-            raise ProblemError("bad-key", f"this server takes keys of {lengths} bits, got one of {key.key_bits}")
         return members, key
 
     def _check(self, owner: str, query: Query) -> PublicKey:
