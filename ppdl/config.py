@@ -50,6 +50,13 @@ def checkout(project: Path = PROJECT) -> Path:
     return project
 
 
+def private_dir() -> Path:
+    """Return the folder of private keys that params.yaml names, or the default."""
+    from ppdl.crypto.keystore import default_private_dir
+
+    return Path(read_params()["keygen"]["private_dir"] or default_private_dir())
+
+
 @dataclass(frozen=True)
 class Workspace:
     """Where a stage reads and writes.
@@ -89,10 +96,15 @@ def stage(run: Callable[[DictConfig, Workspace], float | None], *, config_name: 
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from ppdl.config_check import check_config, disk_failure, misspelt
+    from ppdl.choices import hint
+    from ppdl.config_check import check_config, disk_failure
+
+    composed = False
 
     @functools.wraps(run)
     def job(cfg: DictConfig) -> float | None:
+        nonlocal composed
+        composed = True
         hydra_cfg = HydraConfig.get()
         overrides: tuple[str, ...] = ()
         sweep = number = None
@@ -125,8 +137,8 @@ def stage(run: Callable[[DictConfig, Workspace], float | None], *, config_name: 
         try:
             app()
         except SystemExit as stop:
-            if stop.code and (hint := misspelt(sys.argv[1:])):
-                print(hint, file=sys.stderr)
+            if stop.code and not composed and (text := hint(sys.argv[1:])):
+                print(text, file=sys.stderr)
             raise
 
     return main
@@ -222,15 +234,23 @@ def check_built_for(built_for: Mapping[str, Any], wanted: Mapping[str, Any], *, 
         full_name: a value's place in the configuration, given its place in these mappings.
 
     Raises:
-        ConfigError: names each value that differs and the command that rebuilds the input.
+        ConfigError: names each value that differs, and how to use the input or to rebuild it.
     """
+    if different := differing(built_for, wanted, full_name):
+        from ppdl.choices import advice
+
+        raise ConfigError(f"{what} was built for other values:\n{shown(different)}\n{advice(different)}")
+
+
+def differing(built_for: Mapping[str, Any], wanted: Mapping[str, Any], full_name: Callable[[str], str] = str) -> dict[str, tuple[Any, Any]]:
+    """Return by full name what something was built for and what the configuration says, where the two differ."""
     found, asked = _flat(built_for), _flat(wanted)
-    different = [key for key in sorted(asked.keys() | found.keys()) if found.get(key) != asked.get(key)]
-    if not different:
-        return
-    rows = "\n".join(f"  {full_name(k)}: built for {found.get(k)!r}, the configuration says {asked.get(k)!r}" for k in different)
-    sets = " ".join(f"-S '{full_name(k)}={_override(asked.get(k))}'" for k in different)
-    raise ConfigError(f"{what} was built for other values:\n{rows}\nThese lie upstream of this stage, so rebuild with: dvc exp run {sets}")
+    return {full_name(k): (found.get(k), asked.get(k)) for k in sorted(asked.keys() | found.keys()) if found.get(k) != asked.get(k)}
+
+
+def shown(different: Mapping[str, tuple[Any, Any]]) -> str:
+    """Return what `differing` found, a line each."""
+    return "\n".join(f"  {place}: built for {found!r}, the configuration says {asked!r}" for place, (found, asked) in different.items())
 
 
 def write_built_for(folder: Path, values: Mapping[str, Any]) -> None:
@@ -267,8 +287,9 @@ def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
     return rows
 
 
-def _override(value: Any) -> str:
-    return "null" if value is None else str(value).replace("'", "").replace(" ", "")
+def read_params() -> dict[str, Any]:
+    """Read params.yaml, the values that DVC builds with."""
+    return plain(OmegaConf.load(PARAMS))
 
 
 def compose_params(path: Path, overrides: list[str] | None = None) -> None:

@@ -8,10 +8,8 @@ Cost: half a second, the import of the attacks.
 
 from __future__ import annotations
 
-import difflib
 import errno
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig
 
-from ppdl.config import BRANCH_KEYS, CONF, PARAMS, build, check_keys, construct, plain
+from ppdl.config import BRANCH_KEYS, CONF, build, check_keys, construct, plain
 from ppdl.errors import ConfigError
 
 LARGEST_SEED = 2**32 - 1
@@ -34,6 +32,7 @@ class Sizes:
     prepared_px: int
     input_px: int
     revealed: Sequence[str]
+    listed: Sequence[str]
     branch: str | None
 
     def __post_init__(self) -> None:
@@ -105,7 +104,7 @@ class Crossval:
             raise ConfigError(f"name must be the name of a folder, got {self.name!r}")
 
 
-def check_config(cfg: DictConfig) -> None:
+def check_config(cfg: DictConfig | Mapping[str, Any]) -> None:
     """Refuse a configuration that breaks a rule anywhere.
 
     Raises:
@@ -136,17 +135,6 @@ def check_config(cfg: DictConfig) -> None:
         )
 
 
-def misspelt(arguments: list[str]) -> str | None:
-    """Return a hint at the first override of a key that is not there, with the nearest that is; Hydra itself names only the wrong one."""
-    known = {*_flat_keys(yaml.safe_load(PARAMS.read_text()))}
-    for argument in arguments:
-        key = argument.split("=")[0]
-        if "=" in argument and re.fullmatch(r"[a-z_][\w.]*", key) and key not in known and not key.startswith("hydra."):
-            near = difflib.get_close_matches(key, known, n=1)
-            return f"{key!r} is no key of the configuration" + (f": did you mean {near[0]!r}?" if near else "")
-    return None
-
-
 def disk_failure(error: OSError, *folders: Path) -> str | None:
     """Return what to tell a user of a full or closed disk; None when the error is no such thing.
 
@@ -159,13 +147,6 @@ def disk_failure(error: OSError, *folders: Path) -> str | None:
         return None
     place = error.filename or f"a file below {' or '.join(map(str, folders))}"
     return f"{error.strerror}: {place}: {advice[error.errno]}, then run again; what was finished is kept"
-
-
-def _flat_keys(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    for key, value in tree.items():
-        yield f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            yield from _flat_keys(value, f"{prefix}{key}.")
 
 
 def top_keys() -> list[str]:

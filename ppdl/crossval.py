@@ -6,18 +6,22 @@ Results are kept fold by fold, so that an interrupted run continues with the tra
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import joblib
 import numpy as np
+from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
 from ppdl.atomic import replacing
-from ppdl.config import Workspace, check_built_for, construct, read_built_for, write_built_for
+from ppdl.config import Workspace, construct, differing, read_built_for, shown, write_built_for
 from ppdl.crypto.keystore import default_private_dir, require_private
 from ppdl.crypto.purpose import INFERENCE
 from ppdl.datasets.prepared import Prepared
@@ -27,25 +31,42 @@ from ppdl.evaluation.predictions import Predictions, pool
 from ppdl.heads import features_of, infer, train_head, write_backbone
 from ppdl.runs import PLAIN, Run, border_predictions, open_source, predictions_of, prepared_data, runs_of, scaled_logits, train
 
-_NOT_RESULTS = ("branch", "crossval", "tracking", "executor", "signing")
+_NOT_RESULTS = ("branch", "crossval", "tracking", "executor", "signing", "listed")
 
 
-def claim_folder(cfg: DictConfig, folder: Path) -> None:
-    """Start a folder for this configuration, or make sure that it was started for the same.
+@contextmanager
+def claimed_folder(cfg: DictConfig, folder: Path) -> Iterator[None]:
+    """Start a folder for this configuration, or make sure that it was started for the same, and keep others out of it.
 
     Raises:
-        ConfigError: the folder holds results of another configuration.
+        ConfigError: the folder holds results of another configuration, or another process works there.
     """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock, holder = FileLock(folder / ".lock"), folder / ".holder"
+    try:
+        lock.acquire(timeout=0)  # the system gives it up when its holder dies
+    except Timeout:
+        who = holder.read_text() if holder.exists() else "another process"
+        raise ConfigError(
+            f"{folder} is in use by {who}: wait for it, or stop it and the same command goes on where it stopped; "
+            "or choose another crossval.name"
+        ) from None
+    try:
+        holder.write_text(f"process {os.getpid()} on {socket.gethostname()}")
+        _check_folder(cfg, folder)
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def _check_folder(cfg: DictConfig, folder: Path) -> None:
     values = {str(key): node for key, node in cfg.items() if key not in _NOT_RESULTS}
     if not (folder / "built_for.json").exists():
-        folder.mkdir(parents=True, exist_ok=True)
         write_built_for(folder, values)
         return
-    try:
-        check_built_for(read_built_for(folder), values, what=str(folder))
-    except ConfigError as error:
-        start = str(error).split("\nThese lie")[0]
-        raise ConfigError(f"{start}\nChoose another crossval.name, or delete that folder.") from None
+    if different := differing(read_built_for(folder), values):
+        raise ConfigError(f"{folder} was built for other values:\n{shown(different)}\nChoose another crossval.name, or delete that folder.")
 
 
 def build_once(folder: Path, last_file: str, build: Callable[[], None]) -> None:

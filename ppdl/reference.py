@@ -75,7 +75,7 @@ class ConfFile:
 
 def conf_files(conf: Path = CONF) -> list[Path]:
     """Return the files below conf/ in the order of the page, relative to it."""
-    groups = [path.name for path in sorted(conf.iterdir()) if path.is_dir()]
+    groups = [path.name for path in sorted(conf.iterdir()) if path.is_dir() and path.name != "local"]  # the user's own
     groups = [name for name in GROUPS if name in groups] + [name for name in groups if name not in GROUPS]
     single = [Path(name) for name in FILES if (conf / name).is_file()]
     single += [Path(path.name) for path in sorted(conf.glob("*.yaml")) if path.name not in FILES]

@@ -9,7 +9,7 @@ import rich
 from omegaconf import DictConfig
 
 from ppdl.config import Workspace, stage, with_values
-from ppdl.crossval import build_once, chosen_runs, claim_folder, features_folder, pooled, train_folds, write_features
+from ppdl.crossval import build_once, chosen_runs, claimed_folder, features_folder, pooled, train_folds, write_features
 from ppdl.crypto.purpose import ARCHIVE, INFERENCE
 from ppdl.evaluation.tables import results_table
 from ppdl.runs import PLAIN, report
@@ -18,8 +18,12 @@ from stages import download, encrypt, keygen, reveal, split, stem
 
 def run(cfg: DictConfig, workspace: Workspace) -> None:
     workspace = workspace.on_its_own()
+    with claimed_folder(cfg, workspace.outputs):
+        _cross_validate(cfg, workspace)
+
+
+def _cross_validate(cfg: DictConfig, workspace: Workspace) -> None:
     folder = workspace.outputs
-    claim_folder(cfg, folder)
     build_once(folder / "data/raw", "built_for.json", lambda: download.run(cfg, workspace))
     build_once(folder / "data/prepared", "meta.json", lambda: split.run(cfg, workspace))
     chosen = chosen_runs(cfg)

@@ -2,6 +2,7 @@
 
 from omegaconf import DictConfig
 
+from ppdl.choices import say_replaced
 from ppdl.config import Workspace, branch, build, construct, stage
 from ppdl.crypto.keystore import load_public
 from ppdl.crypto.signing import Signing
@@ -12,6 +13,7 @@ from ppdl.protections.cost import folder_bytes, recorded_cost
 
 def run(cfg: DictConfig, workspace: Workspace) -> None:
     name, node = branch(cfg)
+    say_replaced(cfg, f"data/encrypted/{name}")
     protection = build(node.scheme, f"protections.{name}.scheme")
     executor = build(cfg.executor, "executor")
     sign = construct(Signing, cfg.signing, "signing").signer()

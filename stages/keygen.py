@@ -2,8 +2,9 @@
 
 from omegaconf import DictConfig
 
+from ppdl.choices import say_replaced, under_dvc
 from ppdl.config import Workspace, checkout, stage
-from ppdl.crypto.keystore import ensure_keypair
+from ppdl.crypto.keystore import ensure_keypair, load_public, save_public
 from ppdl.crypto.purpose import ARCHIVE, PUBLIC_PATHS
 from ppdl.errors import ConfigError
 
@@ -12,8 +13,13 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
     purpose = cfg.branch or ARCHIVE
     if purpose not in PUBLIC_PATHS:
         raise ConfigError(f"branch must be null or the purpose of a key ({', '.join(PUBLIC_PATHS)}), got {purpose!r}")
+    path = PUBLIC_PATHS[purpose]
+    say_replaced(cfg, path)
+    public, own = workspace.outputs / path, checkout() / path
+    if under_dvc() and not public.exists() and own.exists():  # in a copy of the checkout (dvc exp run --queue)
+        save_public(public, load_public(own, purpose))
     outcome = ensure_keypair(
-        workspace.outputs / PUBLIC_PATHS[purpose],
+        public,
         cfg.keygen.private_dir,
         key_bits=cfg.keygen.key_bits,
         allow_insecure_key=cfg.keygen.allow_insecure_key,

@@ -71,6 +71,15 @@ def test_the_table_the_figure_and_the_command_to_take_the_best_over(store, tmp_p
     assert (tmp_path / FOLDER / "sweep.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_command_repeats_all_that_the_trial_was_given(store):
+    given = ["dataset=folder", "'dataset.root=/data/my x-rays'", "training.learning_rate=0.0123456789"]
+    of_the_sweep = ["+sweep=[optuna,joblib]", "hydra.sweep.dir=x", "branch=opaque", "pruning=null"]
+    for run in store.client.search_runs([store.experiment_id]):
+        store.client.set_tag(run.info.run_id, "overrides", " ".join([*given, *of_the_sweep]))
+    output = CliRunner().invoke(main, ["sweep", "summary"]).output
+    assert f"dvc exp run {' '.join(f'-S {text}' for text in given)}\n" in output
+
+
 def test_json_alone(store, tmp_path):
     result = CliRunner().invoke(main, ["sweep", "summary", "--json", FOLDER, "--out", str(tmp_path / "made/x.png")])
     assert result.exit_code == 0, result.output

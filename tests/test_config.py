@@ -116,10 +116,10 @@ def test_a_stage_needs_a_known_branch(value: str):
         config.branch(composed(f"branch={value}"))
 
 
-def test_an_input_built_for_other_values_names_the_command_that_rebuilds_it():
+def test_an_input_built_for_other_values_names_what_differs_and_how_to_rebuild_it():
     built_for = {"split": {"fold": 0, "seed": 1}, "classes": ["a", "b"]}
     config.check_built_for(built_for, OmegaConf.create(built_for), what="data/prepared")
-    with pytest.raises(ConfigError, match=r"(?s)split.fold: built for 0, the configuration says 2.*dvc exp run -S 'split.fold=2'"):
+    with pytest.raises(ConfigError, match=r"(?s)split.fold: built for 0, the configuration says 2.*dvc repro"):
         config.check_built_for(built_for, {"split": {"fold": 2, "seed": 1}, "classes": ["a", "b"]}, what="data/prepared")
 
 

@@ -164,7 +164,8 @@ def wrong(command: list[str], settings: Settings) -> list[str]:
     """Say what a command names that does not exist."""
     program, rest = Path(command[0]).name, command[1:]
     if program == "ppdl":
-        return _wrong_ppdl(rest)
+        kept = rest[1:] if rest[:1] == ["keep"] else []
+        return _wrong_ppdl(rest) + [f"{word}: {reason}" for word in kept if (reason := settings.wrong(word))]
     if program == "make":
         targets = set(re.findall(r"^([a-z][\w-]*):", (PROJECT / "Makefile").read_text(), re.MULTILINE))
         return [f"the Makefile has no target {word}" for word in rest if "=" not in word and word not in targets]
@@ -258,6 +259,7 @@ def test_the_built_site_opens_from_a_folder_without_network(browser, site: Path,
     ("text", "reason"),
     [
         ("ppdl inspekt X", "no command inspekt"),
+        ("ppdl keep dataset=folder dataset.rot=/x", "no dataset.rot"),
         ("cd X && ppdl audit X --originale Y", "no option --originale"),
         ("make reproduce", "no target reproduce"),
         ("python -m stages.train", "no module stages.train"),

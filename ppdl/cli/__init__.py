@@ -11,6 +11,7 @@ from ppdl.errors import PpdlError
 
 COMMANDS = {
     "repro": "ppdl.cli.repro:repro",
+    "keep": "ppdl.cli.keep:keep",
     "keygen": "ppdl.cli.keygen:keygen",
     "inspect": "ppdl.cli.inspect:inspect",
     "verify": "ppdl.cli.verify:verify",
@@ -55,6 +56,7 @@ def main() -> None:
 
     \b
     ppdl repro                                 `dvc repro`, with stages side by side
+    ppdl keep dataset=folder dataset.root=PATH values of your own, for all commands
     ppdl keygen                                a key pair; the private part stays outside the project
     ppdl inspect data/encrypted/deterministic  what an artifact holds, and what it reveals
     ppdl verify data/encrypted/deterministic   every byte against its SHA-256

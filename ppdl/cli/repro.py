@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shlex
 import signal
 import subprocess  # nosec B404  # for this interpreter alone
 import sys
@@ -47,6 +48,7 @@ def repro(targets: tuple[str, ...], jobs: int) -> None:
     Ctrl-C stops the running stages, which keep what they can go on from; a second one kills them. Stages side by side need the memory of
     both: on a GPU, or where memory is short, use --jobs 1. To force stages, or to see what would run, use `dvc repro` (--force, --dry).
     """
+    _say_out_of_step()
     needs = out_of_date(targets)
     if not needs:
         click.echo("Data and pipelines are up to date.")
@@ -62,6 +64,28 @@ def repro(targets: tuple[str, ...], jobs: int) -> None:
         ends = (f"The end of {lanes.log(name)}:\n\n{end_of(lanes.log(name))}" for name in lanes.failed)
         _end("\n\n".join([f"{' and '.join(lanes.failed)} failed{left}.", *ends]), 1)
     click.echo(f"{len(lanes.seconds)} stages in {time.monotonic() - began:.0f} s")
+
+
+def _say_out_of_step() -> None:
+    """Say what differs between params.yaml, which is built, and conf/."""
+    from ppdl import choices
+    from ppdl.config import PROJECT
+    from ppdl.errors import ConfigError
+
+    if not Path.cwd().is_relative_to(PROJECT):  # a pipeline of somebody else
+        return
+    try:
+        values = choices.beyond_params()
+    except ConfigError as error:
+        click.echo(f"Building what params.yaml says. {error}", err=True)
+        return
+    if values:
+        click.echo(
+            f"Building what params.yaml says, which conf/ does not: {shlex.join(values)}\n"
+            "To build what conf/ says: python -m ppdl.config --write\n"
+            f"To keep what params.yaml says, for every command: {choices.keep_command(values)}",
+            err=True,
+        )
 
 
 def _end(message: str, exit_code: int) -> NoReturn:
@@ -80,18 +104,25 @@ def out_of_date(targets: tuple[str, ...]) -> dict[str, set[str]]:
     from dvc.repo import Repo
     from dvc.repo.reproduce import get_active_graph
 
+    level = logging.getLogger("dvc").level
     try:
         os.chdir(Repo.find_root())
+        logging.getLogger("dvc").setLevel(logging.WARNING)
         with Repo(_wait_for_lock=True) as repo:
             remove_torn_rwlock(Path(repo.tmp_dir))
             graph = get_active_graph(repo.index.graph)  # an edge leads from a stage to one that it needs
             wanted = {stage for target in targets for stage in repo.stage.collect(target)} if targets else set(graph)
             wanted |= {needed for stage in wanted for needed in networkx.descendants(graph, stage)}
+            for stage in [stage for stage in wanted if stage.always_changed]:
+                repo.reproduce(stage.addressing, single_item=True)  # what it finds says which others are out of date
             changed = repo.status()  # of everything: asked for by name, each stage is looked up anew
     except DvcException as error:
         advice = f"\n{_TORN_LOCK}" if "dvc.lock" in str(error) else ""
-        raise click.ClickException(f"{error}{advice}") from None
-    stale = {stage for stage in wanted if stage.addressing in changed}
+        reason = f": {error.__cause__}" if error.__cause__ else ""
+        raise click.ClickException(f"{error}{reason}{advice}") from None
+    finally:
+        logging.getLogger("dvc").setLevel(level)
+    stale = {stage for stage in wanted if changed.get(stage.addressing, ["always changed"]) != ["always changed"]}
     stale |= {stage for stage in wanted if stale & networkx.descendants(graph, stage)}
     order = networkx.dfs_postorder_nodes(graph)
     return {stage.addressing: {s.addressing for s in graph.successors(stage) if s in stale} for stage in order if stage in stale}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -137,6 +136,8 @@ def _show(name: str, rows: list[tuple[Trial, TrialRun]], found: Importance | Non
     from rich.console import Console
     from rich.table import Table
 
+    from ppdl.choices import exp_run, is_choice, key_of
+
     names = sorted({key for trial, _ in rows for key in trial.values})
     table = Table(title=f"{name}: {len(rows)} trials, best first", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for heading in ("job", "state", "log loss", "acc, %", "epochs", "s", *(key.rsplit(".", 1)[-1].replace("_", "_\n") for key in names)):
@@ -155,11 +156,13 @@ def _show(name: str, rows: list[tuple[Trial, TrialRun]], found: Importance | Non
     if found:
         falls = ", ".join(f"{key} {fall:.2f}" for key, fall in found.falls.items())
         click.echo(f"Importance (fall of R²): {falls}" + (f". Not to be read: {found.caveat}" if found.caveat else ""))
-    best, _ = rows[0]
-    sets = [shlex.quote(f"{key}={value}") for key, value in best.values.items() if key != RUN]
-    if sets and _is_finite(best):
+    best, run = rows[0]
+    given = [text for text in run.overrides if is_choice(text)]
+    keys = {key_of(text) for text in given}
+    given += [f"{key}={value}" for key, value in best.values.items() if key not in {*keys, RUN} and is_choice(key)]
+    if given and _is_finite(best):
         click.echo("The best of several flatters itself on the images that it was chosen by. To test it, once:")
-        click.echo(" ".join(["dvc exp run", *(f"-S {text}" for text in sets)]))
+        click.echo(exp_run(given))
 
 
 def _as_json(name: str, rows: list[tuple[Trial, TrialRun]], found: Importance | None) -> dict[str, Any]:

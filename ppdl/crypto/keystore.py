@@ -12,7 +12,8 @@ there           there                                 "kept"
 there           missing                               "kept_public_only": encryption works, decryption says whom to ask
 missing         the newest of this project, purpose   "rebuilt_public" from it
                 and size
-another length  any                                   "made_other_length": a new pair; the old key stays in the private folder
+another length  there                                 "made_other_length": a new pair; the old key stays in the private folder
+another length  missing                               an error: somebody handed the public key over, and it is never replaced
 unreadable, or  any                                   an error; nothing is written
 another purpose
 
@@ -104,8 +105,8 @@ def ensure_keypair(
     Args:
         private_dir: None means default_private_dir(). passphrase: protects a new private file; None falls back to
             PPDL_PRIVATE_KEY_PASSPHRASE, and without that it is not protected.
-    Raises: ConfigError for a bad key_bits; KeyStoreError when public.json is unreadable or for another purpose, or private_dir unsafe.
-        Nothing is lost then.
+    Raises: ConfigError for a bad key_bits; KeyStoreError when public.json is unreadable, for another purpose, of another length and not of
+        a private key here, or private_dir unsafe. Nothing is lost then.
     """
     check_key_bits(key_bits, allow_insecure_key=allow_insecure_key)
     public_path, private_dir = Path(public_path), Path(default_private_dir() if private_dir is None else private_dir)
@@ -119,11 +120,15 @@ def ensure_keypair(
             )
         if public.key_bits == key_bits:
             return _keep(public, private_dir)
-        outcome = _make("made_other_length", public_path, private_dir, key_bits, project, passphrase, purpose)
         old = private_path(private_dir, public.fingerprint)
         if not old.exists():
-            old = old.with_suffix(".public.json")
-            save_public(old, public)
+            raise KeyStoreError(
+                f"{public_path} has {public.key_bits} bits, keygen.key_bits is {key_bits}, and its private key is not in {private_dir}: "
+                f"somebody handed this public key over, and it is not replaced. To use it set keygen.key_bits={public.key_bits} "
+                f"(`ppdl keep keygen.key_bits={public.key_bits}`); if its private key is yours, set {PRIVATE_DIR_VARIABLE} or "
+                "keygen.private_dir to its folder; to make a pair of your own, move the file away"
+            )
+        outcome = _make("made_other_length", public_path, private_dir, key_bits, project, passphrase, purpose)
         return KeyOutcome(
             outcome.case,
             outcome.public_key,

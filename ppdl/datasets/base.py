@@ -49,6 +49,13 @@ class Dataset(ABC):
             raise ConfigError(f"dataset.classes must name at least 2 classes to tell apart, got {list(classes)}")
         object.__setattr__(self, "classes", classes)
 
+    def sources(self) -> tuple[Path, ...]:
+        """Return the user's own files and folders that the images come from; a set that is drawn or fetched has none.
+
+        Where there are some, conf/listing/NAME.yaml has each `dvc repro` look whether they changed.
+        """
+        return ()
+
     @abstractmethod
     def write_raw(self, out_dir: Path) -> None:
         """Write the images below `out_dir/CLASS/images/` and their index to `out_dir/index.csv` (see `write_index`).

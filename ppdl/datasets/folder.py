@@ -16,6 +16,7 @@ from ppdl.datasets.masks import MASKS_FOLDER, mask_path
 from ppdl.errors import ConfigError, DataError
 
 MIN_CLASS_IMAGES = 3
+UNPACKED_BESIDE = "__MACOSX"  # what a Mac's archives hold beside the files: resource forks, also named like images
 _MAX_NAMES = 10  # in one message
 _log = logging.getLogger(__name__)
 
@@ -54,6 +55,10 @@ class Folder(Dataset):
             raise ConfigError(f"dataset.patient_pattern must be a regular expression, got {self.patient_pattern!r}: {error}") from error
         if num_groups == 0:
             raise ConfigError(f"dataset.patient_pattern must have a group (...) that matches the patient, got {self.patient_pattern!r}")
+
+    def sources(self) -> tuple[Path, ...]:
+        """Return `root` and the table of patients, as far as they are set."""
+        return tuple(Path(path).expanduser() for path in (self.root, self.patients) if path is not None)
 
     def write_raw(self, out_dir: Path) -> None:
         """Copy the images to `out_dir/CLASS/images/` and write their index, last.
@@ -105,6 +110,8 @@ def find_images(root: Path, classes: Sequence[str] | None) -> dict[str, list[Pat
         DataError: There are no or too few classes or images.
     """
     folders = {path.name: path for path in sorted(root.iterdir()) if path.is_dir() and not path.name.startswith(".")}
+    if folders.pop(UNPACKED_BESIDE, None):
+        _log.warning("%s: ignored %s", root, UNPACKED_BESIDE)
     unknown = [name for name in classes or () if name not in folders]
     if unknown:
         raise ConfigError(f"dataset.classes names {', '.join(unknown)}, but {root} has {', '.join(folders) or 'no folders'}")

@@ -45,6 +45,10 @@ class Radiography(Dataset):
         if unknown:
             raise ConfigError(f"dataset.classes names {', '.join(unknown)}, but the database has {', '.join(self.num_images)}")
 
+    def sources(self) -> tuple[Path, ...]:
+        """Return `root`, where it is set: kagglehub's cache does not change."""
+        return () if self.root is None else (Path(self.root).expanduser(),)
+
     def write_raw(self, out_dir: Path) -> None:
         """Copy the images to `out_dir/CLASS/images/`, their masks to `out_dir/CLASS/masks/`, and write the index, last.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +63,7 @@ class RunSpec:
             "data_sha256": self.data_sha256,
             "sweep": self.sweep,
             "job": None if self.job is None else str(self.job),
-            "overrides": " ".join(without_private(self.overrides)),
+            "overrides": shlex.join(without_private(self.overrides)),
             "mlflow.source.name": self.stage,
             "mlflow.source.type": "LOCAL",
             NOTE: self.description,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ class TrialRun:
         job: number of the job in its sweep, the name of its folder there; None of a run that does not say.
         seconds: from start to end; None while it runs.
         failure: what went wrong, '' if nothing did.
+        overrides: Hydra's, of the job.
     """
 
     run_id: str
@@ -41,6 +43,7 @@ class TrialRun:
     failure: str
     params: Mapping[str, str]
     metrics: Mapping[str, float]
+    overrides: tuple[str, ...] = ()
 
 
 def finished_losses(folder: Path, name: str) -> list[list[float]]:
@@ -115,4 +118,5 @@ def _trial(run: Run) -> TrialRun:
         failure=tags.get("failure", ""),
         params=run.data.params,
         metrics=run.data.metrics,
+        overrides=tuple(shlex.split(tags.get("overrides", ""))),
     )

@@ -450,12 +450,13 @@ def test_another_length_makes_a_new_pair_and_keeps_the_old_file(place):
     assert f"The old key {old.public_key.fingerprint} stays in {old.private_path}" in new.message
 
 
-def test_another_length_keeps_a_foreign_public_key(place, key):
+def test_a_public_key_that_was_handed_over_is_not_replaced_by_one_of_another_length(place, key):
     _project, public_path, private_dir = place
     save_public(public_path, key.public)
-    new = ensure(place, 320)
-    kept = private_dir / f"{key.public.fingerprint}.public.json"
-    assert load_public(kept) == key.public and str(kept) in new.message
+    before = public_path.read_bytes()
+    with pytest.raises(KeyStoreError, match=r"has 256 bits, keygen.key_bits is 320.*`ppdl keep keygen.key_bits=256`"):
+        ensure(place, 320)
+    assert public_path.read_bytes() == before and not list(private_dir.glob("*.json"))
 
 
 def test_foreign_public_key_without_h_is_kept(place, key):

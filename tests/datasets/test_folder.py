@@ -47,6 +47,14 @@ def test_both_layouts_may_be_mixed(write_classes, write_raw, picture):
     assert names(write_raw(root))[3:] == [f"Normal/images/n{i}.jpg" for i in range(3)]
 
 
+def test_what_a_mac_puts_beside_unpacked_files_is_no_class(write_classes, write_raw, caplog):
+    root = write_classes(Normal=3, COVID=3)
+    (root / "__MACOSX/COVID").mkdir(parents=True)
+    (root / "__MACOSX/COVID/._COVID-0.png").write_bytes(b"\0\5\x16\7")
+    assert len(write_raw(root)) == 6
+    assert caplog.messages == [f"{root}: ignored __MACOSX"]
+
+
 def test_what_is_ignored_is_said(write_classes, write_raw, picture, caplog):
     root = write_classes(COVID=3, Normal=3)
     Image.fromarray(picture(9)).save(root / "COVID/loose.png")

@@ -1,0 +1,28 @@
+"""Hydra finds plugins here, and DVC has Hydra do so (`hydra.plugins_path`) when `dvc exp run` composes conf/: its first step."""
+
+import traceback
+
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+
+from ppdl.config import PROJECT, private_dir
+from ppdl.handed_over import HandedOverError, refuse_to_delete
+
+
+class HandedOver(SearchPathPlugin):
+    """Stop `dvc exp run` before it deletes ciphertexts and keys that somebody handed over."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Leave the search path as it is.
+
+        Raises:
+            DvcException: DVC prints it as its own error, and puts the checkout back as it was.
+        """
+        if not any(frame.f_globals["__name__"].startswith("dvc.repo.experiments") for frame, _ in traceback.walk_stack(None)):
+            return
+        from dvc.exceptions import DvcException
+
+        try:
+            refuse_to_delete(PROJECT, private_dir(), "`dvc exp run`")
+        except HandedOverError as error:
+            raise DvcException(str(error)) from None

@@ -1,0 +1,375 @@
+"""A user's choices: what goes beyond conf/, as Hydra's overrides, as commands that are safe to paste, and kept in conf/local/default.yaml.
+
+`dvc exp run` composes conf/ anew each time, so what an earlier `-S` set is gone unless it is given again or kept. conf/config.yaml takes
+in conf/local/default.yaml where there is one (`optional local: default`, its usual place in Hydra projects); git ignores it. DVC composes
+in the checkout also for experiments that run in a copy (--queue, --temp), so that these have it too.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import os
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ppdl import config
+from ppdl.errors import ConfigError
+
+LOCAL = "local/default.yaml"  # below conf/
+NOT_CHOICES = ("branch", "crossval", "hydra")  # of one stage, or of Hydra itself
+HEADER = """\
+# @package _global_
+# Your choices, which every composition of conf/ takes in. `ppdl keep NAME=VALUE ...` writes this file anew; git ignores it.
+"""
+_PLAIN_TEXT = re.compile(r"[A-Za-z0-9_./:@%+-]([A-Za-z0-9_./:@%+ -]*[A-Za-z0-9_./:@%+-])?")
+_NAME = re.compile(r"[\w-]+")
+
+
+def override(key: str, value: Any) -> str:
+    """Return `key=value` in Hydra's grammar, which reads this very value from it: a comma is no sweep, a space or `~` no mistake."""
+    return f"{key}={_text(value)}"
+
+
+def _text(value: Any) -> str:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.override_parser.types import Quote, QuotedString
+
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{_text(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(map(_text, value)) + "]"
+    if not isinstance(value, str):
+        return str(value)
+    if _PLAIN_TEXT.fullmatch(value) and OverridesParser.create().parse_override(f"x={value}").value() == value:
+        return value
+    return QuotedString(value, Quote.double).with_quotes()
+
+
+def quoted(argument: str) -> str:
+    """Return an override, as a user typed it, with its value as one text in quotes, for the shell too."""
+    key, _, value = argument.partition("=")
+    return shlex.quote(f"{key}={_text(value.strip(chr(34)).strip(chr(39)))}")
+
+
+def exp_run(overrides: Sequence[str]) -> str:
+    """Return the `dvc exp run` with these overrides, quoted for the shell."""
+    return " ".join(["dvc exp run", *(f"-S {shlex.quote(text)}" for text in overrides)])
+
+
+def compose(overrides: Sequence[str] = (), name: str = "config") -> dict[str, Any]:
+    """Compose conf/, the user's choices included.
+
+    Raises:
+        ConfigError: Hydra cannot; says what to write instead, where that is known.
+    """
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        return _composed(overrides, name)
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
+        reason = hint(overrides) or str(error).strip().split("\n")[0]
+        raise ConfigError(f"Hydra cannot compose conf/ with these values: {reason}") from None
+
+
+def _composed(overrides: Sequence[str], name: str = "config") -> dict[str, Any]:
+    import hydra
+    from hydra.core.global_hydra import GlobalHydra
+
+    around = GlobalHydra.instance().hydra  # of the job that this is called in
+    GlobalHydra.instance().clear()
+    try:
+        with hydra.initialize_config_dir(str(config.CONF), version_base="1.3"):
+            return config.plain(hydra.compose(name, overrides=list(overrides)))
+    finally:
+        GlobalHydra.instance().hydra = around
+
+
+def hint(arguments: Sequence[str]) -> str | None:
+    """Return what to write in place of the first override that Hydra cannot take, which itself names only what it stumbled over.
+
+    Args:
+        arguments: of a command line; options are passed over.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    sweeps = bool({"-m", "--multirun"} & set(arguments))
+    given = {}
+    for text in arguments:
+        if "=" not in text or text.startswith("-"):
+            continue
+        try:
+            given[text] = OverridesParser.create().parse_override(text)
+        except HydraException:
+            return f"{text!r} is not in Hydra's grammar; as one text: {quoted(text)}"
+        if given[text].is_sweep_override() and not sweeps:
+            return f"{text!r} is a sweep, for its comma; as one text: {quoted(text)}"
+    files = [text for text, parsed in given.items() if (config.CONF / parsed.key_or_group).is_dir() and not parsed.is_sweep_override()]
+    try:
+        known = {*_flat_keys(_composed(files))}
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError):
+        return None  # the name of a file is wrong, and Hydra lists those that there are
+    for text, parsed in given.items():
+        key = parsed.key_or_group
+        if text not in files and parsed.package is None and not parsed.is_add() and key not in known and not key.startswith("hydra"):
+            near = difflib.get_close_matches(key, known, n=1)
+            return f"{key!r} is no key of the configuration" + (f": did you mean {near[0]!r}?" if near else "")
+    return None
+
+
+def _flat_keys(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in tree.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            yield from _flat_keys(value, f"{prefix}{key}.")
+
+
+@dataclass
+class Beyond:
+    """What a configuration has beyond a composition of conf/.
+
+    Attributes:
+        choices: other files of the groups in the defaults list, by group: dataset: folder.
+        added: files of groups that the defaults list has no entry of: protection@protections.mine: mine.
+        removed: nodes that are left out, by place: protections.opaque.
+        values: values that differ, by place, in order.
+        new: places among `values` that the composition does not have.
+    """
+
+    choices: dict[str, str] = field(default_factory=dict)
+    added: dict[str, str] = field(default_factory=dict)
+    removed: list[str] = field(default_factory=list)
+    values: dict[str, Any] = field(default_factory=dict)
+    new: set[str] = field(default_factory=set)
+
+    def overrides(self) -> list[str]:
+        """Return it as overrides for the command line."""
+        return [
+            *(f"{group}={name}" for group, name in self.choices.items()),
+            *(f"+{group}={name}" for group, name in self.added.items()),
+            *(f"~{place}" for place in self.removed),
+            *(("+" if place in self.new else "") + override(place, value) for place, value in self.values.items()),
+        ]
+
+
+def beyond_conf(wanted: Mapping[str, Any], given: Sequence[str] = ()) -> Beyond:
+    """Return what `wanted`, a whole configuration, has beyond the composition of conf/ with the overrides `given`."""
+    found = Beyond()
+    base = compose(given)
+    for group in [group for group, at, _ in _entries() if not at]:
+        name = _file_of(group, wanted.get(group))
+        if name and _target(wanted[group]) != _target(base.get(group)):
+            found.choices[group] = name
+    for group, many in dict.fromkeys((group, place.partition(".")[0]) for group, at, place in _entries() if at):
+        for name in wanted.get(many, {}):
+            if name not in base.get(many, {}) and (config.CONF / group / f"{name}.yaml").is_file():
+                found.added[f"{group}@{many}.{name}"] = name
+    if found.choices or found.added:
+        base = compose([*given, *found.overrides()])
+    # Sizes at the top come first: other values follow them by interpolation, and need not be said then.
+    found.values = {place: value for place, kind, value in _differences(base, wanted) if kind == "changed" and "." not in place}
+    if found.values:
+        base = compose([*given, *found.overrides()])
+    for place, kind, value in _differences(base, wanted):
+        if kind == "removed":
+            found.removed.append(place)
+        else:
+            found.values[place] = value
+            found.new |= {place} if kind == "new" else set()
+    return found
+
+
+def _entries() -> list[tuple[str, str, str]]:
+    """Return the groups of the defaults list of conf/config.yaml, each as (group, "@" or "", place or "")."""
+    entries = yaml.safe_load((config.CONF / "config.yaml").read_text())["defaults"]
+    return [key.partition("@") for entry in entries if isinstance(entry, Mapping) for key in entry if not key.startswith("optional ")]
+
+
+def _target(node: Any) -> Any:
+    return node.get("_target_") if isinstance(node, Mapping) else None
+
+
+def _file_of(group: str, node: Any) -> str | None:
+    """Return the name of the file of a group that configures the same class as `node`."""
+    for path in sorted((config.CONF / group).glob("*.yaml")):
+        if _target(node) and _target(yaml.safe_load(path.read_text())) == _target(node):
+            return path.stem
+    return None
+
+
+def _differences(base: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str, Any]]:
+    """Yield place, kind (changed, new, removed) and wanted value of what differs."""
+    for key in [*wanted, *(key for key in base if key not in wanted)]:
+        place = f"{prefix}{key}"
+        if place in NOT_CHOICES:
+            continue
+        if key not in wanted:
+            yield place, "removed", None
+        elif key not in base:
+            yield place, "new", wanted[key]
+        elif isinstance(base[key], Mapping) and isinstance(wanted[key], Mapping) and all(map(_NAME.fullmatch, map(str, wanted[key]))):
+            yield from _differences(base[key], wanted[key], f"{place}.")
+        elif base[key] != wanted[key]:
+            yield place, "changed", wanted[key]
+
+
+def kept() -> Beyond:
+    """Return what conf/local/default.yaml adds to conf/."""
+    return beyond_conf(compose(), _without_local())
+
+
+def _without_local() -> list[str]:
+    return ["~local"] if (config.CONF / LOCAL).exists() else []
+
+
+def keep(overrides: Sequence[str]) -> Beyond:
+    """Add overrides to what is kept, and write conf/local/default.yaml; where another file of a group is chosen, its old values go.
+
+    Raises:
+        ConfigError: the configuration would break a rule, or conf/local cannot say this. Nothing is written then.
+    """
+    from ppdl.config_check import check_config
+
+    chosen = {text.partition("=")[0] for text in overrides}
+    old = [text for text in kept().overrides() if text.lstrip("+").partition("=")[0].partition(".")[0] not in chosen]
+    wanted = compose([*_without_local(), *old, *overrides])
+    check_config(wanted)
+    found = beyond_conf(wanted, _without_local())
+    path = config.CONF / LOCAL
+    before = path.read_bytes() if path.exists() else None
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(HEADER + _as_yaml(found), encoding="utf-8")
+    left = [] if (composed := compose()) == wanted else list(_differences(composed, wanted))
+    if left:
+        path.unlink() if before is None else path.write_bytes(before)
+        raise ConfigError(
+            f"conf/{LOCAL} cannot keep {left[0][0]} as asked for: give it with each command, or write a file of your own below conf/"
+        )
+    return found
+
+
+def _as_yaml(found: Beyond) -> str:
+    nodes = {place: f"{group}@{place}" for group, at, place in _entries() if at}
+    defaults: list[Any] = [{f"/{group}": name} for group, name in found.added.items()]
+    defaults.append("_self_")
+    defaults += [{f"override /{group}": name} for group, name in found.choices.items()]
+    defaults += [{f"override /{nodes[place]}": None} for place in found.removed if place in nodes]
+    return yaml.safe_dump({"defaults": defaults, **_tree(found.values)}, sort_keys=False, allow_unicode=True, width=10**6)
+
+
+def beyond_params() -> list[str]:
+    """Return what params.yaml has beyond conf/, as overrides: values of an earlier `dvc exp run -S`, or from before an edit of conf/."""
+    return beyond_conf(config.read_params()).overrides()
+
+
+def keep_command(overrides: Sequence[str]) -> str:
+    """Return the `ppdl keep` for what `beyond_conf` found; where it chooses a file of a group, old values of the group go by themselves."""
+    chosen = {text.partition("=")[0] for text in overrides}
+    return f"ppdl keep {shlex.join(text for text in overrides if not (text[0] == '~' and key_of(text).partition('.')[0] in chosen))}"
+
+
+def advice(different: Mapping[str, tuple[Any, Any]]) -> str:
+    """Say what to do when an input was built for other values than a command asks for.
+
+    Args:
+        different: by place in the configuration, what the input was built for and what the command asks for.
+    """
+    from hydra.core.hydra_config import HydraConfig
+
+    job = HydraConfig.get() if HydraConfig.initialized() else None
+    if job is None or job.job.config_name == "pipeline":
+        return "Build it for the values of params.yaml: dvc repro"
+    given = [text for text in job.overrides.task if is_choice(text)]
+    by_default = dict(_leaves(compose()))
+    if all(by_default.get(place) != asked for place, (_, asked) in different.items()):
+        return f"These lie upstream of this stage, so rebuild with: {exp_run(given)}"
+    built = dict(_leaves(config.read_params()))
+    for place, (found, _) in different.items():
+        built.pop(place, None)
+        if found is not None:
+            built[place] = found
+    asked_for = {key_of(text) for text in given}
+    values = [text for text in beyond_conf(_tree(built)).overrides() if key_of(text) not in asked_for]
+    return (
+        "This command composes conf/, which does not have the values of the build. Give it these too, to use what is built:\n"
+        f"  {shlex.join(values)}\nor keep them, for every command:\n  {keep_command(values)}"
+    )
+
+
+def under_dvc() -> bool:
+    """Tell whether DVC runs this stage."""
+    return "DVC_STAGE" in os.environ
+
+
+def say_replaced(cfg: Mapping[str, Any], what: str) -> None:
+    """Say in one line that a stage replaces what it wrote with other values, or under another public key, and how to have that back.
+
+    DVC has deleted it before the stage starts; dvc.lock still tells what it was made with, until the stage has ended.
+    """
+    lock = config.PROJECT / "dvc.lock"
+    if not under_dvc() or not lock.is_file():
+        return
+    entry = yaml.safe_load(lock.read_text())["stages"].get(os.environ["DVC_STAGE"], {})
+    recorded = dict(_leaves(entry.get("params", {}).get("params.yaml", {})))
+    now = dict(_leaves(config.plain(cfg)))
+    nodes = list(entry.get("params", {}).get("params.yaml", {}))
+    current = {place: value for place, value in now.items() if any(place == node or place.startswith(f"{node}.") for node in nodes)}
+    made_with = []
+    if recorded != current:
+        before = _tree({place: value for place, value in now.items() if place not in current} | recorded)
+        with suppress(ConfigError):  # an unfinished edit of conf/ is no matter of this stage
+            found = beyond_conf(before, _without_local()).overrides()
+            made_with = [text for text in found if any(f"{key_of(text)}.".startswith(f"{node}.") for node in nodes)]
+    keys = [
+        dep for dep in entry.get("deps", []) if dep["path"].startswith("keys/") and dep.get("md5") != _md5(config.PROJECT / dep["path"])
+    ]
+    if recorded != current or keys:
+        how = (shlex.join(made_with) or "other values") if recorded != current else "another public key"
+        again = f" To have it back, and keep it: {keep_command(made_with)} && dvc repro" if made_with else ""
+        print(f"{what} is replaced: it was made with {how}.{again}", flush=True)
+
+
+def _md5(path: Path) -> str:
+    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() if path.is_file() else ""
+
+
+def is_choice(text: str) -> bool:
+    """Tell whether an override of a job by hand means anything to the pipeline, and is no matter of the sweep that the job belongs to."""
+    key = key_of(text)
+    return key.partition(".")[0] not in (*NOT_CHOICES, "sweep", "pruning") and not key.startswith("hydra")
+
+
+def key_of(text: str) -> str:
+    """Return the key of an override, without its sign."""
+    return text.lstrip("+~").partition("=")[0]
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _tree(leaves: Mapping[str, Any]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for place, value in leaves.items():
+        *parents, last = place.split(".")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[last] = value
+    return tree

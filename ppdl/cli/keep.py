@@ -1,0 +1,38 @@
+"""`ppdl keep`."""
+
+from __future__ import annotations
+
+import shlex
+
+import click
+
+
+@click.command(short_help="Keep values of your own for all commands.", context_settings={"ignore_unknown_options": True})
+@click.argument("overrides", nargs=-1)
+def keep(overrides: tuple[str, ...]) -> None:
+    """Keep values of your own, so that each further `dvc exp run`, sweep and cross-validation has them; show those that are kept.
+
+    OVERRIDES are Hydra's, as behind `-S`: NAME=VALUE, GROUP=FILE, +experiment=NAME, '~protections.opaque'. They go to
+    conf/local/default.yaml, which git ignores, and params.yaml follows, so that `dvc repro` builds with them. Delete that file, and run
+    `python -m ppdl.config --write`, to have none again; leave them out of one command with '~local'.
+
+    \b
+    ppdl keep dataset=folder dataset.root=/data/xrays
+    ppdl keep +experiment=transfer dataset.root=/data/xrays 'dataset.classes=[Normal,COVID]'
+    """
+    from ppdl import choices
+    from ppdl.config import CONF, PARAMS, compose_params, differing, read_params
+
+    if not overrides:
+        text = shlex.join(choices.kept().overrides())
+        click.echo(f"kept in conf/{choices.LOCAL}: {text}" if text else f"nothing is kept: there is no {CONF / choices.LOCAL}")
+        return
+    before = read_params()
+    kept = choices.keep(overrides)
+    compose_params(PARAMS)
+    click.echo(f"kept in conf/{choices.LOCAL}: {shlex.join(kept.overrides())}")
+    changes = differing(before, read_params())
+    for place, (old, new) in changes.items():
+        click.echo(f"  params.yaml: {place}: {old!r} -> {new!r}")
+    if changes:
+        click.echo("Build with it: ppdl repro")

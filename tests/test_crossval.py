@@ -1,0 +1,51 @@
+"""One cross-validation at a time works in a folder."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from omegaconf import OmegaConf
+
+from ppdl.config import PROJECT
+from ppdl.crossval import claimed_folder
+from ppdl.errors import ConfigError
+
+CFG = OmegaConf.create({"seed": 1, "crossval": {"name": "mine"}})
+OTHER = """
+import sys, time
+from pathlib import Path
+from omegaconf import OmegaConf
+from ppdl.crossval import claimed_folder
+with claimed_folder(OmegaConf.create({"seed": 1, "crossval": {"name": "mine"}}), Path(sys.argv[1])):
+    print("in", flush=True)
+    time.sleep(120)
+"""
+
+
+def test_a_second_one_is_refused_and_told_who_works_there_and_a_dead_one_is_in_nobodys_way(tmp_path):
+    folder = tmp_path / "mine"
+    command = [sys.executable, "-c", OTHER, str(folder)]
+    other = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(PROJECT)})
+    try:
+        assert other.stdout.readline() == "in\n"
+        with pytest.raises(ConfigError, match=rf"{folder} is in use by process {other.pid} on "), claimed_folder(CFG, folder):
+            pass
+    finally:
+        other.kill()
+        other.communicate()
+    with claimed_folder(CFG, folder):
+        assert (folder / "built_for.json").exists()
+    with claimed_folder(CFG, folder):  # the same configuration goes on
+        pass
+
+
+def test_a_folder_of_another_configuration_is_refused(tmp_path):
+    with claimed_folder(CFG, tmp_path):
+        pass
+    changed = OmegaConf.merge(CFG, {"seed": 2})
+    refused = pytest.raises(ConfigError, match=r"(?s)seed: built for 1, the configuration says 2.*Choose another crossval.name")
+    with refused, claimed_folder(changed, tmp_path):
+        pass
+    with claimed_folder(CFG, tmp_path):  # the refused one holds no lock
+        pass
