@@ -14,7 +14,7 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
     if purpose not in PUBLIC_PATHS:
         raise ConfigError(f"branch must be null or the purpose of a key ({', '.join(PUBLIC_PATHS)}), got {purpose!r}")
     path = PUBLIC_PATHS[purpose]
-    say_replaced(cfg, path)
+    say_replaced(cfg, str(path))
     public, own = workspace.outputs / path, checkout() / path
     if under_dvc() and not public.exists() and own.exists():  # in a copy of the checkout (dvc exp run --queue)
         save_public(public, load_public(own, purpose))

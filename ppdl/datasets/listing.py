@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ppdl.datasets.atomic import replacing
+from ppdl.atomic import replacing
 from ppdl.datasets.folder import UNPACKED_BESIDE
 
 _DEPTH = 4  # of folders: ROOT/COVID-19_Radiography_Dataset/CLASS/images
