@@ -10,21 +10,29 @@ from ppdl.crypto.signing import Signing
 from ppdl.protections.cost import folder_bytes, recorded_cost
 from ppdl.protections.recheck import Recheck
 
+READ = ("encrypted", "stem")
+
 
 def run(cfg: DictConfig, workspace: Workspace) -> None:
     name, node = branch(cfg)
     reveal = build(node.reveal, f"protections.{name}.reveal")
     executor = build(cfg.executor, "executor")
     signing = construct(Signing, cfg.signing, "signing")
+    if unsigned := [f"data/{step}/{name}" for step in READ if not signing.trusted[step]]:
+        print(
+            f"trusting {' and '.join(unsigned)} without a signature: signing.trusted names nobody for them, so whoever can replace them "
+            "chooses what is decrypted (docs/threat-model.md#signatures)",
+            flush=True,
+        )
     sign = signing.signer()
     private_dir = Path(cfg.keygen.private_dir or default_private_dir())
     private_key = require_private(workspace.inputs / "keys/public.json", private_dir)
-    source_dir, sums_dir = (workspace.inputs / "data" / step / name for step in ("encrypted", "stem"))
+    source_dir, sums_dir = (workspace.inputs / "data" / step / name for step in READ)
     signing.check("encrypted", source_dir)
     signing.check("stem", sums_dir)
     out_dir = workspace.outputs / "data/revealed" / name
     with recorded_cost(workspace.outputs / f"reports/cost/{name}/reveal.json") as cost:
-        header = reveal.write(
+        header, disclosed = reveal.write(
             source_dir,
             sums_dir,
             out_dir,
@@ -33,10 +41,12 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
             project=checkout(),
             partial_dir=workspace.unfinished / "reveal" / name,
             executor=executor,
+            roles_apart=any(signing.trusted[step] for step in READ),
         )
         sign(out_dir)
-        cost |= {"bytes": folder_bytes(out_dir), "num_columns": header.num_columns, "num_checked": header.num_checked}
+        cost |= {"bytes": folder_bytes(out_dir), "num_columns": header.num_columns, "num_checked": header.num_checked} | disclosed.shares
     print(f"{out_dir}: {Recheck(header.num_columns, header.num_checked)}")
+    print(f"{out_dir}: all that is approved and was revealed under this key, without noise: {disclosed}")
 
 
 main = stage(run)

@@ -105,13 +105,19 @@ def create_private(path: Path, members: dict[str, Any]) -> None:
 
     Raises: OSError, of which FileExistsError when there is one already.
     """
-    with _only_writer(path.parent):
+    with only_writer(path.parent):
         temporary = _write_temporary(path.parent, members)
         try:
             os.link(temporary, path)  # unlike a rename, this fails when the file exists
         finally:
             temporary.unlink()
         sync(path.parent)
+
+
+def replace_private(path: Path, members: dict[str, Any]) -> None:
+    """Write JSON members to a private file, replacing an older one at once or not at all; the caller is the `only_writer` of its folder."""
+    _write_temporary(path.parent, members).replace(path)
+    sync(path.parent)
 
 
 def private_path(private_dir: Path, fingerprint: str) -> Path:
@@ -133,19 +139,28 @@ def read_members(path: Path, *, private: bool) -> dict[str, Any]:
 
     Raises: KeyStoreError when it cannot be read, is no JSON object, or is private and others may read it.
     """
+    return parse_members(read_file(path, LARGEST_FILE_BYTES + 1, private=private), path)
+
+
+def read_file(path: Path, largest: int, *, what: str = "key file", private: bool = True) -> bytes:
+    """Read at most `largest` bytes of a file of the private folder.
+
+    Args:
+        what: what the errors call it. private: nobody else may read it.
+    Raises: KeyStoreError when it cannot be read, or others may read it.
+    """
     try:
         with Path(path).open("rb") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)  # of the open file: it cannot be exchanged in between
             if private and mode & 0o077:
-                raise KeyStoreError(f"{path}: others may read this private key (mode {mode:04o}): chmod 600 {path}")
-            text = file.read(LARGEST_FILE_BYTES + 1)
+                raise KeyStoreError(f"{path}: others may read this private file (mode {mode:04o}): chmod 600 {path}")
+            return file.read(largest)
     except OSError as error:
-        raise KeyStoreError(f"{path}: cannot read this key file ({error.strerror})") from None
-    return parse_members(text, path)
+        raise KeyStoreError(f"{path}: cannot read this {what} ({error.strerror})") from None
 
 
 @contextmanager
-def _only_writer(directory: Path) -> Iterator[None]:
+def only_writer(directory: Path) -> Iterator[None]:
     """Lock a folder of private files among its writers, and delete what a killed one left: it may hold private parts."""
     handle = os.open(directory, os.O_RDONLY)
     try:

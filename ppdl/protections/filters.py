@@ -115,30 +115,26 @@ def approved_filters(approved: Sequence[Filters], stride: int) -> dict[str, np.n
     """Return what the key holder approves at a stride, the weights (channels, stride * stride) by their digest.
 
     Filters that were given for another stride do not count.
-
-    Raises:
-        ConfigError: together, the filters determine every pixel of a patch, so that approving them approves the images.
     """
     matrices = [f.matrix(stride) for f in approved if isinstance(f.filters, str) or len(f.filters[0]) == stride * stride]
-    if matrices and (rank := int(np.linalg.matrix_rank(np.concatenate(matrices)))) >= stride * stride:
-        raise ConfigError(
-            f"the approved filters together have rank {rank} on patches of {stride} x {stride} = {stride * stride} pixels: whoever sees "
-            "all their outputs solves for every pixel, so approving them would approve decrypting the images; remove some"
-        )
     return {filters_sha256(matrix): matrix for matrix in matrices}
 
 
-def load_approved(private_dir: Path) -> tuple[Filters, ...] | None:
-    """Load the key holder's own list, `approved.json` beside the private keys; None when there is no such file.
+def load_approved(private_dir: Path) -> tuple[Filters, ...]:
+    """Load the key holder's own list, `approved.json` beside the private keys.
 
     The file holds a JSON list of objects with `filters`, `channels` and `weight_bits`.
 
     Raises:
-        KeyStoreError: others may write to the file, or it is not such a list.
+        KeyStoreError: it is missing, others may write to it, or it is not such a list.
     """
     path = Path(private_dir) / APPROVED_FILE
     if not path.exists():
-        return None
+        raise KeyStoreError(
+            f"{path} is missing. It alone says what may be decrypted where roles are apart (signing.trusted asks for others' signatures), "
+            "or where it did so once under this key: reveal.approved of the project does not replace it. Write it, for instance as "
+            '[{"filters": "dct", "channels": 3, "weight_bits": 4}], with chmod 600'
+        )
     if stat.S_IMODE(path.stat().st_mode) & 0o022:
         raise KeyStoreError(f"{path}: others may change what you approve: chmod 600 {path}")
     try:

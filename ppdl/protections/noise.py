@@ -20,9 +20,7 @@ import hashlib
 import hmac
 import json
 import logging
-import os
 import secrets
-import stat
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NoReturn
@@ -30,6 +28,7 @@ from typing import Any, NoReturn
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 
+from ppdl.crypto.keyfile import read_file
 from ppdl.crypto.keys import refuse_pickle
 from ppdl.crypto.keystore import check_private_dir, create_private
 from ppdl.errors import ConfigError, KeyStoreError
@@ -137,10 +136,7 @@ def load_noise_secret(private_dir: Path, *, project: Path) -> NoiseSecret:
     if not path.exists():
         _create(path)
         logger.warning("made the noise secret %s: back it up, for without it the next release gets other noise, and two average", path)
-    with path.open("rb") as file:
-        if (mode := stat.S_IMODE(os.fstat(file.fileno()).st_mode)) & 0o077:
-            raise KeyStoreError(f"{path}: others may read this secret (mode {mode:04o}): chmod 600 {path}")
-        text = file.read(4096)
+    text = read_file(path, 4096, what="secret")
     try:
         content = json.loads(text)
         if set(content) != {"format", "secret"} or content["format"] != _FORMAT:

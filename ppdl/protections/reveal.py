@@ -3,6 +3,7 @@
 `Reveal.write` must not become a decryption oracle, so it decrypts nothing before all of this holds:
 
 1. The filters are on the key holder's own list. The artifact only says which of them it claims; the weights come from the list.
+   All that is on the list and all that was ever revealed under the key leave pixels open, and the ledger says so (ppdl.protections.ledger).
 2. The outputs claim to be computed from the source's artifact that lies here: its header's digest, key, canary, sizes and packing.
 3. Fingerprint and canary fit the private key.
 4. A random sample of the outputs (all of them by default), computed again from the source's ciphertexts, has the same bytes.
@@ -25,13 +26,17 @@ from tqdm import tqdm
 from ppdl.crypto.artifact import Artifact, open_artifact
 from ppdl.crypto.decrypt import decrypt_planes
 from ppdl.errors import ArtifactError, ConfigError
+from ppdl.protections.disclosure import Disclosure
 from ppdl.protections.filters import (
+    APPROVED_FILE,
+    Filters,
     approved_filters,
     filters_sha256,
     load_approved,
     parse_approved,
     parse_spec,
 )
+from ppdl.protections.ledger import open_ledger, outputs_on
 from ppdl.protections.noise import NoiseSecret, load_noise_secret
 from ppdl.protections.recheck import Recheck, check_fraction, check_origin, check_outputs, recheck
 from ppdl.protections.release import SCALE, Release, check_release
@@ -51,7 +56,8 @@ class Reveal:
 
     Args:
         approved: what the key holder approves, a list of `filters`, `channels`, `weight_bits` each. A file `approved.json`
-            beside the private keys takes its place, so that a change of the project cannot change it.
+            beside the private keys takes its place, so that a change of the project cannot change it. Once it did so for a key,
+            or roles were apart, this list never counts for that key again.
         check_fraction: fraction of the outputs that is computed again, (0, 1].
         clip, clip_detail, noise: see `Release`.
 
@@ -82,30 +88,41 @@ class Reveal:
         project: Path,
         partial_dir: Path,
         executor: Executor,
+        roles_apart: bool,
         progress: bool = True,
-    ) -> RevealedHeader:
+    ) -> tuple[RevealedHeader, Disclosure]:
         """Check, decrypt, clip, add noise, write; an interrupted run goes on where it stopped, after checking again.
 
         Args:
             source_dir: the artifact of the sources, from them and not from the compute side.
             sums_dir: what the compute side made of it.
             out_dir: a new or empty folder, for the trainer.
-            private_dir: folder of the private keys; the owner's list and noise secret lie there.
+            private_dir: folder of the private keys; the owner's list, ledger and noise secret lie there.
             project: the checkout, which must not hold `private_dir`.
             partial_dir: where unfinished work lies.
             executor: its workers check in processes, without the private key, and decrypt in threads of this process.
+            roles_apart: others than the key holder write to the project, so only `approved.json` says what is approved.
+
+        Returns:
+            The header of the view, and what all outputs that were revealed or approved under the key tell together.
 
         Raises:
             ArtifactError: outputs that are not what the approved filters gave on the source's artifact, another key, damage.
             ConfigError: filters that may not be approved, or values that do not fit.
-            KeyStoreError: the owner's list or secret cannot be used.
+            KeyStoreError: the owner's list, ledger or secret cannot be used.
 
         Cost: decrypting one ciphertext for each filter and (key_bits - 8) // slot_bits patches, 2.6 ms at 2048 bits and 8 ms at
             3072 on one core; checking all outputs adds 0.4 %, 2 % and 7 % at stride 2, 4 and 8 (3072 bits, three filters).
         """
         source, sums = open_artifact(source_dir), open_artifact(sums_dir)
-        weights = self._approved_weights(sums, stride_of(source), private_dir)
-        check_origin(source, sums, weights, private_key)
+        with open_ledger(private_dir, private_key.public.fingerprint, project=project) as ledger:
+            own_list = roles_apart or ledger.own_list or (Path(private_dir) / APPROVED_FILE).exists()
+            approved = load_approved(private_dir) if own_list else parse_approved(self.approved)
+            weights = _approved_weights(sums, stride_of(source), approved)
+            check_origin(source, sums, weights, private_key)
+            size = source.header.source
+            outputs = outputs_on(size.height, size.width, source.header.stride, weights)
+            disclosed = ledger.admit(outputs, approved, own_list=own_list)
         check = recheck(
             source,
             sums,
@@ -129,23 +146,7 @@ class Reveal:
                     outputs = decrypt_planes(sums, private_key, shard, num_threads=executor.threads, on_ciphertexts=bar.update)
                     check_outputs(sums.path / shard.file, outputs, weights)
                     writer.add(shard.first_image, release.reveal(outputs, secret))
-            return writer.finish()
-
-    def _approved_weights(self, sums: Artifact, stride: int, private_dir: Path) -> np.ndarray:
-        """Return the weights of the filters that `sums` claims, from the key holder's own list."""
-        own = load_approved(private_dir)
-        approved = approved_filters(parse_approved(self.approved) if own is None else own, stride)
-        params = sums.header.protection.params
-        claimed = parse_spec(params.get("stem"), sums.path)
-        digest = params.get("filters_sha256")
-        if digest not in approved:
-            raise ArtifactError(
-                f"{sums.path}: computed with the filters {claimed.spec()}, which the key holder has not approved at stride {stride}. "
-                "Nothing was decrypted. Run the stem with approved filters; only the key holder adds to reveal.approved"
-            )
-        if filters_sha256(claimed.matrix(stride)) != digest:
-            raise ArtifactError(f"{sums.path}: the header names other filters than its digest does: it was edited; run the stem again")
-        return approved[digest]
+            return writer.finish(), disclosed
 
     def _header(self, source: Artifact, sums: Artifact, release: Release, check: Recheck, secret: NoiseSecret | None) -> RevealedHeader:
         """Say what will be revealed; the digest of the view comes when it is written."""
@@ -177,3 +178,19 @@ class Reveal:
 
     def _params(self) -> dict[str, Any]:
         return asdict(self) | {"approved": [filters.spec() for filters in parse_approved(self.approved)]}
+
+
+def _approved_weights(sums: Artifact, stride: int, approved: Sequence[Filters]) -> np.ndarray:
+    """Return the weights of the filters that `sums` claims, from the key holder's list."""
+    weights = approved_filters(approved, stride)
+    params = sums.header.protection.params
+    claimed = parse_spec(params.get("stem"), sums.path)
+    digest = params.get("filters_sha256")
+    if digest not in weights:
+        raise ArtifactError(
+            f"{sums.path}: computed with the filters {claimed.spec()}, which the key holder has not approved at stride {stride}. "
+            "Nothing was decrypted. Run the stem with approved filters; only the key holder adds to the list"
+        )
+    if filters_sha256(claimed.matrix(stride)) != digest:
+        raise ArtifactError(f"{sums.path}: the header names other filters than its digest does: it was edited; run the stem again")
+    return weights[digest]

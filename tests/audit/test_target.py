@@ -58,6 +58,7 @@ def revealed(tmp_path, images, key):
         project=tmp_path / "project",
         partial_dir=tmp_path / "p3",
         executor=EXECUTOR,
+        roles_apart=False,
         progress=False,
     )
     return source, tmp_path / "revealed"

@@ -163,7 +163,7 @@ def test_open_private_folder_is_refused(tmp_path, key):
 def test_private_file_that_others_may_read_is_refused(tmp_path, key, mode):
     path = save_private(tmp_path / "keys", key)
     path.chmod(mode)
-    with pytest.raises(KeyStoreError, match=f"others may read this private key \\(mode {mode:04o}\\): chmod 600 {path}"):
+    with pytest.raises(KeyStoreError, match=f"others may read this private file \\(mode {mode:04o}\\): chmod 600 {path}"):
         load_private(path)
 
 
@@ -430,7 +430,7 @@ def test_rebuilding_stops_at_an_unsafe_or_damaged_private_file(place):
     made = ensure(place)
     public_path.unlink()
     made.private_path.chmod(0o644)
-    with pytest.raises(KeyStoreError, match="others may read this private key"):
+    with pytest.raises(KeyStoreError, match="others may read this private file"):
         ensure(place)
     made.private_path.chmod(0o600)
     made.private_path.write_text("{")

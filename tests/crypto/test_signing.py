@@ -288,7 +288,7 @@ def test_key_files_of_others_are_refused(key, tmp_path, source):
     open_file = tmp_path / "open.json"
     open_file.write_bytes(source.private.read_bytes())
     open_file.chmod(0o644)
-    with pytest.raises(KeyStoreError, match=r"others may read this private key \(mode 0644\): chmod 600"):
+    with pytest.raises(KeyStoreError, match=r"others may read this private file \(mode 0644\): chmod 600"):
         load_signing_key(open_file)
 
 

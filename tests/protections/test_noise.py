@@ -154,7 +154,7 @@ def test_a_secret_that_others_may_read_is_refused(tmp_path):
     tmp_path.chmod(0o700)
     load_noise_secret(tmp_path, project=tmp_path / "project")
     (tmp_path / NOISE_FILE).chmod(0o644)
-    with pytest.raises(KeyStoreError, match=r"others may read this secret \(mode 0644\): chmod 600"):
+    with pytest.raises(KeyStoreError, match=r"others may read this private file \(mode 0644\): chmod 600"):
         load_noise_secret(tmp_path, project=tmp_path / "project")
 
 

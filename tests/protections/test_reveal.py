@@ -90,7 +90,7 @@ def test_the_header_accounts_for_what_was_done(chain):
     assert header.sums_sha256 == header_sha256(open_artifact(chain.root / "stem"))
     assert header.num_checked == header.num_columns == open_artifact(chain.root / "stem").header.num_ciphertexts // 3
     assert header.noise_secret is None
-    assert not chain.private_dir.exists()  # without noise, no secret is made
+    assert [path.name for path in chain.private_dir.iterdir()] == [f"{header.key_fingerprint}.ledger.json"]  # no noise, no secret
 
 
 def test_nothing_but_the_view_and_its_header_is_written(chain):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -15,11 +16,12 @@ from ppdl.config import CONF, Workspace
 from ppdl.crypto.keys import generate_keypair
 from ppdl.crypto.keystore import save_private, save_public
 from ppdl.crypto.signing import load_signing_key, make_signing_key, sign
-from ppdl.errors import ArtifactError
+from ppdl.errors import ArtifactError, KeyStoreError
+from ppdl.protections.revealed import read_header
 from ppdl.runs import Run, open_source
 from stages import reveal, stem
 from tests.attacks.build import change_array
-from tests.protections.conftest import Chain
+from tests.protections.conftest import DCT, MEAN, Chain
 
 PARTIES = {"encrypted": "source", "stem": "compute", "revealed": "holder"}
 
@@ -34,6 +36,7 @@ class Project:
         self.chain = Chain(root, images, key)
         save_public(self.folder / "keys/public.json", key.public)
         save_private(self.chain.private_dir, key)
+        self.approve([DCT])
         self.artifact = self.chain.encrypt("project/data/encrypted/homomorphic")
         self.private = {party: make_signing_key(root / f"{party}-private", root / f"{party}.json") for party in PARTIES.values()}
         sign(self.artifact, load_signing_key(self.private["source"]))
@@ -48,6 +51,14 @@ class Project:
     def run(self, stage, party):
         cfg = OmegaConf.merge(self.cfg, {"signing": {"private_key": str(self.private[party]) if party else None}})
         stage.run(cfg, self.workspace)
+
+    def approve(self, filters):
+        path = self.chain.private_dir / "approved.json"
+        path.write_text(json.dumps(filters))
+        path.chmod(0o600)
+
+    def trust_nobody(self):
+        self.cfg.signing.trusted = {folder: [] for folder in PARTIES}
 
     def out(self, folder):
         return self.folder / "data" / folder / "homomorphic"
@@ -94,6 +105,68 @@ def test_training_refuses_an_unsigned_view(project):
     project.run(reveal, None)
     with pytest.raises(ArtifactError, match=r"data/revealed/homomorphic: not signed"):
         open_source(project.cfg, project.workspace, Run("homomorphic", "homomorphic", "values"), None, np.arange(3))
+
+
+def test_where_roles_are_apart_only_the_key_holders_own_list_counts(project):
+    """The project's list names the filters; whoever writes to the project could add any."""
+    project.run(stem, "compute")
+    (project.chain.private_dir / "approved.json").unlink()
+    with pytest.raises(KeyStoreError, match=r"approved\.json is missing\. It alone says what may be decrypted where roles are apart"):
+        project.run(reveal, "holder")
+    project.approve([MEAN])
+    with pytest.raises(ArtifactError, match="has not approved at stride 2"):
+        project.run(reveal, "holder")
+    assert not project.out("revealed").exists()
+
+
+def test_a_change_of_the_project_does_not_put_roles_together_again(project):
+    """The key remembers: neither a params.yaml that asks for no signatures nor a lost approved.json brings the project's list back."""
+    project.run(stem, "compute")
+    project.run(reveal, "holder")
+    shutil.rmtree(project.out("revealed"))
+    project.trust_nobody()
+    (project.chain.private_dir / "approved.json").unlink()
+    with pytest.raises(KeyStoreError, match=r"or where it did so once under this key: reveal\.approved of the project does not replace it"):
+        project.run(reveal, "holder")
+    assert not project.out("revealed").exists()
+
+
+def test_where_roles_are_together_the_projects_list_counts(project, capsys):
+    project.trust_nobody()
+    (project.chain.private_dir / "approved.json").unlink()
+    project.run(stem, None)
+    project.run(reveal, None)
+    assert read_header(project.out("revealed")).shape == [7, 4, 4, 3]
+
+
+@pytest.mark.parametrize(
+    ("trusted", "named"),
+    [
+        ((), "data/encrypted/homomorphic and data/stem/homomorphic"),
+        (("encrypted",), "data/stem/homomorphic"),
+        (("encrypted", "stem"), None),
+    ],
+)
+def test_the_first_line_names_what_is_trusted_without_a_signature(project, capsys, trusted, named):
+    project.run(stem, "compute")
+    for folder in {"encrypted", "stem"} - set(trusted):
+        project.cfg.signing.trusted[folder] = []
+    capsys.readouterr()
+    project.run(reveal, None)
+    first = capsys.readouterr().out.splitlines()[0]
+    if named:
+        assert first.startswith(f"trusting {named} without a signature: signing.trusted names nobody for them")
+    else:
+        assert "without a signature" not in first
+
+
+def test_what_outputs_tell_stands_in_the_report_of_the_cost(project, capsys):
+    project.run(stem, "compute")
+    project.run(reveal, "holder")
+    cost = json.loads((project.folder / "reports/cost/homomorphic/reveal.json").read_text())
+    shares = {name: cost[name] for name in cost if name.startswith(("patches_", "pixels_"))}
+    assert len(shares) == 4 and all(0 <= share < 0.01 for share in shares.values())
+    assert "patches of 2 x 2 px with one solution: 0.01% of uniform random ones, 0.00% of phantoms" in capsys.readouterr().out
 
 
 # By hand
