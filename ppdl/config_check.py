@@ -79,11 +79,13 @@ class Tracking:
     """The node `tracking`."""
 
     experiment: str
-    log_report: bool
+    log_report: Any
 
     def __post_init__(self) -> None:
         if not isinstance(self.experiment, str) or not self.experiment.strip():
             raise ConfigError(f"experiment must be a name, got {self.experiment!r}")
+        if not isinstance(self.log_report, bool) and self.log_report != "auto":
+            raise ConfigError(f"log_report must be auto, true or false, got {self.log_report!r}")
 
 
 @dataclass(frozen=True)

@@ -185,6 +185,7 @@ def log_insights(cfg: DictConfig, workspace: Workspace, prepared: Prepared, insi
 
     store = open_store(checkout(), cfg.tracking.experiment)
     runs: dict[str, Run] = {run.name: run for run in runs_of(cfg)}
+    pictures = bool(insights) and store.takes_pictures(cfg.tracking.log_report)
     for name, found in insights.items():
-        figures = figures_of(prepared, {name: found}) if cfg.tracking.log_report else {}
+        figures = figures_of(prepared, {name: found}) if pictures else {}
         log_test_results(store, workspace.inputs / runs[name].folder / "run.json", found.metrics, figures=figures)

@@ -54,7 +54,7 @@ def log_audits(cfg: DictConfig, workspace: Workspace, content: ReportContent) ->
     from ppdl.tracking.page import describe_experiment, run_address
 
     store = open_store(checkout(), cfg.tracking.experiment)
-    artifacts = [workspace.outputs / "reports" / REPORT] if cfg.tracking.log_report else []
+    artifacts = [workspace.outputs / "reports" / REPORT] if store.takes_pictures(cfg.tracking.log_report) else []
     answers, links = [], dict[str, str]()
     for run in runs_of(cfg):
         run_json, audit = workspace.inputs / run.folder / "run.json", None if run.branch == PLAIN else content.audit[run.branch]

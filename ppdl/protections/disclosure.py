@@ -33,10 +33,11 @@ from ppdl.errors import ConfigError
 METHOD = 1  # goes into digests of decisions: raise it when the figures below or the method change
 LARGEST_PIXEL = 255
 NUM_TILES, FEWEST_TILES = 2**18, 100  # of each kind that are measured: NUM_TILES over the square of the unknowns, 16,384 of 2 x 2 pixels
-FILM_PX, NUM_FILMS, SEED = 128, 12, 20220314
+FILM_PX, NUM_FILMS, SEED = 128, 4, 20220314
 MOST_UNKNOWNS = 1000  # of a tile: 24 x 24 pixels, the means of smaller images and their remainders
 NUM_TRIED, NUM_KEPT = 2**18, 300
 MOST_PROGRAMS, MOST_NODES = 2000, 10_000
+_INFEASIBLE = 2  # as scipy's milp says it
 
 
 @dataclass(frozen=True)
@@ -358,7 +359,7 @@ class _Block:
         told[np.ix_(moves, vector != 0)] = False
 
     def _movable(self, work: _Work) -> np.ndarray:
-        """Tell which unknowns some patch can move, and remember short vectors that move them: those fit most patches."""
+        """Tell which unknowns some patch can move, and remember vectors that move them; short ones first, which fit most patches."""
         self.known.extend([] if self.known else self._collisions())
         movable = (np.array([*self.known, np.zeros(len(self.ranges))]) != 0).any(0)
         for column in np.flatnonzero(self.wanted):
@@ -370,18 +371,18 @@ class _Block:
     def _collisions(self) -> np.ndarray:
         """Return short vectors of the kernel, which birthdays find: differences of vectors of -1, 0 and 1 that give the same outputs."""
         count, rng = len(self.ranges), np.random.default_rng(SEED)
-        tried = rng.integers(-1, 2, (min(NUM_TRIED, 2**24 // count), count), np.int8)  # 16 MiB at most
+        tried = rng.integers(-1, 2, (min(NUM_TRIED, 2**24 // count, 4**count), count), np.int8)  # 16 MiB at most
         tried[rng.random(tried.shape, np.float32) > 6 / count] = 0  # sparse ones have small outputs, which coincide sooner
-        tried = np.unique(tried, axis=0)
         order = np.lexsort((outputs := tried @ self.matrix.T).T)
         same = (outputs[order[1:]] == outputs[order[:-1]]).all(1)
         vectors = (tried[order[1:]][same] - tried[order[:-1]][same]).astype(np.int64)
+        vectors = vectors[vectors.any(1)]
         return vectors[np.argsort(np.abs(vectors).sum(1), kind="stable")[:NUM_KEPT]]
 
     def _search(self, work: _Work, column: int, sign: int, patch: np.ndarray | None = None) -> np.ndarray | None:
         """Return a vector of the kernel that moves one unknown up (sign 1) or down (-1), and none out of its range; None: there is none.
 
-        Without a patch: a short one that fits into the width of the ranges.
+        Without a patch: one that fits into the width of the ranges.
         """
         from scipy.optimize import Bounds, LinearConstraint, milp
 
@@ -392,23 +393,20 @@ class _Block:
             return None
         if not work.programs or not work.nodes:
             raise Undecided(f"{MOST_PROGRAMS} integer programs of {MOST_NODES} nodes together, the most that are solved, were not enough")
-        matrix, cost, bounds = self.matrix, np.zeros(len(width)), Bounds(low, high)
-        if patch is None:  # by how much up and by how much down, apart, and little of both
-            matrix, cost = np.hstack([matrix, -matrix]), np.ones(2 * len(width))
-            bounds = Bounds(np.maximum(np.hstack([low, -high]), 0), np.maximum(np.hstack([high, -low]), 0))
+        work.programs -= 1
         found = milp(
-            cost,
-            integrality=np.ones(len(cost)),
-            bounds=bounds,
-            constraints=LinearConstraint(matrix, 0, 0) if len(matrix) else (),
-            options={"node_limit": work.nodes, "mip_rel_gap": 1.0},
+            np.zeros(len(width)),
+            integrality=np.ones(len(width)),
+            bounds=Bounds(low, high),
+            # An integer is 0 where it lies between -0.5 and 0.5; HiGHS 1.12 ends some programs with equations in "Solve error".
+            constraints=LinearConstraint(self.matrix, -0.5, 0.5) if len(self.matrix) else (),
+            options={"node_limit": work.nodes},
         )
-        work.programs, work.nodes = work.programs - 1, max(work.nodes - int(found.mip_node_count or 0), 0)
+        work.nodes = max(work.nodes - int(found.mip_node_count or 0), 0)
         if found.x is not None:
-            whole = np.rint(found.x).astype(np.int64)
-            vector = whole if patch is not None else whole[: len(width)] - whole[len(width) :]
+            vector = np.rint(found.x).astype(np.int64)
             if vector[column] and not (self.matrix @ vector).any() and (patch is None or self._fits(patch[None], vector)[0]):
                 return vector
-        if found.status == 2:  # infeasible
+        if found.status == _INFEASIBLE:
             return None
         raise Undecided(f"an integer program of {len(width)} unknowns was not decided in {MOST_NODES} nodes")

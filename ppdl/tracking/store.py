@@ -8,6 +8,7 @@ The client is used throughout, never MLflow's fluent functions: those keep an ac
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import logging
 import os
 import time
@@ -15,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
 
 import filelock
 
@@ -70,6 +72,25 @@ class Store:
     def is_reachable(self) -> bool:
         """Tell within seconds whether a tracking server answers; a database always counts as reachable."""
         return not is_http(self.uri) or _probe(self.uri) is None
+
+    def takes_pictures(self, log_report: bool | str) -> bool:
+        """Tell whether pictures of the images may go into the store; where they may not, or leave this machine, say so in a line.
+
+        Args:
+            log_report: true, false, or `auto`: where the files of runs lie on this machine.
+        """
+        place = self.client.get_experiment(self.experiment_id).artifact_location
+        here = is_here(place, self.uri)
+        if log_report == "auto" and not here:
+            print(
+                f"report.html and Grad-CAM show images, and {without_password(place)} is not on this machine: they stay out of MLflow at "
+                f"{self.shown}; tracking.log_report=true puts them there"
+            )
+        elif log_report is True and not here:
+            print(
+                f"report.html and Grad-CAM, which show images, go to {without_password(place)} by MLflow at {self.shown}: another machine"
+            )
+        return log_report is True or (log_report == "auto" and here)
 
     def log_points(self, run_id: str, points: Iterable[Point], model_id: str | None = None) -> None:
         """Write metrics in one transaction. Writing the same points again changes nothing."""
@@ -129,6 +150,21 @@ def open_store(store_root: Path, experiment: str) -> Store:
             client = MlflowClient(uri)
             experiment_id = _experiment_id(client, uri, experiment, local_dir)
     return Store(uri, experiment, experiment_id, local_dir, client)
+
+
+def is_here(artifact_location: str, uri: str) -> bool:
+    """Tell whether the files of an experiment lie on this machine: in a folder, or behind a tracking server on loopback."""
+    place = urlsplit(artifact_location)
+    if place.scheme == "mlflow-artifacts" and not place.netloc:  # the tracking server keeps them
+        place = urlsplit(uri)
+    if place.scheme in ("", "file"):
+        return place.netloc in ("", "localhost")
+    if place.scheme not in ("http", "https", "mlflow-artifacts"):
+        return False
+    try:
+        return ipaddress.ip_address(place.hostname or "").is_loopback
+    except ValueError:
+        return place.hostname == "localhost"
 
 
 def now_ms() -> int:

@@ -55,7 +55,7 @@ WRONG = [
     (("training", "learning_rate"), float("nan"), "training: learning_rate must be a number"),
     (("evaluation", "margin"), float("nan"), "evaluation: margin must be a number"),
     (("evaluation", "num_bootstap"), 10, "evaluation has an unknown key 'num_bootstap': did you mean 'num_bootstrap'"),
-    (("tracking", "log_report"), "yes", "tracking.log_report: must be a boolean, got 'yes'"),
+    (("tracking", "log_report"), "yes", "log_report must be auto, true or false, got 'yes'"),
     (("keygen", "allow_insecure_key"), 1, "keygen: allow_insecure_key must be true or false"),
     (("attacks", "ratio", "num_ciphertexts"), "many", "attacks.ratio.num_ciphertexts: must be an integer, got 'many'"),
     (("attacks", "seriation", "num_images"), 3, "attacks.seriation.num_images"),

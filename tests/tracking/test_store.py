@@ -10,6 +10,7 @@ import pytest
 
 from ppdl.errors import TrackingError
 from ppdl.tracking import open_store
+from ppdl.tracking.store import is_here
 
 PROJECT = Path(__file__).resolve().parents[2]
 COLD_START = """
@@ -177,3 +178,46 @@ def test_a_lock_that_is_never_given_back_is_named(store_root, monkeypatch):
     monkeypatch.setattr("ppdl.tracking.store._LOCK_TIMEOUT_S", 0.1)
     with open_store(store_root, "ppdl").lock(), pytest.raises(TrackingError, match="Another process holds it"):
         open_store(store_root, "ppdl")
+
+
+@pytest.mark.parametrize(
+    ("place", "uri", "here"),
+    [
+        ("file:///data/mlartifacts", "sqlite:////data/mlflow.db", True),
+        ("/data/mlartifacts", "postgresql+psycopg2://mlflow@db.hospital.org/mlflow", True),  # files are here, numbers there
+        ("mlflow-artifacts:/1", "http://127.0.0.1:5000", True),
+        ("mlflow-artifacts:/1", "http://[::1]:5000", True),
+        ("mlflow-artifacts:/1", "http://localhost:5000/base", True),
+        ("mlflow-artifacts:/1", "https://mlflow.hospital.org", False),
+        ("mlflow-artifacts:/1", "http://127.0.0.1.evil.org:5000", False),
+        ("mlflow-artifacts:/1", "http://user:x@127.0.0.1@evil.org", False),
+        ("mlflow-artifacts://other.org/1", "http://127.0.0.1:5000", False),
+        ("s3://bucket/1", "sqlite:////data/mlflow.db", False),
+        ("file://nas/share/1", "sqlite:////data/mlflow.db", False),
+        ("dbfs:/databricks/mlflow", "databricks", False),
+    ],
+)
+def test_which_stores_keep_their_files_on_this_machine(place, uri, here):
+    assert is_here(place, uri) is here
+
+
+@pytest.mark.parametrize(("log_report", "taken"), [("auto", True), (True, True), (False, False)])
+def test_pictures_go_to_a_store_on_this_machine(store_root, capsys, log_report, taken):
+    assert open_store(store_root, "local").takes_pictures(log_report) is taken
+    assert not capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("log_report", "taken", "line"),
+    [
+        ("auto", False, "is not on this machine: they stay out of MLflow at sqlite"),
+        (True, True, "report.html and Grad-CAM, which show images, leave this machine for s3://bucket/x"),
+        (False, False, ""),
+    ],
+)
+def test_pictures_leave_this_machine_only_when_asked_for_and_a_line_says_so(store_root, capsys, log_report, taken, line):
+    store = open_store(store_root, "first")
+    store.client.create_experiment("away", artifact_location="s3://bucket/x")
+    assert open_store(store_root, "away").takes_pictures(log_report) is taken
+    out = capsys.readouterr().out
+    assert line in out and out.count("\n") == bool(line)
