@@ -23,7 +23,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from fractions import Fraction
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 
@@ -268,7 +268,7 @@ class Tile:
     def _phantoms(self) -> np.ndarray:
         """Return tiles from anywhere on phantoms, (num_tiles, num_pixels) int64."""
         count, height, width = self._shape
-        films = [render(SEED, CLASS_NAMES[i % len(CLASS_NAMES)], i // len(CLASS_NAMES), 0, FILM_PX) for i in range(NUM_FILMS)]
+        films = _films()
         highest = (NUM_FILMS, FILM_PX - height + 1, FILM_PX - width + 1)
         places = np.random.default_rng(SEED).integers(0, highest, (count, 3))
         return self._repeated(np.stack([films[i][top : top + height, left : left + width] for i, top, left in places]).astype(np.int64))
@@ -276,6 +276,11 @@ class Tile:
     def _repeated(self, tiles: np.ndarray) -> np.ndarray:
         """Bring tiles from the largest size to the grid."""
         return tiles.repeat(self.factor[0], 1).repeat(self.factor[1], 2).reshape(len(tiles), -1)
+
+
+@cache
+def _films() -> list[np.ndarray]:
+    return [render(SEED, CLASS_NAMES[i % len(CLASS_NAMES)], i // len(CLASS_NAMES), 0, FILM_PX) for i in range(NUM_FILMS)]
 
 
 @dataclass
@@ -340,8 +345,8 @@ class _Block:
             self._untell(told, patches, self.only)
             return told[place.reshape(-1)]
         movable = self._movable(work)
-        for vector in self.known:
-            self._untell(told, patches, vector)
+        for short in self.known:
+            self._untell(told, patches, short)
         for i in range(len(patches)):
             for column in np.flatnonzero(told[i] & movable & self.wanted):
                 for sign in (1, -1):
@@ -363,7 +368,7 @@ class _Block:
         self.known.extend([] if self.known else self._collisions())
         movable = (np.array([*self.known, np.zeros(len(self.ranges))]) != 0).any(0)
         for column in np.flatnonzero(self.wanted):
-            if not movable[column] and (vector := self._search(work, column, 1)) is not None:
+            if not movable[column] and (vector := self._search(work, int(column), 1)) is not None:
                 self.known.append(vector)
                 movable |= vector != 0
         return movable

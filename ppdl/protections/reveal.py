@@ -121,8 +121,8 @@ class Reveal:
             weights = _approved_weights(sums, stride_of(source), approved)
             check_origin(source, sums, weights, private_key)
             size = source.header.source
-            outputs = outputs_on(size.height, size.width, source.header.stride, weights)
-            disclosed = ledger.admit(outputs, approved, own_list=own_list)
+            revealed = outputs_on(size.height, size.width, source.header.stride, weights)
+            disclosed = ledger.admit(revealed, approved, own_list=own_list)
         check = recheck(
             source,
             sums,

@@ -83,12 +83,13 @@ def test_what_was_revealed_before_counts_after_a_restart(admit):
     assert admit.path.read_bytes() == before
 
 
-def test_what_was_revealed_of_smaller_images_counts(admit):
+def test_what_was_revealed_of_images_of_another_size_counts(admit):
+    """Differences leave the mean of a patch open; images of half the size are those means."""
     differences = explicit((1, -1, 0, 0), (0, 1, -1, 0), (0, 0, 1, -1))
-    means = explicit((1, 5, 0, 0), (0, 1, 5, 0), (0, 0, 1, 5))
-    admit(outputs(differences, px=128), [Filters(**differences)])
-    with pytest.raises(ConfigError, match="give pixels away"):
-        admit(outputs(means, px=64), [Filters(**means)])
+    alone = admit(outputs(differences, px=128), [Filters(**differences)])
+    together = admit(outputs(px=64))
+    assert (alone.patch_height, together.patch_height) == (2, 4)
+    assert together.pixels_determined_uniform > alone.pixels_determined_uniform
 
 
 def test_what_cannot_be_decided_is_refused(admit, monkeypatch):
