@@ -96,8 +96,8 @@ def disclosure(outputs: Sequence[Outputs]) -> Disclosure:
     Raises:
         Undecided: a tile or the work would be too large.
 
-    Cost: 0.5 s for filters that leave one unknown a block, such as three of `dct` at stride 2; up to some 10 s else, and a minute
-        where it cannot decide.
+    Cost: 0.7 s for filters that leave one unknown a block, such as three of `dct` at stride 2; up to some 10 s else, and longer
+        where sizes do not divide each other, or where it cannot decide.
     """
     return Tile(essential(outputs)).measure()
 
