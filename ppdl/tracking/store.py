@@ -87,9 +87,7 @@ class Store:
                 f"{self.shown}; tracking.log_report=true puts them there"
             )
         elif log_report is True and not here:
-            print(
-                f"report.html and Grad-CAM, which show images, go to {without_password(place)} by MLflow at {self.shown}: another machine"
-            )
+            print(f"report.html and Grad-CAM, which show images, leave this machine for {without_password(place)} (MLflow at {self.shown})")
         return log_report is True or (log_report == "auto" and here)
 
     def log_points(self, run_id: str, points: Iterable[Point], model_id: str | None = None) -> None:
