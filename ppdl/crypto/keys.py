@@ -16,7 +16,7 @@ import hashlib
 import secrets
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import gmpy2
 import phe
@@ -158,7 +158,7 @@ class CrtConstants:
     Source: Paillier 1999, section 7, "Decryption using Chinese-remaindering".
     """
 
-    __slots__ = ("h_p", "h_q", "p", "p_inverse", "p_squared", "p_squared_inverse", "q", "q_squared")
+    __slots__ = ("h_p", "h_q", "p", "p_inverse", "p_squared", "p_squared_inverse", "q", "q_squared", "vector")
 
     def __init__(self, p: int, q: int) -> None:
         self.p, self.q = mpz(p), mpz(q)
@@ -168,6 +168,7 @@ class CrtConstants:
         # L((1 + n)^(p-1) mod p^2) = (p - 1) q mod p = -q mod p
         self.h_p = gmpy2.invert(-self.q % self.p, self.p)
         self.h_q = gmpy2.invert(-self.p % self.q, self.q)
+        self.vector: Any = None  # a vector.decryption.Decryption, built when it is first used
 
     def __repr__(self) -> str:
         return "CrtConstants(not shown)"

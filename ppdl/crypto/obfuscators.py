@@ -15,8 +15,11 @@ alone, never in distribution.
 Source: Paillier 1999; DJN 2010 (see keys.py).
 """
 
+from __future__ import annotations
+
 import secrets
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import NoReturn
 
 import gmpy2
@@ -24,7 +27,8 @@ from gmpy2 import mpz
 
 from ppdl.crypto.derived import Randbelow
 from ppdl.crypto.keys import CrtConstants, PrivateKey, PublicKey, refuse_pickle
-from ppdl.crypto.powertable import PowerTable, choose_window_bits
+from ppdl.crypto.powers import powers
+from ppdl.crypto.powertable import Windows, build_power_table, choose_window_bits
 from ppdl.errors import CryptoError
 
 KINDS = ("djn", "standard")
@@ -39,6 +43,11 @@ class Obfuscators(ABC):
     @abstractmethod
     def draw(self, num_obfuscators: int) -> list[mpz]:
         """Draw num_obfuscators independent obfuscators mod n^2. Each may be used for one ciphertext, then it must be forgotten."""
+
+    def encrypt(self, plaintexts: Sequence[mpz]) -> list[mpz]:
+        """Encrypt numbers in [0, n), each with a fresh obfuscator: (1 + n)^m = 1 + m n (mod n^2)."""
+        n, n_squared = mpz(self.public_key.n), mpz(self.public_key.n_squared)
+        return [(1 + m * n) * r % n_squared for m, r in zip(plaintexts, self.draw(len(plaintexts)), strict=True)]
 
 
 def build_obfuscators(
@@ -82,10 +91,14 @@ class DjnObfuscators(Obfuscators):
         h_n = base_of(key)
         exponent_bits = exponent_bits_of(key)
         self.window_bits = choose_window_bits(exponent_bits, (key.key_bits + 3) // 4, table_bytes, num_ciphertexts)
-        self._table = PowerTable(h_n, key.n_squared, exponent_bits, self.window_bits)
+        self._windows = Windows(exponent_bits, self.window_bits)
+        self._table = build_power_table(h_n, mpz(key.n), self._windows)
 
     def draw(self, num_obfuscators: int) -> list[mpz]:
-        return self._table.powers(self._table.random_digits(num_obfuscators)) if num_obfuscators else []
+        return self._table.powers(self._windows.random_digits(num_obfuscators)) if num_obfuscators else []
+
+    def encrypt(self, plaintexts: Sequence[mpz]) -> list[mpz]:
+        return self._table.powers(self._windows.random_digits(len(plaintexts)), plaintexts) if plaintexts else []
 
 
 class OwnerDjnObfuscators(Obfuscators):
@@ -101,13 +114,25 @@ class OwnerDjnObfuscators(Obfuscators):
         exponent_bits = exponent_bits_of(key.public)
         self.window_bits = choose_window_bits(exponent_bits, (key.public.key_bits + 3) // 4, table_bytes, num_ciphertexts)
         self._crt = crt
-        self._tables = [PowerTable(h_n % square, square, exponent_bits, self.window_bits) for square in (crt.p_squared, crt.q_squared)]
+        self._windows = Windows(exponent_bits, self.window_bits)
+        self._tables = [build_power_table(h_n % (prime * prime), prime, self._windows) for prime in (crt.p, crt.q)]
 
     def draw(self, num_obfuscators: int) -> list[mpz]:
         if not num_obfuscators:
             return []
-        digits = self._tables[0].random_digits(num_obfuscators)
+        digits = self._windows.random_digits(num_obfuscators)
         return combine_squares(self._crt, *(table.powers(digits) for table in self._tables))
+
+    def encrypt(self, plaintexts: Sequence[mpz]) -> list[mpz]:
+        if not plaintexts:
+            return []
+        digits, crt = self._windows.random_digits(len(plaintexts)), self._crt
+        # 1 + m n = 1 + (m q mod p) p (mod p^2)
+        sides = ((crt.p, crt.q), (crt.q, crt.p))
+        halves = [
+            table.powers(digits, [m * other % prime for m in plaintexts]) for table, (prime, other) in zip(self._tables, sides, strict=True)
+        ]
+        return combine_squares(crt, *halves)
 
     def __repr__(self) -> str:
         return f"OwnerDjnObfuscators(public_key={self.public_key.fingerprint[:16]}..., tables not shown)"
@@ -128,8 +153,7 @@ class StandardObfuscators(Obfuscators):
 
     def draw(self, num_obfuscators: int) -> list[mpz]:
         key = self.public_key
-        bases = [_random_unit(key.n, self._randbelow) for _ in range(num_obfuscators)]
-        return gmpy2.powmod_base_list(bases, key.n, key.n_squared)
+        return powers([_random_unit(key.n, self._randbelow) for _ in range(num_obfuscators)], key.n, key.n, private=False)
 
 
 class OwnerStandardObfuscators(Obfuscators):
@@ -146,7 +170,7 @@ class OwnerStandardObfuscators(Obfuscators):
     def draw(self, num_obfuscators: int) -> list[mpz]:
         crt = self._crt
         sides = [
-            gmpy2.powmod_base_list([_random_unit(int(prime)) for _ in range(num_obfuscators)], prime, prime * prime)
+            powers([_random_unit(int(prime)) for _ in range(num_obfuscators)], int(prime), int(prime), private=True)
             for prime in (crt.p, crt.q)
         ]
         return combine_squares(crt, *sides)

@@ -13,20 +13,27 @@ attacker can measure how long it takes.
 Source: Paillier 1999, with g = n + 1.
 """
 
+from __future__ import annotations
+
 import secrets
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
+from typing import TYPE_CHECKING
 
 import gmpy2
 import numpy as np
 from gmpy2 import mpz
 
 from ppdl.crypto.derived import Randbelow
+from ppdl.crypto.engine import VECTOR, engine
 from ppdl.crypto.keys import CrtConstants, PrivateKey, PublicKey
-from ppdl.crypto.numbers import check_ciphertexts, check_plaintexts, from_array, invert_batch, to_array
+from ppdl.crypto.numbers import check_ciphertexts, check_plaintexts, check_range, from_array, invert_batch, to_array
 from ppdl.crypto.obfuscators import Obfuscators, StandardObfuscators
 from ppdl.errors import CryptoError
+
+if TYPE_CHECKING:
+    from ppdl.crypto.vector.decryption import Decryption
 
 BATCH_CIPHERTEXTS = 1024  # bounds the memory of a batch to a few MiB; larger ones are no faster
 
@@ -40,13 +47,10 @@ def encrypt_batch(public_key: PublicKey, plaintexts: Iterable[int], obfuscators:
     """
     plaintexts = check_plaintexts(public_key, plaintexts)
     _check_same_key(public_key, obfuscators)
-    n, n_squared = mpz(public_key.n), mpz(public_key.n_squared)
     result = np.empty((len(plaintexts), public_key.ciphertext_bytes), np.uint8)
     for start in range(0, len(plaintexts), BATCH_CIPHERTEXTS):
         batch = plaintexts[start : start + BATCH_CIPHERTEXTS]
-        # (1 + n)^m = 1 + m n (mod n^2)
-        ciphertexts = [(1 + m * n) * r % n_squared for m, r in zip(batch, obfuscators.draw(len(batch)), strict=True)]
-        result[start : start + len(batch)] = to_array(public_key, ciphertexts)
+        result[start : start + len(batch)] = to_array(public_key, obfuscators.encrypt(batch))
     return result
 
 
@@ -80,13 +84,16 @@ def decrypt_batch(private_key: PrivateKey, ciphertexts: np.ndarray, *, num_threa
     Raises: CryptoError when a row is no ciphertext of this key's size, is not below n^2 or has a factor in common
         with n.
     Source: Paillier 1999, section 7, "Decryption using Chinese-remaindering".
-    Cost: 2.6 ms a ciphertext at 2048 bits, 8 ms at 3072: as phe, for GMP's powers are all of it.
+    Cost: with gmpy2 as phe, for GMP's powers are all of it; the vector kernel takes a seventh or less. See docs/benchmarks.md.
     """
     numbers = from_array(private_key.public, ciphertexts)
-    check_ciphertexts(private_key.public, numbers)
     if num_threads < 1:
         raise CryptoError(f"num_threads must be at least 1, got {num_threads}")
     crt = private_key.crt
+    if engine() == VECTOR:
+        check_range(private_key.public, numbers)
+        return _vector_decryption(crt).decrypt(ciphertexts, num_threads)
+    check_ciphertexts(private_key.public, numbers)
     size = max(1, min(64, -(-len(numbers) // num_threads)))
     batches = [numbers[start : start + size] for start in range(0, len(numbers), size)]
     if num_threads == 1:
@@ -153,6 +160,14 @@ def rerandomise(public_key: PublicKey, ciphertexts: np.ndarray, randbelow: Randb
     n_squared = mpz(public_key.n_squared)
     fresh = StandardObfuscators(public_key, randbelow).draw(len(ciphertexts))
     return to_array(public_key, [c * r % n_squared for c, r in _paired(public_key, ciphertexts, fresh)])
+
+
+def _vector_decryption(crt: CrtConstants) -> Decryption:
+    from ppdl.crypto.vector.decryption import Decryption
+
+    if crt.vector is None:
+        crt.vector = Decryption(crt)
+    return crt.vector
 
 
 def _decrypt_numbers(crt: CrtConstants, ciphertexts: list[mpz]) -> list[mpz]:

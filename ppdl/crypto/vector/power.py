@@ -1,0 +1,98 @@
+"""Raise many numbers to one exponent mod m^2.
+
+A private exponent is cut into windows of fixed width, and every step reads the whole table of powers: neither which instructions run nor
+which addresses are read depends on its bits, only on its length. A public one is cut into sliding windows, which needs fewer products.
+
+Source: A. Menezes, P. van Oorschot, S. Vanstone, "Handbook of Applied Cryptography", 1996, algorithms 14.82 (fixed windows) and 14.85
+(sliding windows).
+"""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+import numpy as np
+
+from ppdl.crypto.keys import refuse_pickle
+from ppdl.crypto.vector.emit import MULTIPLY, SELECT
+from ppdl.crypto.vector.ring import Ring, Step, as_program, fill
+
+_PRIVATE_WINDOW_BITS = 5  # reading a wider table costs more than its windows save
+_PUBLIC_WINDOW_BITS = 6
+_NUM_FURTHER = 3  # registers after the table: the result, 1, and a scratch one
+
+
+class Power:
+    """Hold the program that raises to one exponent >= 1.
+
+    Args:
+        private: hide the exponent's bits from whoever measures time or sees which addresses are read; the program is as secret as they.
+    Cost: about one product for each bit of the exponent and one for each window; 8 bases cost as much as 1.
+    """
+
+    def __init__(self, exponent: int, *, private: bool) -> None:
+        self._num_entries = 1 << _PRIVATE_WINDOW_BITS if private else 1 << (_PUBLIC_WINDOW_BITS - 1)
+        self._base = 1 if private else 0  # the register of base^1
+        self._program = as_program((_fixed_windows if private else _sliding_windows)(int(exponent)))
+
+    def of(self, ring: Ring, bases: np.ndarray, *, num_threads: int = 1) -> np.ndarray:
+        """Return base^exponent of rows (num_bases, width) in Montgomery form, as rows that are not, with digits a0 <= m and a1 <= m."""
+        power, one = self._num_entries, self._num_entries + 1
+
+        def prepare(held: np.ndarray) -> None:
+            held[0], held[one] = ring.unit[:, None], ring.one[:, None]
+
+        def load(held: np.ndarray, rows: slice) -> None:
+            fill(held[self._base], bases[rows].T)
+
+        return ring.each(
+            self._program,
+            len(bases),
+            num_registers=self._num_entries + _NUM_FURTHER,
+            result=power,
+            prepare=prepare,
+            load=load,
+            num_entries=self._num_entries,
+            num_threads=num_threads,
+        )
+
+    def __repr__(self) -> str:
+        return "Power(exponent not shown)"
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        refuse_pickle(self)
+
+
+def _fixed_windows(exponent: int) -> list[Step]:
+    """Entry i of the table is base^i; entry 0, which is 1, is multiplied in like the others."""
+    bits, entries = _PRIVATE_WINDOW_BITS, 1 << _PRIVATE_WINDOW_BITS
+    power, one, scratch = (entries + i for i in range(_NUM_FURTHER))
+    steps = [(MULTIPLY, i, i // 2, i // 2) if i % 2 == 0 else (MULTIPLY, i, i - 1, 1) for i in range(2, entries)]
+    windows = range(-(-exponent.bit_length() // bits))
+    first, *rest = [exponent >> bits * i & (entries - 1) for i in reversed(windows)]
+    steps.append((SELECT, power, 0, first))
+    for digit in rest:
+        steps += [(MULTIPLY, power, power, power)] * bits + [(SELECT, scratch, 0, digit), (MULTIPLY, power, power, scratch)]
+    return [*steps, (MULTIPLY, power, power, one)]
+
+
+def _sliding_windows(exponent: int) -> list[Step]:
+    """Entry i of the table is base^(2 i + 1)."""
+    entries = 1 << (_PUBLIC_WINDOW_BITS - 1)
+    power, one, square = (entries + i for i in range(_NUM_FURTHER))
+    steps = [(MULTIPLY, square, 0, 0)]
+    steps += [(MULTIPLY, i, i - 1, square) for i in range(1, entries)]
+    bits, held = f"{exponent:b}", None  # held: the register of the result so far; the first entry is read where it is
+    while bits:
+        window = bits[: _PUBLIC_WINDOW_BITS if bits[0] == "1" else 1].rstrip("0")
+        for _ in range(max(len(window), 1)):
+            if held is not None:
+                steps.append((MULTIPLY, power, held, held))
+                held = power
+        if window:
+            entry = int(window, 2) // 2
+            if held is not None:
+                steps.append((MULTIPLY, power, held, entry))
+            held = entry if held is None else power
+        bits = bits[max(len(window), 1) :]
+    return [*steps, (MULTIPLY, power, held, one)]
