@@ -9,11 +9,12 @@ Nothing is random: whoever has the inputs and the matrix can check the outputs b
 re-randomise the outputs (paillier.rerandomise). Slots overflow silently: packing.check_linear_bound must accept the matrix first.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from gmpy2 import mpz
 
+from ppdl.crypto.engine import VECTOR, engine
 from ppdl.crypto.keys import PublicKey
 from ppdl.crypto.linear_plan import LinearPlan, Step, plan_linear
 from ppdl.crypto.numbers import check_range, from_array, invert_batch, to_array
@@ -37,14 +38,24 @@ def apply_linear(public_key: PublicKey, planes: np.ndarray, plan: LinearPlan) ->
     if planes.ndim != 3 or planes.shape[0] != plan.num_inputs or planes.shape[2] != size:
         raise CryptoError(f"planes must be ({plan.num_inputs}, num_groups, {size}) for this linear map and key, got {planes.shape}")
     result = np.empty((plan.num_outputs, planes.shape[1], size), np.uint8)
+    run = _vector_run(public_key, plan) if engine() == VECTOR else _gmp_run(public_key, plan)
     for start in range(0, planes.shape[1], _GROUPS_AT_A_TIME):
-        inputs = [from_array(public_key, plane) for plane in planes[:, start : start + _GROUPS_AT_A_TIME]]
-        for i, numbers in enumerate(inputs):
-            check_range(public_key, numbers, f"input plane {i}, groups from {start}: ")
-        outputs = _run(plan, inputs, mpz(public_key.n_squared))
-        for output, numbers in zip(result, outputs, strict=True):
+        some = planes[:, start : start + _GROUPS_AT_A_TIME]
+        for i, plane in enumerate(some):
+            check_range(public_key, plane, f"input plane {i}, groups from {start}: ")
+        for output, numbers in zip(result, run(some), strict=True):
             output[start : start + len(numbers)] = to_array(public_key, numbers)
     return result
+
+
+def _vector_run(public_key: PublicKey, plan: LinearPlan) -> Callable[[np.ndarray], list[list[mpz]]]:
+    from ppdl.crypto.vector.linear import linear_program
+
+    return linear_program(public_key.n, plan).run
+
+
+def _gmp_run(public_key: PublicKey, plan: LinearPlan) -> Callable[[np.ndarray], list[list[mpz]]]:
+    return lambda planes: _run(plan, [from_array(public_key, plane) for plane in planes], mpz(public_key.n_squared))
 
 
 def _run(plan: LinearPlan, inputs: Sequence[list[mpz]], modulus: mpz) -> list[list[mpz]]:

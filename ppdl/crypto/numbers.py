@@ -21,16 +21,21 @@ def to_array(public_key: PublicKey, ciphertexts: Sequence[mpz]) -> np.ndarray:
     return np.frombuffer(bytearray(data), np.uint8).reshape(len(ciphertexts), size)
 
 
+def check_array(public_key: PublicKey, ciphertexts: np.ndarray) -> None:
+    """Refuse what is no array of ciphertexts: another shape or type."""
+    size = public_key.ciphertext_bytes
+    if not isinstance(ciphertexts, np.ndarray) or ciphertexts.dtype != np.uint8 or ciphertexts.shape[1:] != (size,):
+        found = f"{ciphertexts.dtype} {ciphertexts.shape}" if isinstance(ciphertexts, np.ndarray) else type(ciphertexts).__name__
+        raise CryptoError(f"ciphertexts of a {public_key.key_bits}-bit key must be uint8 (num_ciphertexts, {size}), got {found}")
+
+
 def from_array(public_key: PublicKey, ciphertexts: np.ndarray) -> list[mpz]:
     """Read ciphertexts from uint8 (num_ciphertexts, ciphertext_bytes), without checking their values (see check_ciphertexts).
 
     Raises: CryptoError when the array has another shape or type.
     """
-    size = public_key.ciphertext_bytes
-    if not isinstance(ciphertexts, np.ndarray) or ciphertexts.dtype != np.uint8 or ciphertexts.shape[1:] != (size,):
-        found = f"{ciphertexts.dtype} {ciphertexts.shape}" if isinstance(ciphertexts, np.ndarray) else type(ciphertexts).__name__
-        raise CryptoError(f"ciphertexts of a {public_key.key_bits}-bit key must be uint8 (num_ciphertexts, {size}), got {found}")
-    data = ciphertexts.tobytes()
+    check_array(public_key, ciphertexts)
+    data, size = ciphertexts.tobytes(), public_key.ciphertext_bytes
     return [mpz.from_bytes(data[start : start + size], "big") for start in range(0, len(data), size)]
 
 
@@ -48,12 +53,20 @@ def check_plaintexts(public_key: PublicKey, plaintexts: Iterable[int], *, signed
     return numbers
 
 
-def check_range(public_key: PublicKey, ciphertexts: Sequence[mpz], place: str = "") -> None:
-    """Refuse numbers that are not in (0, n^2). Raises: CryptoError with the row, after place."""
-    n_squared = public_key.n_squared
-    if len(ciphertexts) and not (min(ciphertexts) > 0 and max(ciphertexts) < n_squared):
-        row = next(i for i, c in enumerate(ciphertexts) if not 0 < c < n_squared)
-        raise CryptoError(f"{place}ciphertext {row} is not in (0, n^2) of the {public_key.key_bits}-bit key: damaged, or of another key")
+def check_range(public_key: PublicKey, ciphertexts: np.ndarray, place: str = "") -> None:
+    """Refuse rows, uint8 (num_ciphertexts, ciphertext_bytes), that are not in (0, n^2). Raises: CryptoError with the row, after place."""
+    limit = np.frombuffer(public_key.n_squared.to_bytes(public_key.ciphertext_bytes, "big"), np.uint8)
+    differs = ciphertexts != limit
+    first = differs.argmax(axis=1)  # the first byte that differs decides; none does where a row is n^2
+    rows = np.arange(len(ciphertexts))
+    inside = differs[rows, first] & (ciphertexts[rows, first] < limit[first]) & ciphertexts.any(axis=1)
+    if not inside.all():
+        raise _out_of_range(public_key, int(inside.argmin()), place)
+
+
+def _out_of_range(public_key: PublicKey, row: int, place: str = "") -> CryptoError:
+    rule = f"is not in (0, n^2) of the {public_key.key_bits}-bit key: damaged, or of another key"
+    return CryptoError(f"{place}ciphertext {row} {rule}")
 
 
 def check_ciphertexts(public_key: PublicKey, ciphertexts: Sequence[mpz]) -> None:
@@ -62,7 +75,9 @@ def check_ciphertexts(public_key: PublicKey, ciphertexts: Sequence[mpz]) -> None
     Raises: CryptoError with the row.
     Cost: one multiplication mod n a ciphertext: their product is tested for a common factor with n.
     """
-    check_range(public_key, ciphertexts)
+    n_squared = public_key.n_squared
+    if len(ciphertexts) and not (min(ciphertexts) > 0 and max(ciphertexts) < n_squared):
+        raise _out_of_range(public_key, next(i for i, c in enumerate(ciphertexts) if not 0 < c < n_squared))
     n = mpz(public_key.n)
     product = mpz(1)
     for c in ciphertexts:

@@ -28,7 +28,7 @@ from gmpy2 import mpz
 from ppdl.crypto.derived import Randbelow
 from ppdl.crypto.engine import VECTOR, engine
 from ppdl.crypto.keys import CrtConstants, PrivateKey, PublicKey
-from ppdl.crypto.numbers import check_ciphertexts, check_plaintexts, check_range, from_array, invert_batch, to_array
+from ppdl.crypto.numbers import check_array, check_ciphertexts, check_plaintexts, check_range, from_array, invert_batch, to_array
 from ppdl.crypto.obfuscators import Obfuscators, StandardObfuscators
 from ppdl.errors import CryptoError
 
@@ -86,13 +86,14 @@ def decrypt_batch(private_key: PrivateKey, ciphertexts: np.ndarray, *, num_threa
     Source: Paillier 1999, section 7, "Decryption using Chinese-remaindering".
     Cost: with gmpy2 as phe, for GMP's powers are all of it; the vector kernel takes a seventh or less. See docs/benchmarks.md.
     """
-    numbers = from_array(private_key.public, ciphertexts)
     if num_threads < 1:
         raise CryptoError(f"num_threads must be at least 1, got {num_threads}")
+    check_array(private_key.public, ciphertexts)
     crt = private_key.crt
     if engine() == VECTOR:
-        check_range(private_key.public, numbers)
+        check_range(private_key.public, ciphertexts)
         return _vector_decryption(crt).decrypt(ciphertexts, num_threads)
+    numbers = from_array(private_key.public, ciphertexts)
     check_ciphertexts(private_key.public, numbers)
     size = max(1, min(64, -(-len(numbers) // num_threads)))
     batches = [numbers[start : start + size] for start in range(0, len(numbers), size)]

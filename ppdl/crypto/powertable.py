@@ -51,7 +51,9 @@ class Windows:
 class PowerTable(Protocol):
     """Raise one base to many exponents mod m^2."""
 
-    nbytes: int
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the table's numbers."""
 
     def powers(self, digits: np.ndarray, plaintexts: Sequence[mpz] | None = None) -> list[mpz]:
         """Return base^a, or base^a (1 + m)^x with one x in [0, m) of `plaintexts` for each: in [0, m^2).

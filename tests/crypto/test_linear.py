@@ -145,6 +145,7 @@ def test_plans_are_as_short_as_they_should_be():
 
 def test_plan_counts_what_it_runs(monkeypatch):
     """num_multiplications, on which estimates rest, is what happens."""
+    monkeypatch.setenv("PPDL_ENGINE", "gmpy2")
     weights = RNG.integers(-63, 64, (3, 9))
     plan = plan_linear(weights)
     counted = []

@@ -19,7 +19,7 @@ from ppdl.crypto.obfuscators import (
     exponent_bits_of,
 )
 from ppdl.crypto.paillier import decrypt_int
-from ppdl.crypto.powertable import PowerTable, choose_window_bits, window_widths
+from ppdl.crypto.powertable import Windows, build_power_table, choose_window_bits, window_widths
 from ppdl.errors import CryptoError
 
 
@@ -46,27 +46,31 @@ def edge_exponents(bits: int, window_bits: int) -> list[int]:
 @pytest.mark.parametrize("window_bits", [1, 2, 3, 5, 7, 8, 11, 12, 16])
 @pytest.mark.parametrize("bits", [16, 37, 128])
 def test_tables_give_the_powers_that_gmp_gives(key, bits, window_bits):
-    base, modulus = base_of(key.public), key.public.n_squared
-    table = PowerTable(base, modulus, bits, window_bits)
-    assert sum(table.widths) == bits and len(table.widths) == -(-bits // window_bits)
+    base, n, modulus = base_of(key.public), gmpy2.mpz(key.public.n), key.public.n_squared
+    windows = Windows(bits, window_bits)
+    assert sum(windows.widths) == bits and len(windows.widths) == -(-bits // window_bits)
     exponents = edge_exponents(bits, window_bits) + [secrets.randbits(bits) for _ in range(50)]
-    digits = table.digits(exponents)
-    assert digits.dtype == np.uint16 and digits.shape == (len(table.widths), len(exponents))
-    assert table.powers(digits) == [gmpy2.powmod(base, a, modulus) for a in exponents]
+    digits = windows.digits(exponents)
+    assert digits.dtype == np.uint16 and digits.shape == (len(windows.widths), len(exponents))
+    table, expected = build_power_table(base, n, windows), [gmpy2.powmod(base, a, modulus) for a in exponents]
+    assert table.powers(digits) == expected
+    plaintexts = [gmpy2.mpz(m) for m in (0, 1, key.public.n - 1, *(secrets.randbelow(key.public.n) for _ in exponents[3:]))]
+    assert table.powers(digits, plaintexts) == [(1 + m * n) * r % modulus for m, r in zip(plaintexts, expected, strict=True)]
 
 
 def test_tables_at_full_size(large_key):
     base, modulus = base_of(large_key.public), large_key.public.n_squared
-    table = PowerTable(base, modulus, 1024, 7)  # 1024 = 146 * 7 + 2: a truncated top window
+    windows = Windows(1024, 7)  # 1024 = 146 * 7 + 2: a truncated top window
+    table = build_power_table(base, gmpy2.mpz(large_key.public.n), windows)
     exponents = [0, 1, 2**1024 - 1, 2**1022 - 1, 3 << 1022, *(secrets.randbits(1024) for _ in range(20))]
-    assert table.widths[-1] == 2
-    assert table.powers(table.digits(exponents)) == [gmpy2.powmod(base, a, modulus) for a in exponents]
+    assert windows.widths[-1] == 2
+    assert table.powers(windows.digits(exponents)) == [gmpy2.powmod(base, a, modulus) for a in exponents]
 
 
 @pytest.mark.parametrize("exponent", [-1, 2**37, 2**40])
 def test_exponents_out_of_range_are_refused(key, exponent):
     with pytest.raises(CryptoError, match=r"an exponent must lie in \[0, 2\^37\)"):
-        PowerTable(3, 101, 37, 5).digits([1, exponent])
+        Windows(37, 5).digits([1, exponent])
 
 
 def test_every_unit_is_drawn():
@@ -76,15 +80,14 @@ def test_every_unit_is_drawn():
 
 def test_parts_that_do_not_belong_together_are_refused(key):
     """Rather than left out: a product of fewer windows, or fewer numbers."""
-    with pytest.raises(ValueError, match="zip"):
-        PowerTable(3, 101, 37, 5).powers(PowerTable(3, 101, 20, 5).digits([1]))
+    with pytest.raises(ValueError, match=r"zip|digits must be of 8 windows and below 32, got \(4, 1\)"):
+        build_power_table(gmpy2.mpz(3), gmpy2.mpz(101), Windows(37, 5)).powers(Windows(20, 5).digits([1]))
     with pytest.raises(ValueError, match="zip"):
         combine_squares(key.crt, [1, 2], [1])
 
 
 def test_random_digits_fill_their_windows_and_no_more():
-    table = PowerTable(3, 101, 21, 8)  # windows of 8, 8 and 5 bits
-    digits = table.random_digits(20_000)
+    digits = Windows(21, 8).random_digits(20_000)  # windows of 8, 8 and 5 bits
     assert digits.shape == (3, 20_000) and digits.dtype == np.uint16
     for window, width in zip(digits, (8, 8, 5), strict=True):
         counts = np.bincount(window, minlength=1 << width)
@@ -102,8 +105,8 @@ def test_exponents_have_the_published_length(key_bits, bits):
 
 def test_owner_tables_and_public_tables_give_the_same_powers(key):
     public, owner = DjnObfuscators(key.public, table_bytes=2**20), OwnerDjnObfuscators(key, table_bytes=2**20)
-    digits = public._table.digits([0, 1, 2**128 - 1, *(secrets.randbits(128) for _ in range(100))])
-    owner._tables[0].random_digits = lambda num: digits[:, :num]
+    digits = public._windows.digits([0, 1, 2**128 - 1, *(secrets.randbits(128) for _ in range(100))])
+    owner._windows.random_digits = lambda num: digits[:, :num]
     assert public.window_bits == owner.window_bits
     assert owner.draw(digits.shape[1]) == public._table.powers(digits)
 
@@ -209,7 +212,7 @@ def test_a_source_counts_its_numbers_mod_n_squared(key):
 
 
 def test_by_default_a_full_size_key_has_windows_of_12_bits(large_key, monkeypatch):
-    monkeypatch.setattr(obfuscators, "PowerTable", lambda *arguments: None)  # they would take seconds
+    monkeypatch.setattr(obfuscators, "build_power_table", lambda *arguments: None)  # they would take seconds
     assert build_obfuscators(large_key).window_bits == build_obfuscators(large_key.public).window_bits == 12
 
 

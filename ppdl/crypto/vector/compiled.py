@@ -44,7 +44,7 @@ def kernel(num_digits: int) -> Callable[..., None]:
         engine.finalize_object()
         _engines.append(engine)
         pointer, size = ctypes.c_void_p, ctypes.c_int64
-        prototype = ctypes.CFUNCTYPE(None, pointer, size, pointer, pointer, pointer, size, pointer, pointer, size, size)
+        prototype = ctypes.CFUNCTYPE(None, pointer, size, pointer, pointer, pointer, size, pointer, pointer, size, size, pointer, pointer)
         return prototype(engine.get_function_address("run"))
 
 

@@ -30,7 +30,7 @@ TILE = 10
 LANES = 8
 RADIX_BITS = 52
 
-MULTIPLY, ADD, SELECT, LOOKUP = range(4)
+MULTIPLY, ADD, SELECT, LOOKUP, LOAD, STORE = range(6)
 STEP_WORDS = 4  # operation, and three operands
 
 _BYTE, _I16, _I32, _I64 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64)
@@ -43,20 +43,23 @@ _MASK = (1 << RADIX_BITS) - 1
 def emit_kernel(num_digits: int) -> str:
     """Return the LLVM IR of `run` for residues of num_digits digits in each half, a multiple of 10.
 
-    run(program, num_steps, registers, modulus, negative_inverse, num_entries, table, digits, digits_stride, row_words)
+    run(program, num_steps, registers, modulus, negative_inverse, num_entries, table, digits, digits_stride, row_words, inputs, outputs)
 
-    program: int32 (num_steps, 4): operation, c, x, y. A register is 2 num_digits vectors.
+    program: int32 (num_steps, 4): operation, c, x, y. A register is 2 num_digits vectors. A row is the same of one lane, uint64
+        (row_words,), of which the first 2 num_digits count; it begins at a multiple of 64 bytes.
         MULTIPLY   c = x y / R; a square where x is y
         ADD        c = x + y
         SELECT     c = register x + y, 0 <= y < num_entries; every one of the num_entries registers is read
         LOOKUP     lane l of c = row digits[x, 8 y + l] of window x of the table; the rows of y + 1 are fetched ahead
+        LOAD       lane l of c = row x + l y of inputs
+        STORE      row x + l y of outputs = lane l of c
     modulus: num_digits vectors, the digits of m in every lane; negative_inverse: -1 / m mod 2^52 in every lane.
     table: uint64 (num_windows, num_entries, row_words); digits: uint16 (num_windows, digits_stride).
     """
     module = ir.Module(name=f"ppdl_vector_{num_digits}")
     kernel = _Kernel(module, num_digits)
     multiply, square = kernel.product("multiply", square=False), kernel.product("square", square=True)
-    kernel.run(multiply, square, kernel.add(), kernel.select(), kernel.lookup())
+    kernel.run(multiply, square, kernel.add(), kernel.select(), kernel.lookup(), kernel.load(), kernel.store())
     return str(module)
 
 
@@ -280,25 +283,42 @@ class _Kernel:
             row = b.bitcast(self.at(table, b.mul(b.zext(b.load(self.at(rows, LANES + lane)), _I64), row_words)), _BYTE.as_pointer())
             for line in range(0, 2 * self.k * 8, 64):
                 b.call(prefetch, [self.at(row, line), _I32(0), _I32(2), _I32(1)])
-        starts = [self.at(table, b.mul(b.zext(b.load(self.at(rows, lane)), _I64), row_words)) for lane in range(LANES)]
-        # rows are padded to whole vectors, registers are not: the last few digits are written one by one
-        whole, left = divmod(2 * self.k, LANES)
-        with self.loop(_word(0), _word(whole * LANES), LANES) as i:
-            for j, vector in enumerate(self.transposed(starts, i)):
-                self.put(c, b.add(i, _word(j)), vector)
-        if left:
-            for j, vector in enumerate(self.transposed(starts, _word(whole * LANES))[:left]):
-                self.put(c, whole * LANES + j, vector)
+        self.load_lanes(c, [self.at(table, b.mul(b.zext(b.load(self.at(rows, lane)), _I64), row_words)) for lane in range(LANES)])
         return self.finish()
+
+    def load(self) -> ir.Function:
+        """Write lane l of c = row l of eight, `stride` words apart."""
+        c, rows, stride = self.start("load", _VECTORS, _I64.as_pointer(), _I64)
+        self.load_lanes(c, [self.at(rows, self.builder.mul(_word(lane), stride)) for lane in range(LANES)])
+        return self.finish()
+
+    def load_lanes(self, c: ir.Value, rows: list[ir.Value]) -> None:
+        """Write eight rows into the lanes of c. Rows are padded to whole cache lines; what a register has no place for is left out."""
+        for first in range(0, 2 * self.k, LANES):
+            words = [self.builder.load(self.as_vector(self.at(row, first)), align=64) for row in rows]
+            for j, vector in enumerate(self.transposed(words)[: 2 * self.k - first]):
+                self.put(c, first + j, vector)
+
+    def store(self) -> ir.Function:
+        """Write row l of eight, `stride` words apart, = lane l of c."""
+        c, rows, stride = self.start("store", _VECTORS, _I64.as_pointer(), _I64)
+        for first in range(0, 2 * self.k, LANES):
+            vectors = [self.get(c, first + j) if first + j < 2 * self.k else self.zero for j in range(LANES)]
+            for lane, words in enumerate(self.transposed(vectors)):
+                row = self.at(rows, self.builder.add(self.builder.mul(_word(lane), stride), _word(first)))
+                self.builder.store(words, self.as_vector(row), align=64)
+        return self.finish()
+
+    def as_vector(self, words: ir.Value) -> ir.Value:
+        return self.builder.bitcast(words, _VECTORS)
 
     def prefetch(self) -> ir.Function:
         kind = ir.FunctionType(_VOID, [_BYTE.as_pointer(), _I32, _I32, _I32])
         return ir.Function(self.module, kind, "llvm.prefetch.p0")
 
-    def transposed(self, starts: list[ir.Value], offset: ir.Value) -> list[ir.Value]:
-        """Return eight vectors: vector j holds word offset + j of each of eight rows."""
+    def transposed(self, vectors: list[ir.Value]) -> list[ir.Value]:
+        """Return eight vectors: lane l of vector j is lane j of vector l."""
         b = self.builder
-        vectors = [b.load(b.bitcast(self.at(start, offset), _VECTORS), align=64) for start in starts]
         for size in (4, 2, 1):
             exchanged = list(vectors)
             for i in (i for i in range(LANES) if not i & size):
@@ -310,38 +330,51 @@ class _Kernel:
             vectors = exchanged
         return vectors
 
-    def run(self, multiply: ir.Function, square: ir.Function, add: ir.Function, select: ir.Function, lookup: ir.Function) -> None:
+    def run(
+        self,
+        multiply: ir.Function,
+        square: ir.Function,
+        add: ir.Function,
+        select: ir.Function,
+        lookup: ir.Function,
+        load: ir.Function,
+        store: ir.Function,
+    ) -> None:
         """Write the function that steps through a program."""
-        words, numbers = _I32.as_pointer(), _I64.as_pointer()
-        arguments = self.start("run", words, _I64, _VECTORS, _VECTORS, _VECTORS, _I64, numbers, _I16.as_pointer(), _I64, _I64)
-        program, num_steps, registers, modulus, inverse, num_entries, table, digits, digits_stride, row_words = arguments
+        numbers, narrow = _I64.as_pointer(), _I16.as_pointer()
+        arguments = self.start("run", _I32.as_pointer(), _I64, *[_VECTORS] * 3, _I64, numbers, narrow, _I64, _I64, numbers, numbers)
+        program, num_steps, registers, modulus, inverse, num_entries, table, digits, digits_stride, row_words, inputs, outputs = arguments
         b, width = self.builder, _word(2 * self.k)
         with self.loop(_word(0), num_steps) as s:
             place = b.mul(s, _word(STEP_WORDS))
             operation, c, x, y = (b.sext(b.load(self.at(program, b.add(place, _word(j)))), _I64) for j in range(STEP_WORDS))
             to, left, right = (self.at(registers, b.mul(number, width)) for number in (c, x, y))
             after = self.function.append_basic_block()
-            cases = {kind: self.function.append_basic_block() for kind in (MULTIPLY, ADD, SELECT, LOOKUP)}
             switch = b.switch(operation, after)
-            for kind, block in cases.items():
+
+            @contextmanager
+            def case(kind: int) -> Iterator[None]:
+                block = self.function.append_basic_block()
                 switch.add_case(_word(kind), block)
-            b.position_at_end(cases[MULTIPLY])
-            with b.if_else(b.icmp_signed("==", x, y)) as (same, different):
+                b.position_at_end(block)
+                yield
+                b.branch(after)
+
+            with case(MULTIPLY), b.if_else(b.icmp_signed("==", x, y)) as (same, different):
                 with same:
                     b.call(square, [to, left, left, modulus, inverse])
                 with different:
                     b.call(multiply, [to, left, right, modulus, inverse])
-            b.branch(after)
-            b.position_at_end(cases[ADD])
-            b.call(add, [to, left, right])
-            b.branch(after)
-            b.position_at_end(cases[SELECT])
-            b.call(select, [to, left, y, num_entries])
-            b.branch(after)
-            b.position_at_end(cases[LOOKUP])
-            window = self.at(table, b.mul(b.mul(x, num_entries), row_words))
-            b.call(lookup, [to, window, self.at(digits, b.add(b.mul(x, digits_stride), b.mul(y, _word(LANES)))), row_words])
-            b.branch(after)
+            with case(ADD):
+                b.call(add, [to, left, right])
+            with case(SELECT):
+                b.call(select, [to, left, y, num_entries])
+            with case(LOOKUP):
+                window = self.at(table, b.mul(b.mul(x, num_entries), row_words))
+                b.call(lookup, [to, window, self.at(digits, b.add(b.mul(x, digits_stride), b.mul(y, _word(LANES)))), row_words])
+            for kind, function, rows in ((LOAD, load, inputs), (STORE, store, outputs)):
+                with case(kind):
+                    b.call(function, [to, self.at(rows, b.mul(x, row_words)), b.mul(y, row_words)])
             b.position_at_end(after)
         self.finish()
 

@@ -14,12 +14,14 @@ from typing import NoReturn
 import numpy as np
 
 from ppdl.crypto.keys import refuse_pickle
-from ppdl.crypto.vector.emit import MULTIPLY, SELECT
-from ppdl.crypto.vector.ring import Ring, Step, as_program, fill
+from ppdl.crypto.vector.emit import LOAD, MULTIPLY, SELECT, STORE
+from ppdl.crypto.vector.ring import Ring, Step, aligned, as_program, padded
 
 _PRIVATE_WINDOW_BITS = 5  # reading a wider table costs more than its windows save
 _PUBLIC_WINDOW_BITS = 6
-_NUM_FURTHER = 3  # registers after the table: the result, 1, and a scratch one
+_UNIT, _ONE = range(2)  # registers of constants; the table follows
+_NUM_CONSTANTS = 2
+_NUM_FURTHER = _NUM_CONSTANTS + 2  # registers beside the table's
 
 
 class Power:
@@ -32,26 +34,18 @@ class Power:
 
     def __init__(self, exponent: int, *, private: bool) -> None:
         self._num_entries = 1 << _PRIVATE_WINDOW_BITS if private else 1 << (_PUBLIC_WINDOW_BITS - 1)
-        self._base = 1 if private else 0  # the register of base^1
         self._program = as_program((_fixed_windows if private else _sliding_windows)(int(exponent)))
 
     def of(self, ring: Ring, bases: np.ndarray, *, num_threads: int = 1) -> np.ndarray:
-        """Return base^exponent of rows (num_bases, width) in Montgomery form, as rows that are not, with digits a0 <= m and a1 <= m."""
-        power, one = self._num_entries, self._num_entries + 1
-
-        def prepare(held: np.ndarray) -> None:
-            held[0], held[one] = ring.unit[:, None], ring.one[:, None]
-
-        def load(held: np.ndarray, rows: slice) -> None:
-            fill(held[self._base], bases[rows].T)
-
+        """Return base^exponent of rows in Montgomery form, as rows that are not, with digits a0 <= m and a1 <= m."""
+        rows = aligned((padded(len(bases)), ring.row_words))
+        rows[: len(bases)] = bases
         return ring.each(
             self._program,
+            rows,
             len(bases),
+            constants=np.stack([ring.unit, ring.one]),
             num_registers=self._num_entries + _NUM_FURTHER,
-            result=power,
-            prepare=prepare,
-            load=load,
             num_entries=self._num_entries,
             num_threads=num_threads,
         )
@@ -66,33 +60,34 @@ class Power:
 def _fixed_windows(exponent: int) -> list[Step]:
     """Entry i of the table is base^i; entry 0, which is 1, is multiplied in like the others."""
     bits, entries = _PRIVATE_WINDOW_BITS, 1 << _PRIVATE_WINDOW_BITS
-    power, one, scratch = (entries + i for i in range(_NUM_FURTHER))
-    steps = [(MULTIPLY, i, i // 2, i // 2) if i % 2 == 0 else (MULTIPLY, i, i - 1, 1) for i in range(2, entries)]
-    windows = range(-(-exponent.bit_length() // bits))
-    first, *rest = [exponent >> bits * i & (entries - 1) for i in reversed(windows)]
-    steps.append((SELECT, power, 0, first))
+    table, power, scratch = _NUM_CONSTANTS, _NUM_CONSTANTS + entries, _NUM_CONSTANTS + entries + 1
+    steps = [(MULTIPLY, table, _UNIT, _UNIT), (LOAD, table + 1, 0, 1)]
+    for i in range(2, entries):
+        steps.append((MULTIPLY, table + i, *((table + i // 2,) * 2 if i % 2 == 0 else (table + i - 1, table + 1))))
+    first, *rest = [exponent >> bits * i & (entries - 1) for i in reversed(range(-(-exponent.bit_length() // bits)))]
+    steps.append((SELECT, power, table, first))
     for digit in rest:
-        steps += [(MULTIPLY, power, power, power)] * bits + [(SELECT, scratch, 0, digit), (MULTIPLY, power, power, scratch)]
-    return [*steps, (MULTIPLY, power, power, one)]
+        steps += [(MULTIPLY, power, power, power)] * bits + [(SELECT, scratch, table, digit), (MULTIPLY, power, power, scratch)]
+    return [*steps, (MULTIPLY, power, power, _ONE), (STORE, power, 0, 1)]
 
 
 def _sliding_windows(exponent: int) -> list[Step]:
     """Entry i of the table is base^(2 i + 1)."""
     entries = 1 << (_PUBLIC_WINDOW_BITS - 1)
-    power, one, square = (entries + i for i in range(_NUM_FURTHER))
-    steps = [(MULTIPLY, square, 0, 0)]
-    steps += [(MULTIPLY, i, i - 1, square) for i in range(1, entries)]
-    bits, held = f"{exponent:b}", None  # held: the register of the result so far; the first entry is read where it is
+    table, power, square = _NUM_CONSTANTS, _NUM_CONSTANTS + entries, _NUM_CONSTANTS + entries + 1
+    steps = [(LOAD, table, 0, 1), (MULTIPLY, square, table, table)]
+    steps += [(MULTIPLY, table + i, table + i - 1, square) for i in range(1, entries)]
+    bits, held = f"{exponent:b}", -1  # held: the register of the result so far; the first entry is read where it is
     while bits:
         window = bits[: _PUBLIC_WINDOW_BITS if bits[0] == "1" else 1].rstrip("0")
         for _ in range(max(len(window), 1)):
-            if held is not None:
+            if held >= 0:
                 steps.append((MULTIPLY, power, held, held))
                 held = power
         if window:
-            entry = int(window, 2) // 2
-            if held is not None:
+            entry = table + int(window, 2) // 2
+            if held >= 0:
                 steps.append((MULTIPLY, power, held, entry))
-            held = entry if held is None else power
+            held = entry if held < 0 else power
         bits = bits[max(len(window), 1) :]
-    return [*steps, (MULTIPLY, power, held, one)]
+    return [*steps, (MULTIPLY, power, held, _ONE), (STORE, power, 0, 1)]

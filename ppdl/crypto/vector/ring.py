@@ -13,7 +13,7 @@ from gmpy2 import mpz
 from ppdl.crypto.keys import refuse_pickle
 from ppdl.crypto.vector.compiled import kernel
 from ppdl.crypto.vector.digits import bytes_to_digits, from_digits, num_digits_for, to_digits
-from ppdl.crypto.vector.emit import ADD, LANES, MULTIPLY, RADIX_BITS, STEP_WORDS
+from ppdl.crypto.vector.emit import ADD, LANES, LOAD, MULTIPLY, RADIX_BITS, STEP_WORDS, STORE
 
 Step = tuple[int, int, int, int]  # operation of emit.py and its operands
 _LINE_WORDS = 8  # of a cache line: rows of a table begin at one
@@ -22,8 +22,8 @@ _LINE_WORDS = 8  # of a cache line: rows of a table begin at one
 class Ring:
     """Hold an odd m and what arithmetic mod m^2 in digits needs.
 
-    A row is uint64 (width,), the digits of a0 and then those of a1, of a residue a0 + a1 m. In Montgomery form it stands for the residue
-    times R. A ring mod p^2 is as secret as p: it is not printed and not pickled.
+    A row is uint64 (row_words,): the digits of a0, those of a1, and padding, of a residue a0 + a1 m. In Montgomery form it stands for the
+    residue times R. A ring mod p^2 is as secret as p: it is not printed and not pickled.
     """
 
     def __init__(self, m: int) -> None:
@@ -32,81 +32,83 @@ class Ring:
         self.width = 2 * self.num_digits
         self._r = mpz(1) << (RADIX_BITS * self.num_digits)
         self._run = kernel(self.num_digits)
-        self._modulus, self._inverse = registers(1, self.num_digits), registers(1, 1)
-        self._modulus[0] = to_digits([self.m], self.num_digits)[0][:, None]
+        self._modulus, self._inverse = aligned((self.num_digits, LANES)), aligned((1, LANES))
+        self._modulus[:] = to_digits([self.m], self.num_digits)[0][:, None]
         self._inverse[:] = int(-gmpy2.invert(self.m, 1 << RADIX_BITS) % (1 << RADIX_BITS))
-        self.unit = self.rows([self._r % self.square])[0]  # 1 in Montgomery form
-        self.one = self.rows([mpz(1)])[0]  # a product with it leaves Montgomery form
+        self.unit, self.one = self.rows([self._r % self.square, mpz(1)])  # 1 in Montgomery form; a product with `one` leaves it
 
     def rows(self, numbers: Sequence[mpz]) -> np.ndarray:
-        """Write numbers in [0, m^2) as rows (num_numbers, width), not in Montgomery form."""
+        """Write numbers in [0, m^2) as rows (num_numbers, row_words), not in Montgomery form."""
         pairs = [gmpy2.f_divmod(number, self.m) for number in numbers]
-        return np.concatenate([to_digits([pair[i] for pair in pairs], self.num_digits) for i in (1, 0)], axis=1)
+        rows = aligned((len(numbers), self.row_words))
+        for half, place in ((1, 0), (0, self.num_digits)):
+            rows[:, place : place + self.num_digits] = to_digits([pair[half] for pair in pairs], self.num_digits)
+        return rows
 
     def montgomery(self, numbers: Sequence[mpz]) -> np.ndarray:
-        """Write numbers of any size as rows (num_numbers, width) in Montgomery form. For few: `split` is faster."""
+        """Write numbers of any size as rows (num_numbers, row_words) in Montgomery form. For few: `split` is faster."""
         return self.rows([number * self._r % self.square for number in numbers])
 
     def split(self, array: np.ndarray, num_threads: int = 1) -> np.ndarray:
-        """Write numbers, uint8 (num_numbers, num_bytes) big-endian, as rows (num_numbers, width) in Montgomery form, without a division.
+        """Write numbers, uint8 (num_numbers, num_bytes) big-endian, as rows in Montgomery form, without a division.
 
         A number is cut into pieces of num_digits digits, and each piece multiplied by its place times R^2, mod m^2.
         """
         piece_bits = RADIX_BITS * self.num_digits
         num_pieces = -(-8 * array.shape[1] // piece_bits)
-        pieces = bytes_to_digits(array, num_pieces * self.num_digits).reshape(len(array), num_pieces, self.num_digits)
+        pieces = aligned((padded(len(array)), num_pieces, self.row_words))
+        digits = bytes_to_digits(array, num_pieces * self.num_digits).reshape(len(array), num_pieces, self.num_digits)
+        pieces[: len(array), :, : self.num_digits] = digits
         places = self.rows([self._r ** (i + 2) % self.square for i in range(num_pieces)])
-        steps = [(MULTIPLY, i, i, num_pieces + i) for i in range(num_pieces)]
-        program = as_program(steps + [(ADD, 0, 0, i) for i in range(1, num_pieces)])
-
-        def prepare(held: np.ndarray) -> None:
-            held[num_pieces : 2 * num_pieces] = places[:, :, None]
-
-        def load(held: np.ndarray, rows: slice) -> None:
-            held[:num_pieces, self.num_digits :] = 0
-            fill(held[:num_pieces, : self.num_digits], pieces[rows].transpose(1, 2, 0))
-
-        return self.each(program, len(array), num_registers=2 * num_pieces, result=0, prepare=prepare, load=load, num_threads=num_threads)
+        steps = []
+        for i in range(num_pieces):
+            steps += [(LOAD, num_pieces + i, i, num_pieces), (MULTIPLY, num_pieces + i, num_pieces + i, i)]
+        steps += [(ADD, num_pieces, num_pieces, num_pieces + i) for i in range(1, num_pieces)]
+        program = as_program([*steps, (STORE, num_pieces, 0, 1)])
+        return self.each(program, pieces, len(array), constants=places, num_registers=2 * num_pieces, num_threads=num_threads)
 
     def numbers(self, rows: np.ndarray) -> list[mpz]:
-        """Read rows (num_rows, width), not in Montgomery form, as numbers in [0, m^2)."""
-        return [(a0 + a1 * self.m) % self.square for a0, a1 in zip(*self.halves(rows), strict=True)]
+        """Read rows whose digits are below 1.5 m, not in Montgomery form, as numbers in [0, m^2)."""
+        found = [a0 + a1 * self.m for a0, a1 in zip(*self.halves(rows), strict=True)]
+        return [number - self.square if number >= self.square else number for number in found]
 
     def halves(self, rows: np.ndarray) -> tuple[list[mpz], list[mpz]]:
-        """Return a0 and a1 of rows (num_rows, width)."""
-        return from_digits(rows[:, : self.num_digits]), from_digits(rows[:, self.num_digits :])
+        """Return a0 and a1 of rows."""
+        return from_digits(rows[:, : self.num_digits]), from_digits(rows[:, self.num_digits : self.width])
 
     def each(
         self,
         program: np.ndarray,
+        inputs: np.ndarray,
         num_rows: int,
         *,
+        constants: np.ndarray,
         num_registers: int,
-        result: int,
-        prepare: Callable[[np.ndarray], None],
-        load: Callable[[np.ndarray, slice], None],
         num_entries: int = 0,
         num_threads: int = 1,
     ) -> np.ndarray:
-        """Run a program for every eight rows, and return what is in the register `result`: rows (num_rows, width).
+        """Run a program for every eight rows, and return what it stores: rows (num_rows, row_words).
 
         Args:
-            prepare: writes constants into the registers (num_registers, width, 8) of a thread.
-            load: writes the rows of a slice, eight or what is left, into registers.
+            inputs: what the program loads, (padded(num_rows), ..., row_words); it sees those of its eight rows as rows 0, 1, ...
+            constants: rows that are in every lane of the first registers.
         """
-        out = np.empty((num_rows, self.width), np.uint64)
+        outputs = aligned((padded(num_rows), self.row_words))
 
         def work(groups: range) -> None:
-            held = registers(num_registers, self.width)
-            prepare(held)
+            held = self.registers(num_registers, constants)
             for g in groups:
-                rows = slice(g * LANES, min((g + 1) * LANES, num_rows))
-                load(held, rows)
-                self.run(program, held, num_entries=num_entries)
-                out[rows] = held[result].T[: rows.stop - rows.start]
+                rows = slice(g * LANES, (g + 1) * LANES)
+                self.run(program, held, num_entries=num_entries, inputs=inputs[rows], outputs=outputs[rows])
 
         in_threads(work, -(-num_rows // LANES), num_threads)
-        return out
+        return outputs[:num_rows]
+
+    def registers(self, num_registers: int, constants: np.ndarray) -> np.ndarray:
+        """Return registers, uint64 (num_registers, width, 8), the first of which hold rows of constants in every lane."""
+        held = aligned((num_registers, self.width, LANES))
+        held[: len(constants)] = constants[:, : self.width, None]
+        return held
 
     def run(
         self,
@@ -116,14 +118,17 @@ class Ring:
         num_entries: int = 0,
         table: np.ndarray | None = None,
         digits: np.ndarray | None = None,
+        inputs: np.ndarray | None = None,
+        outputs: np.ndarray | None = None,
     ) -> None:
-        """Run a program on registers (num_registers, width, 8), see emit.py. Releases the GIL.
+        """Run a program on registers, see emit.py. Releases the GIL.
 
         The kernel checks nothing: operands must be registers, entries, windows and rows that exist.
 
         Args:
             num_entries: of `SELECT` steps.
-            table, digits: of `LOOKUP` steps: uint64 (num_windows, num_rows, row_words), and uint16 (num_windows, 8 more than are looked up).
+            table, digits: of `LOOKUP` steps: uint64 (num_windows, num_rows, row_words), and uint16 (num_windows, 8 more than are read).
+            inputs, outputs: rows of `LOAD` and `STORE` steps.
         """
         self._run(
             program.ctypes.data,
@@ -135,7 +140,9 @@ class Ring:
             None if table is None else table.ctypes.data,
             None if digits is None else digits.ctypes.data,
             0 if digits is None else digits.shape[1],
-            0 if table is None else table.shape[2],
+            self.row_words,
+            None if inputs is None else inputs.ctypes.data,
+            None if outputs is None else outputs.ctypes.data,
         )
 
     @property
@@ -150,9 +157,9 @@ class Ring:
         refuse_pickle(self)
 
 
-def registers(num_registers: int, width: int) -> np.ndarray:
-    """Return zeroed uint64 (num_registers, width, 8)."""
-    return aligned((num_registers, width, LANES))
+def padded(num_rows: int) -> int:
+    """Return how many rows full groups of eight have."""
+    return -(-num_rows // LANES) * LANES
 
 
 def aligned(shape: tuple[int, ...]) -> np.ndarray:
@@ -161,11 +168,6 @@ def aligned(shape: tuple[int, ...]) -> np.ndarray:
     raw = np.zeros(size + _LINE_WORDS, np.uint64)
     first = -raw.ctypes.data % 64 // 8
     return raw[first : first + size].reshape(shape)
-
-
-def fill(lanes: np.ndarray, values: np.ndarray) -> None:
-    """Write values (..., num_values <= 8) into lanes (..., 8); lanes without a value keep what they hold: residues, of which nobody reads."""
-    lanes[..., : values.shape[-1]] = values
 
 
 def as_program(steps: Sequence[Step]) -> np.ndarray:
