@@ -31,11 +31,14 @@ import math
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from gmpy2 import mpz
 
 from ppdl.crypto.derived import Randbelow
+from ppdl.crypto.engine import GMPY2, engine
 from ppdl.crypto.inner_batch import BatchHead, BatchPacking, decrypt_logit_batch, encrypt_feature_batch, evaluate_batch
 from ppdl.crypto.inner_checks import (
     LARGEST_MASK_BITS,
@@ -54,6 +57,9 @@ from ppdl.crypto.obfuscators import Obfuscators
 from ppdl.crypto.packing import HEADROOM_BITS
 from ppdl.crypto.paillier import add_plaintext, decrypt_batch, encrypt_batch, rerandomise
 from ppdl.errors import CryptoError
+
+if TYPE_CHECKING:
+    from ppdl.crypto.vector.multiexp import LaneProducts
 
 __all__ = [
     "BatchHead",
@@ -182,7 +188,8 @@ class InnerHead:
     def __init__(self, weights: np.ndarray, bias: np.ndarray, packing: InnerPacking) -> None:
         self.packing = packing
         self._bias = check_head(weights, bias, packing)
-        self._plan = StrausPlan(packing.exponents(np.asarray(weights)))
+        self._exponents = packing.exponents(np.asarray(weights))
+        self._plan = StrausPlan(self._exponents)
 
     @property
     def num_multiplications(self) -> int:
@@ -201,9 +208,22 @@ class InnerHead:
         """
         check_key(public_key, self.packing)
         numbers = read_ciphertexts(public_key, ciphertexts, self.packing.num_ciphertexts)
-        products = self._plan.products(numbers, mpz(public_key.n_squared))
+        products = self._products(public_key, numbers)
         added = [self._added(bias, randbelow) for bias in self._bias]
         return rerandomise(public_key, add_plaintext(public_key, to_array(public_key, products), added), randbelow)
+
+    def _products(self, public_key: PublicKey, numbers: list[mpz]) -> list[mpz]:
+        if engine() == GMPY2:
+            return self._plan.products(numbers, mpz(public_key.n_squared))
+        from ppdl.crypto.vector.ring import Ring
+
+        return self._lanes.products(Ring(public_key.n), numbers)
+
+    @cached_property
+    def _lanes(self) -> LaneProducts:
+        from ppdl.crypto.vector.multiexp import LaneProducts
+
+        return LaneProducts(self._exponents)
 
     def _added(self, bias: int, randbelow: Randbelow) -> int:
         """Return what is added to one class: the masks, the bias, and 2^(logit_bits - 1), which makes the logit positive."""

@@ -6,7 +6,7 @@ from ppdl.crypto.engine import GMPY2, VARIABLE, VECTOR
 from ppdl.crypto.vector.compiled import missing_features
 
 # modules whose every test runs with each engine
-BOTH = ("test_paillier", "test_obfuscators", "test_interop_phe", "test_linear")
+BOTH = ("test_paillier", "test_obfuscators", "test_interop_phe", "test_linear", "test_inner")
 
 
 def engines():

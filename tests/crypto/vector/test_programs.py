@@ -18,6 +18,7 @@ from ppdl.crypto.vector import emit
 from ppdl.crypto.vector.compiled import missing_features
 from ppdl.crypto.vector.fixed_base import FixedBase
 from ppdl.crypto.vector.linear import GROUPS_AT_A_TIME, LinearProgram
+from ppdl.crypto.vector.multiexp import LaneProducts
 from ppdl.crypto.vector.power import Power, _fixed_windows
 from ppdl.crypto.vector.ring import Ring
 from ppdl.errors import CryptoError
@@ -129,3 +130,24 @@ def test_what_may_hold_primes_is_not_shown_and_not_pickled():
         assert str(key.p) not in repr(value) and "not shown" in repr(value)
         with pytest.raises(TypeError, match="cannot be pickled"):
             pickle.dumps(value)
+
+
+@pytest.mark.parametrize("num_products", [1, 2, 3, 5, 8, 9, 19])
+@pytest.mark.parametrize("num_bases", [1, 2, 7, 30])
+def test_products_of_powers_are_those_of_gmp(num_products, num_bases):
+    ring = Ring(RNG.getrandbits(256) | 1 << 255 | 1)
+    largest = RNG.choice([1, 127, 2**66 * 127, 2**300])
+    exponents = [[RNG.randint(-largest, largest) for _ in range(num_bases)] for _ in range(num_products)]
+    exponents[0], exponents[-1][0] = [0] * num_bases, -largest
+    bases = [mpz(x) for x in (RNG.randrange(int(ring.square)) for _ in range(10 * num_bases)) if gmpy2.gcd(x, ring.m) == 1][:num_bases]
+    expected = []
+    for row in exponents:
+        expected.append(mpz(1))
+        for base, exponent in zip(bases, row, strict=True):
+            expected[-1] = expected[-1] * gmpy2.powmod(base, exponent, ring.square) % ring.square
+    assert LaneProducts(exponents).products(ring, bases) == expected
+
+
+def test_more_bases_than_a_table_counts_are_refused():
+    with pytest.raises(CryptoError, match="at most 21845 bases can be multiplied up at once, got 30000"):
+        LaneProducts([[1] * 30000])
