@@ -20,7 +20,7 @@ from ppdl.tracking.provenance import dvc_tags, git_tags
 
 REPORT = "report.html"
 MEASURES = {"psnr": image_psnr, "ssim": image_ssim}
-PACKAGES = ("ppdl", "keras", "tensorflow", "numpy", "phe", "gmpy2", "dvc", "mlflow", "hydra-core")
+PACKAGES = ("ppdl", "keras", "tensorflow", "numpy", "phe", "gmpy2", "llvmlite", "dvc", "mlflow", "hydra-core")
 HASHED = ("data/raw", "data/prepared", "keys/public.json", "keys/inference.json")
 
 

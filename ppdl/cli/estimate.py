@@ -55,6 +55,7 @@ def estimate(
     ppdl estimate --images 21165 --px 96
     ppdl estimate --images 21165 --px 192 --protection slots --stride 2 --bits 2048
     """
+    from ppdl.crypto.engine import engine
     from ppdl.crypto.estimate import estimate as measure
     from ppdl.crypto.estimate import plan_job
     from ppdl.crypto.keys import generate_keypair
@@ -75,7 +76,12 @@ def estimate(
     if kind == "slots":
         steps += [stem_step(job, weights), *reveal_steps(job, weights, check_fraction=check_fraction)]
     if as_json:
-        plan = {"num_ciphertexts": job.plan.num_ciphertexts, "num_shards": job.plan.num_shards, "workers": executor.workers}
+        plan = {
+            "engine": engine(),
+            "num_ciphertexts": job.plan.num_ciphertexts,
+            "num_shards": job.plan.num_shards,
+            "workers": executor.workers,
+        }
         click.echo(json.dumps({**plan, "steps": [asdict(step) for step in steps]}, indent=2))
     else:
         _print_table(job, steps, f"{images} images of {px} x {px} px, {bits} bits, {kind}")
@@ -85,7 +91,9 @@ def _print_table(job: "Job", steps: "list[Step]", title: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=title, caption=f"{job.plan.num_ciphertexts} ciphertexts of {job.plan.packing.slots} slots")
+    from ppdl.crypto.engine import engine
+
+    table = Table(title=title, caption=f"{job.plan.num_ciphertexts} ciphertexts of {job.plan.packing.slots} slots; engine {engine()}")
     for name in ("step", "time", "core-hours", "bytes written", "measured"):
         table.add_column(name, justify="left" if name in ("step", "measured") else "right")
     for step in steps:

@@ -58,6 +58,7 @@ class Answer:
     leakage: str
     bytes_per_pixel: float | None
     seconds_to_protect: float | None
+    engine: str
 
     @property
     def metrics(self) -> dict[str, float | None]:
@@ -67,8 +68,8 @@ class Answer:
 
     @property
     def tags(self) -> dict[str, str]:
-        """The verdicts, those that there are."""
-        return {name: text for name, text in (("utility", self.utility), ("leakage", self.leakage)) if text}
+        """The verdicts, and what encrypted (`ppdl.crypto.engine`): those that there are."""
+        return {name: text for name, text in (("utility", self.utility), ("leakage", self.leakage), ("engine", self.engine)) if text}
 
     def row(self, link: str | None = None) -> list[str]:
         """Return the cells of HEAD, the run's name as a link if there is an address."""
@@ -89,7 +90,7 @@ def answer(
     metrics: Mapping[str, Any],
     comparison: Mapping[str, Any] | None,
     audit_verdict: Mapping[str, Any] | None,
-    costs: Iterable[Mapping[str, float]] | None,
+    costs: Iterable[Mapping[str, Any]] | None,
     *,
     bytes_per_pixel: float | None,
 ) -> Answer:
@@ -99,10 +100,11 @@ def answer(
         metrics: of the run, as in reports/metrics.json.
         comparison: with plain, as in reports/evaluation/details.json; None for plain.
         audit_verdict: as in audit.json; None where the trainer sees the images.
-        costs: what the steps before training cost, each with `seconds`; None where it is not known.
+        costs: what the steps before training cost, each with `seconds` and `engine`; None where it is not known.
         bytes_per_pixel: None where it is not known.
     """
     verdict = audit_verdict or {"best_ssim": 1.0, "level": IN_THE_CLEAR}
+    steps = list(costs or ())
     chance = ", at chance" if metrics.get("at_chance") else ""
     return Answer(
         run=run,
@@ -114,7 +116,8 @@ def answer(
         attacker_ssim=verdict["best_ssim"],
         leakage=verdict["level"],
         bytes_per_pixel=bytes_per_pixel,
-        seconds_to_protect=None if costs is None else float(sum(step["seconds"] for step in costs)),
+        seconds_to_protect=None if costs is None else float(sum(step["seconds"] for step in steps)),
+        engine=", ".join(sorted({step["engine"] for step in steps if "engine" in step})),
     )
 
 

@@ -277,7 +277,8 @@ def frontier_points(content: ReportContent) -> tuple[list[FrontierPoint], list[s
 
 def _cost(content: ReportContent) -> dict[str, Any]:
     rows = [{"protection": name, "step": step, **found} for name, steps in content.cost.items() for step, found in _ordered(steps)]
-    return {"rows": rows, "num_images": content.data.get("num_images")}
+    engines = sorted({row["engine"] for row in rows if "engine" in row})
+    return {"rows": rows, "num_images": content.data.get("num_images"), "engines": engines}
 
 
 def _ordered(steps: Mapping[str, Any]) -> list[tuple[str, Any]]:

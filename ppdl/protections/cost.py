@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ppdl.crypto.engine import engine
 from ppdl.crypto.estimate import Job, Step, decryption_step
 from ppdl.crypto.fields import NPY_HEADER_BYTES
 from ppdl.crypto.keys import PublicKey
@@ -25,7 +26,7 @@ _SAMPLE_S = 1.0
 
 @contextmanager
 def recorded_cost(path: Path) -> Iterator[dict[str, Any]]:
-    """Measure what runs inside and write it to `path` as JSON: seconds, core_seconds (with finished worker processes), and what is added.
+    """Measure what runs inside and write it to `path` as JSON: engine, seconds, core_seconds (with finished workers), and what is added.
 
     A step that went on after an interrupt counts from there. Nothing is written when it fails.
 
@@ -35,7 +36,11 @@ def recorded_cost(path: Path) -> Iterator[dict[str, Any]]:
     more: dict[str, Any] = {}
     start, core_start = time.perf_counter(), core_seconds()
     yield more
-    cost = {"seconds": round(time.perf_counter() - start, 3), "core_seconds": round(core_seconds() - core_start, 3)}
+    cost = {
+        "engine": engine(),
+        "seconds": round(time.perf_counter() - start, 3),
+        "core_seconds": round(core_seconds() - core_start, 3),
+    }
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(cost | more, indent=1) + "\n", encoding="utf-8")
 

@@ -13,6 +13,7 @@ from ppdl import config
 from ppdl.config import Workspace, build
 from ppdl.crypto.artifact import open_artifact
 from ppdl.crypto.decrypt import decrypt_images
+from ppdl.crypto.engine import engine
 from ppdl.crypto.estimate import plan_job
 from ppdl.crypto.keystore import save_private, save_public
 from ppdl.crypto.linear import dct_filters
@@ -157,7 +158,7 @@ def test_a_cost_is_recorded_with_what_is_added(tmp_path):
         sum(i * i for i in range(300_000))
         cost["bytes"] = 7
     found = json.loads((tmp_path / "cost/stem.json").read_text())
-    assert found.keys() == {"seconds", "core_seconds", "bytes"} and found["bytes"] == 7
+    assert found.keys() == {"engine", "seconds", "core_seconds", "bytes"} and found["engine"] == engine() and found["bytes"] == 7
     assert 0 < found["core_seconds"] <= found["seconds"] * 3
 
 
