@@ -1,21 +1,23 @@
 """What benchmarks.crypto measures for one key length: this project and phe on the same pixels, in turns."""
 
+import os
 import resource
 import statistics
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import phe
 
+from ppdl.crypto.engine import GMPY2, VARIABLE, engine
 from ppdl.crypto.keys import PrivateKey, generate_keypair
 from ppdl.crypto.linear import apply_linear, dct_filters, plan_linear
-from ppdl.crypto.numbers import check_plaintexts, from_array, to_array
+from ppdl.crypto.numbers import from_array
 from ppdl.crypto.obfuscators import build_obfuscators
 from ppdl.crypto.packing import DensePacking, SlotPacking, smallest_slot_bits
-from ppdl.crypto.paillier import decrypt_batch, encrypt_batch
+from ppdl.crypto.paillier import decrypt_batch, encrypt_batch, rerandomise
 
 STEM_STRIDE, STEM_FILTERS, STEM_WEIGHT_BITS = 4, 3, 7
 
@@ -38,8 +40,8 @@ class Sizes:
         return Sizes(repeats=self.repeats, worker_shards=self.worker_shards, **counts)
 
 
-FULL = Sizes(repeats=9, encryptions=2000, decryptions=150, stem_groups=192, phe_encryptions=24, phe_stems=16, worker_shards=16)
-QUICK = Sizes(repeats=3, encryptions=600, decryptions=60, stem_groups=64, phe_encryptions=10, phe_stems=6, worker_shards=6)
+FULL = Sizes(repeats=9, encryptions=4096, decryptions=1024, stem_groups=512, phe_encryptions=24, phe_stems=16, worker_shards=16)
+QUICK = Sizes(repeats=3, encryptions=1024, decryptions=256, stem_groups=128, phe_encryptions=10, phe_stems=6, worker_shards=6)
 
 
 def user_seconds() -> float:
@@ -101,30 +103,9 @@ class Bench:
     def run_stem(self) -> np.ndarray:
         return apply_linear(self.public, self.planes, self.plan)
 
-    # ---- the same without modular arithmetic: packing, randomness, conversion, files
-
-    def encrypt_dense_rest(self) -> None:
-        check_plaintexts(self.public, self.dense.pack(self.pixels))
-        self.sources["public"]._table.random_digits(self.sizes.encryptions).tolist()
-        np.save(self.folder / "rest.npy", to_array(self.public, self.numbers))
-
-    def encrypt_slots_rest(self) -> None:
-        count = self.sizes.encryptions // 4
-        check_plaintexts(self.public, self.slot20.pack(self.pixels[: count * self.slot20.values_per_plaintext], self.public))
-        self.sources["public"]._table.random_digits(count).tolist()
-        np.save(self.folder / "rest.npy", to_array(self.public, self.numbers[:count]))
-
-    def decrypt_dense_rest(self) -> None:
-        rows = np.array(np.load(self.folder / "dense.npy", mmap_mode="r")[: self.sizes.decryptions])
-        from_array(self.public, rows)
-        self.dense.unpack(self.plaintexts, len(rows) * self.dense.values_per_plaintext)
-
-    def run_stem_rest(self) -> None:
-        for plane in self.planes:
-            from_array(self.public, plane)
-        count = self.sizes.stem_groups
-        for _ in range(STEM_FILTERS):
-            to_array(self.public, self.numbers[:count])
+    def rerandomise(self, engine_name: str, count: int) -> None:
+        with forced(engine_name):
+            rerandomise(self.public, self.rows[:count])
 
     # ---- phe
 
@@ -157,8 +138,7 @@ class Bench:
     def prepare(self) -> None:
         self.encrypt_dense("public")
         self.encrypt_slots()
-        self.numbers = from_array(self.public, np.load(self.folder / "dense.npy"))
-        self.plaintexts = self.dense.pack(self.pixels)[: self.sizes.decryptions]
+        self.rows = np.load(self.folder / "dense.npy")
         self.prepare_phe()
         self.check()
 
@@ -174,31 +154,34 @@ class Bench:
             "dense_decrypt": (self.decrypt_dense, sizes.decryptions * dense),
             "phe_stem": (self.run_phe_stem, sizes.phe_stems),
             "stem": (self.run_stem, sizes.stem_groups * self.stem_packing.values_per_plaintext),
+            "rerandomise_gmpy2": (lambda: self.rerandomise(GMPY2, sizes.phe_encryptions), sizes.phe_encryptions),
+            "rerandomise": (lambda: self.rerandomise(engine(), sizes.encryptions), sizes.encryptions),
+            "rerandomise_one": (lambda: self.rerandomise(engine(), 1), 1),
         }
         return measure(cases, sizes.repeats)
 
-    def non_arithmetic_fractions(self) -> dict[str, float]:
-        """Return the share of each job's CPU time, the system's for files included, that is not modular arithmetic."""
-        jobs = {
-            "dense encryption": (lambda: self.encrypt_dense("public"), self.encrypt_dense_rest),
-            "dense encryption by the owner": (lambda: self.encrypt_dense("owner"), self.encrypt_dense_rest),
-            "slot encryption": (self.encrypt_slots, self.encrypt_slots_rest),
-            "dense decryption": (self.decrypt_dense, self.decrypt_dense_rest),
-            "stem": (self.run_stem, self.run_stem_rest),
-        }
-        cases = {(name, part): (run, 1) for name, runs in jobs.items() for part, run in zip(("all", "rest"), runs, strict=True)}
-        seconds = measure(cases, max(3, self.sizes.repeats // 3), time.process_time)
-        return {name: seconds[name, "rest"] / seconds[name, "all"] for name in jobs}
-
-    def figures(self, seconds: dict[str, float], fractions: dict[str, float]) -> dict[str, float]:
+    def figures(self, seconds: dict[str, float]) -> dict[str, float | str]:
         """Return what --json prints, but for two_workers_over_one."""
         slot_pixels = self.sizes.encryptions // 4 * self.slot20.values_per_plaintext
         return {
+            "engine": engine(),
             "dense_encrypt_public_over_phe": seconds["phe_encrypt"] / seconds["dense_encrypt_public"],
             "dense_encrypt_owner_over_phe": seconds["phe_encrypt"] / seconds["dense_encrypt_owner"],
             "dense_decrypt_over_phe": seconds["phe_decrypt"] / seconds["dense_decrypt"],
             "stem_over_phe": seconds["phe_stem"] / seconds["stem"],
+            "rerandomise_over_gmpy2": seconds["rerandomise_gmpy2"] / seconds["rerandomise"],
+            "rerandomise_one_over_gmpy2": seconds["rerandomise_gmpy2"] / seconds["rerandomise_one"],
             "bytes_per_pixel_dense": (self.folder / "dense.npy").stat().st_size / len(self.pixels),
             "bytes_per_pixel_slot20": (self.folder / "slots.npy").stat().st_size / slot_pixels,
-            "non_arithmetic_fraction": max(fractions.values()),
         }
+
+
+@contextmanager
+def forced(name: str) -> Iterator[None]:
+    """Compute with one engine."""
+    before = os.environ.get(VARIABLE)
+    os.environ[VARIABLE] = name
+    try:
+        yield
+    finally:
+        os.environ.pop(VARIABLE) if before is None else os.environ.update({VARIABLE: before})

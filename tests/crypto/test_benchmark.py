@@ -23,12 +23,12 @@ def tiny_bench(tmp_path_factory) -> Bench:
 
 
 def test_figures_are_those_of_json(tiny_bench):
-    seconds, fractions = tiny_bench.seconds(), tiny_bench.non_arithmetic_fractions()
-    figures = tiny_bench.figures(seconds, fractions)
+    seconds = tiny_bench.seconds()
+    figures = tiny_bench.figures(seconds)
     assert [*figures, "two_workers_over_one"] == list(crypto.TARGETS)
     assert figures["dense_encrypt_public_over_phe"] == seconds["phe_encrypt"] / seconds["dense_encrypt_public"]
     assert 128 / 63 < figures["bytes_per_pixel_dense"] <= (12 * 128 + 128) / (12 * 63)  # 128 bytes begin an .npy file
-    crypto.show(tiny_bench, figures | {"two_workers_over_one": 1.0}, crypto.detail_rows(tiny_bench, seconds, fractions))
+    crypto.show(tiny_bench, figures | {"two_workers_over_one": 1.0}, crypto.detail_rows(tiny_bench, seconds))
 
 
 def test_wrong_results_are_not_timed(tiny_bench, monkeypatch):
