@@ -1,3 +1,4 @@
+# ruff: noqa: E501  # a mutant a line
 """Change the vector kernel and its programs in one place at a time, and see whether a test notices.
 
     python -m tests.soak.kernel_mutants                 # all of MUTANTS, some ten minutes on one core; exit code 1 when one survives
@@ -124,7 +125,9 @@ def main() -> None:
     for number in chosen:
         lives = survives(number)
         left += [number] if lives else []
-        print(f"{number:3d} {'SURVIVES' if lives else 'killed'}  {MUTANTS[number][0]}: {MUTANTS[number][1].splitlines()[0][:90]}", flush=True)
+        print(
+            f"{number:3d} {'SURVIVES' if lives else 'killed'}  {MUTANTS[number][0]}: {MUTANTS[number][1].splitlines()[0][:90]}", flush=True
+        )
     print(f"{len(chosen) - len(left)} of {len(chosen)} killed")
     sys.exit(bool(left))
 
