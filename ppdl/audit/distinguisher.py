@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.stats import beta, kurtosis, skew
+from scipy.stats import kurtosis, skew
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from ppdl.audit.base import ENCRYPT, PRIOR, REVEAL, Attack, Finding, Target, Truth, check_whole
+from ppdl.audit.verdict import advantage_interval
 from ppdl.errors import AttackDoesNotApply
 
 _MOST_BYTES = 1 << 16  # that a linear classifier looks at: evenly spaced where there are more
 _LEAST_TRIALS = 20
-_CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,11 +87,11 @@ class Distinguisher(Attack):
     def score(self, guess: Game, truth: Truth) -> Finding:
         """Return the advantage, 2 * accuracy - 1, with its exact 95 % interval."""
         num, hits = len(guess.hidden), int((guess.guessed == guess.hidden).sum())
-        low, high = exact_interval(hits, num)
+        low, high = advantage_interval(hits, num)
         metrics = {
             "advantage": 2 * hits / num - 1,
-            "advantage_low": 2 * low - 1,
-            "advantage_high": 2 * high - 1,
+            "advantage_low": low,
+            "advantage_high": high,
             "classifier": guess.classifier,
             "num_trials": self.num_trials,
             "num_guessed": num,
@@ -128,14 +128,6 @@ def most_different(images: np.ndarray) -> np.ndarray:
     if np.array_equal(images[pair[0]], images[pair[1]]):
         raise AttackDoesNotApply("no two public images differ")
     return images[list(pair)]
-
-
-def exact_interval(hits: int, num: int) -> tuple[float, float]:
-    """Return the Clopper-Pearson 95 % interval of a share."""
-    tail = (1 - _CONFIDENCE) / 2
-    low = beta.ppf(tail, hits, num - hits + 1) if hits else 0.0
-    high = beta.ppf(1 - tail, hits + 1, num - hits) if hits < num else 1.0
-    return float(low), float(high)
 
 
 def nearest(known: np.ndarray, bits: np.ndarray, unknown: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ppdl.audit.base import VIEW, Attack, Rebuilt, Target, Truth
-from ppdl.audit.verdict import Verdict, judge
+from ppdl.audit.verdict import Verdict, judge, smallest_effects
 from ppdl.errors import AttackDoesNotApply
 
 
@@ -21,8 +21,8 @@ class Audit:
     """Hold what the attacks on one protected set found.
 
     Attributes:
-        results: by attack, its metrics with `surface` (what was attacked: artifact or view), `needs`, `knowledge`, `source` and `seconds`;
-            or `does_not_apply` with the reason.
+        results: by attack, its metrics and `smallest_effects`, with `surface` (what was attacked: artifact or view), `needs`, `knowledge`,
+            `source` and `seconds`; or `does_not_apply` with the reason.
         rebuilt: by attack, what it rebuilt.
         verdict: what it means.
     """
@@ -51,7 +51,7 @@ def examine(attacks: Mapping[str, Attack], target: Target, truth: Truth, *, seed
         except AttackDoesNotApply as reason:
             results[name] = said | {"does_not_apply": str(reason)}
             continue
-        results[name] = finding.metrics | said | {"seconds": round(time.perf_counter() - start, 2)}
+        results[name] = finding.metrics | smallest_effects(finding.metrics) | said | {"seconds": round(time.perf_counter() - start, 2)}
         if finding.rebuilt is not None:
             rebuilt[name] = finding.rebuilt
     return Audit(results, rebuilt, judge({name: found for name, found in results.items() if "does_not_apply" not in found}))

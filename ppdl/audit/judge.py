@@ -19,9 +19,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
+from scipy.stats import norm
 
 from ppdl.audit.base import Symbols, Target
-from ppdl.audit.verdict import BROKEN, LEAKY, UNBROKEN
+from ppdl.audit.verdict import BROKEN, LEAKY, POWER, UNBROKEN
 
 MARGIN, SIGMAS, REBUILT = 0.2, 4.0, 0.35
 ENOUGH = 8  # images
@@ -101,7 +102,14 @@ def judge_structure(results: Mapping[str, Structure]) -> tuple[str, str]:
             if getattr(found, wanted):
                 figures = f"{found.structure:.2f}, against {found.structure_null:.2f} from the same pixels shuffled"
                 return level, f"Not confidential: {text.format(name)} ({figures})."
-    return UNBROKEN, "No attack here succeeded, which proves nothing: another one may."
+    least = min((smallest_structure(found) for found in results.values()), default=None)
+    limit = "" if least is None else f" Structure of {least:.2f} above the shuffled pixels' would have been found, {POWER:.0%} of the time."
+    return UNBROKEN, f"No attack here succeeded, which proves nothing: another one may.{limit}"
+
+
+def smallest_structure(found: Structure) -> float:
+    """Return the smallest true gap to the null that rule 1 finds with probability POWER, the gap being normal about it."""
+    return float(max(MARGIN, SIGMAS * found.structure_error) + norm.ppf(POWER) * found.structure_error)
 
 
 def as_metrics(found: Structure) -> dict[str, float | bool]:

@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 import numpy as np
 from PIL import Image
 from scipy import linalg, ndimage
-from statsmodels.stats.proportion import proportion_confint
 
 from ppdl.audit.base import CIPHERTEXTS, PICTURE, PRIOR, QUERIES, SYMBOLS, VIEW, Attack, Finding, Target, Truth, check_whole
+from ppdl.audit.verdict import top1_interval
 from ppdl.errors import AttackDoesNotApply, ConfigError
 from ppdl.protections.seriation import spectral_table
 
@@ -140,12 +140,12 @@ class Linkage(Attack):
         if not places:
             raise AttackDoesNotApply("no patient of an earlier X-ray has another image in the set")
         num, first = len(places), np.array(places)
-        low, high = proportion_confint(int((first < 1).sum()), num, method="wilson")
+        low, high = top1_interval(int((first < 1).sum()), num)
         metrics = {
             "top1": float((first < 1).mean()),
             "top5": float((first < 5).mean()),
-            "top1_low": float(low),
-            "top1_high": float(high),
+            "top1_low": low,
+            "top1_high": high,
             "chance_top1": float(np.mean(chances, axis=0)[0]),
             "chance_top5": float(np.mean(chances, axis=0)[1]),
             "num_queries": num,

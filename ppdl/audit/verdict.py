@@ -6,19 +6,25 @@
    key), and of equals the nearest.
 2. Obfuscators that occur twice give exact differences. An attack *tells apart* when the lower end of the interval of its advantage is
    above `ADVANTAGE`, and *finds patients* when the lower end of the interval of its top-1 rate is above twice chance.
-3. `broken`: the ciphertexts are rebuilt. `leaky`: the ciphertexts show, repeat, tell apart or give patients away, or the revealed view
+3. An attack that finds nothing says what it would have found: for every rule that counts trials `smallest_effects` gives the smallest
+   figure that would have counted, and the smallest true one that so many trials find with probability `POWER`.
+4. `broken`: the ciphertexts are rebuilt. `leaky`: the ciphertexts show, repeat, tell apart or give patients away, or the revealed view
    does. `unbroken`: none of it, which is no proof.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from scipy.stats import beta
+from statsmodels.stats.proportion import proportion_confint
 
 REBUILT = 0.8  # SSIM
 MARGIN = 0.1  # SSIM above a blind guess
 ADVANTAGE = 0.1
+POWER = 0.8
 BLIND = "blind"
 COSTLY = ("known", "public_key")  # needs that count more than any number of others, in this order
 ARTIFACT, VIEW = "artifact", "view"
@@ -60,10 +66,64 @@ def judge(results: Mapping[str, Mapping[str, Any]]) -> Verdict:
     elif marks[ARTIFACT]:
         level, text = LEAKY, f"Not confidential: {'; '.join(marks[ARTIFACT])}."
     else:
-        level, text = UNBROKEN, "No attack here got anything out of the ciphertexts, which is no proof that none can."
+        level, text = UNBROKEN, f"No attack here got anything out of the ciphertexts, which is no proof that none can.{_unseen(artifact)}"
     if view:
         level, text = _with_view(level, text, view, shown, blind, marks[VIEW])
     return Verdict(level, text, best[1] if best else None, best[0] if best else None)
+
+
+def advantage_interval(hits: int, num: int) -> tuple[float, float]:
+    """Return the 95 % interval of an advantage, 2 * accuracy - 1, from `hits` of `num` guesses: exact (Clopper and Pearson 1934)."""
+    low, high = proportion_confint(hits, num, method="beta")
+    return 2 * float(low) - 1, 2 * float(high) - 1
+
+
+def top1_interval(hits: int, num: int) -> tuple[float, float]:
+    """Return the 95 % interval of a top-1 rate (Wilson 1927)."""
+    low, high = proportion_confint(hits, num, method="wilson")
+    return float(low), float(high)
+
+
+def smallest_effects(found: Mapping[str, Any]) -> dict[str, float]:
+    """Return what the rules would have found, given an attack's number of trials.
+
+    Returns:
+        For an advantage or a top-1 rate, by its name: NAME_least, the smallest figure that counts; NAME_found, the smallest true one that
+        counts with probability POWER. Both are above 1 where not even the best figure counts. Nothing for attacks that count no trials:
+        they are exact, or judged by SSIM against the blind guess.
+    """
+    effects: dict[str, float] = {}
+    if "advantage" in found and "num_guessed" in found:
+        num_guessed = int(found["num_guessed"])
+        least, true = _least_hits(num_guessed, lambda hits: advantage_interval(hits, num_guessed)[0] > ADVANTAGE)
+        effects |= {"advantage_least": 2 * least - 1, "advantage_found": 2 * true - 1}
+    if "top1" in found and "num_queries" in found:
+        num_queries = int(found["num_queries"])
+        least, true = _least_hits(num_queries, lambda hits: top1_interval(hits, num_queries)[0] > 2 * found["chance_top1"])
+        effects |= {"top1_least": least, "top1_found": true}
+    return effects
+
+
+def _least_hits(num: int, counts: Callable[[int], bool]) -> tuple[float, float]:
+    """Return the smallest share of hits that counts, and the true share of which as many come with probability POWER; else above 1."""
+    least = next((hits for hits in range(1, num + 1) if counts(hits)), num + 1)
+    if least > num:
+        return (num + 1) / num, (num + 1) / num
+    return least / num, float(beta.ppf(POWER, least, num - least + 1))  # P(Binomial(num, p) >= least) is this beta's distribution at p
+
+
+def _unseen(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """Say the smallest effects that would have been found."""
+    said = []
+    for name, found in results.items():
+        for key, text in (("advantage", "an advantage of {:.2f}"), ("top1", "{:.0%} of patients at first sight")):
+            if (true := found.get(f"{key}_found")) is None:
+                continue
+            limit = text.format(true) + f" (seen from {format(found[f'{key}_least'], '.2f' if key == 'advantage' else '.0%')})"
+            said.append(f"{limit} by {name}" if true <= 1 else f"nothing by {name}, whose trials are too few")
+    if _best(results):
+        said.append(f"an SSIM {MARGIN:g} above the blind guess, always")
+    return f" What would have been found, {POWER:.0%} of the time: {'; '.join(said)}." if said else ""
 
 
 def _with_view(
@@ -75,7 +135,7 @@ def _with_view(
         guess = "" if blind is None else f"; a blind guess has SSIM {blind:.2f}"
         reasons.insert(0, _rebuilt(shown, view) + guess)
     if not reasons:
-        return level, f"{text} Nor did any out of the revealed view."
+        return level, f"{text} Nor did any out of the revealed view.{_unseen(view)}"
     as_good = shown is not None and shown[0] >= REBUILT
     advice = " Treat it as the images themselves." if as_good else ""
     return (LEAKY if level == UNBROKEN else level), f"{text} The revealed view is in the clear: {'; '.join(reasons)}.{advice}"

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from ppdl.audit.base import Symbols, Target, Truth
-from ppdl.audit.distinguisher import CLASSIFIERS, Distinguisher, DistinguisherView, exact_interval, most_different
+from ppdl.audit.distinguisher import CLASSIFIERS, Distinguisher, DistinguisherView, most_different
+from ppdl.audit.verdict import advantage_interval
 from ppdl.crypto.keys import generate_keypair
 from ppdl.crypto.obfuscators import build_obfuscators
 from ppdl.crypto.paillier import encrypt_batch, encrypt_batch_deterministic
@@ -117,8 +118,8 @@ def test_every_classifier_answers_with_bits():
 
 
 def test_interval_is_clopper_pearson():
-    np.testing.assert_allclose(exact_interval(10, 10), (0.025 ** (1 / 10), 1.0))
-    np.testing.assert_allclose(exact_interval(5, 10), (0.1871, 0.8129), atol=1e-4)  # Clopper and Pearson 1934; any table
+    np.testing.assert_allclose(advantage_interval(10, 10), (2 * 0.025 ** (1 / 10) - 1, 1.0))
+    np.testing.assert_allclose(advantage_interval(5, 10), (2 * 0.1871 - 1, 2 * 0.8129 - 1), atol=2e-4)  # any table
 
 
 def test_equal_public_images_cannot_be_used():

@@ -1,8 +1,9 @@
 """Verdicts follow from figures, never from names."""
 
 import pytest
+from scipy.stats import binom
 
-from ppdl.audit.verdict import BROKEN, LEAKY, UNBROKEN, judge
+from ppdl.audit.verdict import ADVANTAGE, BROKEN, LEAKY, POWER, UNBROKEN, advantage_interval, judge, smallest_effects, top1_interval
 
 BLIND = {"surface": "artifact", "needs": ["prior"], "knowledge": "nothing", "psnr": 14.0, "ssim": 0.3}
 
@@ -72,3 +73,35 @@ def test_a_view_that_shows_nothing_is_said_to():
 def test_a_name_changes_nothing():
     results = {"blind": BLIND, "opaque": found(psnr=37.2, ssim=0.98)}
     assert judge(results).level == judge({"blind": BLIND, "deterministic": results["opaque"]}).level == BROKEN
+
+
+def test_48_guesses_see_no_advantage_below_0_42():
+    """34 of 48 is the first number of hits whose exact interval lies above 0.1."""
+    assert advantage_interval(33, 48)[0] <= ADVANTAGE < advantage_interval(34, 48)[0]
+    effects = smallest_effects({"advantage": 0.0, "num_guessed": 48})
+    assert effects["advantage_least"] == pytest.approx(2 * 34 / 48 - 1)
+    assert binom.sf(33, 48, (1 + effects["advantage_found"]) / 2) == pytest.approx(POWER)
+
+
+def test_the_smallest_top1_rate_is_found_as_often_as_said():
+    effects = smallest_effects({"top1": 0.0, "num_queries": 100, "chance_top1": 0.02})
+    least = round(100 * effects["top1_least"])
+    assert top1_interval(least - 1, 100)[0] <= 0.04 < top1_interval(least, 100)[0]
+    assert binom.sf(least - 1, 100, effects["top1_found"]) == pytest.approx(POWER)
+
+
+def test_too_few_trials_never_count():
+    effects = smallest_effects({"top1": 1.0, "num_queries": 2, "chance_top1": 0.3})
+    assert effects["top1_least"] > 1 and effects["top1_found"] > 1
+    assert "nothing by x, whose trials are too few" in judge({"x": found(top1=1.0, top1_low=0.3, chance_top1=0.3, **effects)}).sentence
+
+
+def test_attacks_without_trials_have_no_smallest_effect():
+    assert smallest_effects({"shared_obfuscators": 0.0}) == smallest_effects({"ssim": 0.1, "psnr": 9.0}) == {}
+
+
+def test_nothing_found_stands_beside_what_would_have_been():
+    tried = {"advantage": 0.1, "advantage_low": -0.2, "num_guessed": 48}
+    verdict = judge({"blind": BLIND, "x": found(**tried, **smallest_effects(tried)), "y": found(psnr=14.0, ssim=0.31)})
+    assert verdict.level == UNBROKEN
+    assert "would have been found, 80% of the time: an advantage of 0.50 (seen from 0.42) by x; an SSIM 0.1 above" in verdict.sentence
