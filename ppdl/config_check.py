@@ -61,13 +61,11 @@ class Keygen:
 class Evaluation:
     """The node `evaluation`."""
 
-    num_bootstrap: int
     num_permutations: int
     margin: float
     seed: int
 
     def __post_init__(self) -> None:
-        _within("num_bootstrap", self.num_bootstrap, 2, 10**7)
         _within("num_permutations", self.num_permutations, 1, 10**9)
         _within("seed", self.seed, 0, LARGEST_SEED)
         if isinstance(self.margin, bool) or not isinstance(self.margin, int | float) or not 0 < self.margin < 1:

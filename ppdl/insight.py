@@ -117,7 +117,7 @@ def accuracy_by_part(
         left = blanked(view, masks, prepared.rows("train"), part)
         said[part] = predictions_of(prepared, rows, fused_logits(fused_model, left, rows, cfg.training.batch_size))
     for part, of_part in said.items():
-        of = evaluate(of_part, num_bootstrap=cfg.evaluation.num_bootstrap, seed=cfg.evaluation.seed)
+        of = evaluate(of_part)
         found |= {f"{part}_accuracy{end}": of[f"accuracy{end}"] for end in ("", "_low", "_high")}
     return found
 
@@ -146,8 +146,7 @@ def gradcam_shares(
         return {}
     found: dict[str, float | None] = {"gradcam_num_images": len(groups), "gradcam_cells": map_shape(model)[0]}
     for name, values in (("share", shares), ("area", areas), ("excess", shares - areas)):
-        settings = {"num_bootstrap": cfg.evaluation.num_bootstrap, "seed": cfg.evaluation.seed}
-        found |= mean_with_ends(f"gradcam_lung_{name}", values[has], groups, **settings)
+        found |= mean_with_ends(f"gradcam_lung_{name}", values[has], groups)
     return found
 
 

@@ -33,6 +33,7 @@ from ppdl.tracking.record import DatasetRecord
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from ppdl.evaluation.controls import Control
     from ppdl.evaluation.permutation import PermutationResult
     from ppdl.evaluation.summary import Summary
     from ppdl.tracking import RunSpec, TrainingRun
@@ -400,7 +401,7 @@ def report(
     temperatures: Mapping[str, float] | None = None,
     more: Mapping[str, Mapping[str, Any]] | None = None,
     more_figures: Mapping[str, Figure] | None = None,
-) -> tuple[Summary, dict[str, PermutationResult]]:
+) -> tuple[Summary, dict[str, Control]]:
     """Write all reports below reports/.
 
     Args:
@@ -410,36 +411,45 @@ def report(
         more_figures: by name, further pictures.
 
     Returns:
-        The summary, and the test of each run that must stay at chance.
+        The summary, and what is known of each run that must stay at chance.
     """
     from ppdl.evaluation.report import write_reports
 
     runs = [run for run in runs_of(cfg) if run.name in predictions]
     controls = {
-        run.name: examine_control(cfg, run.name, predictions[run.name])
+        run.name: examine_control(cfg, workspace, run, predictions[run.name])
         for run in runs
         if run.branch != PLAIN and not run.private and not protection_of(cfg, run.branch).learnable
     }
-    tests = {name: {"permutation_p": c.p_value, "at_chance": not c.beats_chance} for name, c in controls.items()}
     paths = {run.name: workspace.inputs / run.folder / "history.csv" for run in runs}
     settings = cfg.evaluation
     summary = write_reports(
         workspace.outputs / "reports",
         predictions,
-        num_bootstrap=settings.num_bootstrap,
         margin=settings.margin,
-        seed=settings.seed,
-        remarks={name: f"{'beats' if c.beats_chance else 'at'} chance, p = {c.p_value:.2g}" for name, c in controls.items()},
+        remarks={name: control.remark for name, control in controls.items()},
         histories={name: pd.read_csv(path) for name, path in paths.items() if path.is_file()},
-        more={name: {**(more or {}).get(name, {}), **tests.get(name, {})} for name in predictions},
+        more={name: {**(more or {}).get(name, {}), **(controls[name].figures if name in controls else {})} for name in predictions},
         temperatures=temperatures,
         more_figures=more_figures,
     )
     return summary, controls
 
 
-def examine_control(cfg: DictConfig, name: str, predictions: Predictions) -> PermutationResult:
-    """Test whether a run that must stay at chance beats it."""
+def examine_control(cfg: DictConfig, workspace: Workspace, run: Run, predictions: Predictions) -> Control:
+    """Test whether a run that must stay at chance beats it, and write it down if it does."""
+    from ppdl.evaluation.controls import RECORD, remember
+
+    return remember(
+        run.name,
+        permute_control(cfg, run.name, predictions),
+        header=workspace.inputs / "data" / cfg.protections[run.branch].train_on / run.branch / "header.json",
+        record=checkout(workspace.outputs) / RECORD,
+    )
+
+
+def permute_control(cfg: DictConfig, name: str, predictions: Predictions) -> PermutationResult:
+    """Test whether a run that must stay at chance beats it, whatever was found before."""
     from ppdl.evaluation.permutation import permutation_test
 
     return permutation_test(predictions, num_permutations=cfg.evaluation.num_permutations, seed=cfg.evaluation.seed, name=name)

@@ -14,9 +14,9 @@ from ppdl.insight import figures_of, insights_of, log_insights
 from ppdl.reporting import log_audits, write_report
 from ppdl.runs import (
     border_predictions,
-    examine_control,
     log_results,
     open_trained,
+    permute_control,
     predict_test_set,
     prepared_data,
     repeat_under_second_key,
@@ -46,10 +46,10 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
     log_audits(cfg, workspace, write_report(cfg, workspace))
 
     def repeat(name: str) -> PermutationResult:
-        return examine_control(cfg, name, repeat_under_second_key(cfg, workspace, runs[name], prepared))
+        return permute_control(cfg, name, repeat_under_second_key(cfg, workspace, runs[name], prepared))
 
-    for name, first in controls.items():
-        print(settle_control(name, first, functools.partial(repeat, name)))
+    for name, control in controls.items():
+        print(settle_control(control, functools.partial(repeat, name)))
 
 
 main = stage(run)

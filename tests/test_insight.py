@@ -19,7 +19,7 @@ from ppdl.runs import open_trained, predictions_of, runs_of
 from ppdl.training.predict import predict_logits, save_model
 
 PX, NUM_IMAGES = 32, 24
-CFG = OmegaConf.create({"protections": {}, "input_px": PX, "training": {"batch_size": 16}, "evaluation": {"num_bootstrap": 200, "seed": 1}})
+CFG = OmegaConf.create({"protections": {}, "input_px": PX, "training": {"batch_size": 16}})
 CLASSES = ("COVID", "Normal")
 LUNGS, CORNER = (slice(24, 40), slice(24, 40)), (slice(0, 8), slice(0, 8))
 

@@ -95,8 +95,7 @@ def test(folder: str | None, reference: Path | None) -> None:
         loss, accuracy = (_number(record.metrics.get(key), form) or "unknown" for key, form in ((OBJECTIVE, ".3f"), (ACCURACY, ".1%")))
         click.echo(f"{who}: validation log loss {loss}, accuracy {accuracy}")
     settings = records[0].config["evaluation"]
-    options = {key: settings[key] for key in ("margin", "num_bootstrap", "seed")}
-    click.echo(compare(_on_test(records[0], before), _on_test(records[1], chosen), **options, names=names).sentence)
+    click.echo(compare(_on_test(records[0], before), _on_test(records[1], chosen), margin=settings["margin"], names=names).sentence)
 
 
 def _on_test(record: RunRecord, folder: Path) -> Predictions:

@@ -26,7 +26,7 @@ LEGEND = """\
   blind guess reaches is in `audit/blind_ssim`.
 - **bytes a pixel** (`answer/bytes_per_pixel`): bytes stored for each byte of the images. **seconds to protect**
   (`answer/seconds_to_protect`): encryption, filters and decryption together, on the machine that ran them.
-- **utility**: against plain at the margin that was set before: non-inferior, inconclusive or inferior.
+- **utility**: against plain at the margin that was set before: non-inferior, inferior, inconclusive, or too few groups (patients) to tell.
 - **leakage**: `broken`, the ciphertexts give the images away; `leaky`, what the trainer sees does, or something less; `unbroken`, none of
   our attacks got anything, which is no proof.
 
@@ -105,7 +105,7 @@ def answer(
     """
     verdict = audit_verdict or {"best_ssim": 1.0, "level": IN_THE_CLEAR}
     steps = list(costs or ())
-    chance = ", at chance" if metrics.get("at_chance") else ""
+    chance = f", {metrics['control']}" if "control" in metrics else ""
     return Answer(
         run=run,
         accuracy=metrics["accuracy"],

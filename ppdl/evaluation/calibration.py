@@ -18,7 +18,7 @@ from scipy.special import log_softmax
 
 from ppdl.errors import DataError
 from ppdl.evaluation.predictions import Predictions
-from ppdl.evaluation.weighted import WeightedMetrics, probabilities
+from ppdl.evaluation.scores import probabilities, scores
 
 logger = logging.getLogger(__name__)
 
@@ -142,7 +142,7 @@ def _scores(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
     """Return log_loss and ece as the reports define them."""
     rows = np.arange(len(labels))
     names = tuple(str(c) for c in range(logits.shape[1]))
-    found = WeightedMetrics(Predictions(labels, logits, rows, rows, names), rows, len(rows))(np.ones((1, len(rows))))
+    found = scores(Predictions(labels, logits, rows, rows, names), np.zeros(len(rows), int), 1)
     return {name: float(found[name][0]) for name in ("log_loss", "ece")}
 
 

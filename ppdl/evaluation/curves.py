@@ -5,7 +5,7 @@ import pandas as pd
 from sklearn.metrics import roc_curve
 
 from ppdl.evaluation.predictions import Predictions
-from ppdl.evaluation.weighted import NUM_BINS, bin_of, probabilities
+from ppdl.evaluation.scores import NUM_BINS, bin_of, probabilities
 
 MACRO = "true_positive_rate"
 NUM_ROC_POINTS = 201

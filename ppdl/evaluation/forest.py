@@ -8,10 +8,10 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from ppdl.evaluation.plots import GRAY, PALETTE, TITLE
-from ppdl.evaluation.statistics import INCONCLUSIVE, INFERIOR, NON_INFERIOR, Comparison, points
+from ppdl.evaluation.statistics import INCONCLUSIVE, INFERIOR, NON_INFERIOR, TOO_FEW, Comparison, points
 
-COLORS = {NON_INFERIOR: PALETTE[0], INCONCLUSIVE: PALETTE[5], INFERIOR: PALETTE[1]}
-MARKERS = {NON_INFERIOR: "o", INCONCLUSIVE: "D", INFERIOR: "s"}
+COLORS = {NON_INFERIOR: PALETTE[0], INCONCLUSIVE: PALETTE[5], INFERIOR: PALETTE[1], TOO_FEW: GRAY}
+MARKERS = {NON_INFERIOR: "o", INCONCLUSIVE: "D", INFERIOR: "s", TOO_FEW: "x"}
 _Results = Mapping[str, Mapping[str, Any]]
 
 SHOWN_MARGINS = 4  # differences beyond so many margins are written at the edge: a run at chance would squeeze all others together

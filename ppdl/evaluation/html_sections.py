@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 import yaml
 from matplotlib.figure import Figure
 
+from ppdl.evaluation.controls import FAILED_BEFORE
 from ppdl.evaluation.frontier import FrontierPoint, plot_frontier, plot_inversion
 from ppdl.evaluation.html_format import data_uri, fixed, interval, percent, plain, words
 from ppdl.evaluation.html_insight import calibration_rows, insight_section
 from ppdl.evaluation.html_pictures import picture_sections
+from ppdl.evaluation.permutation import AT_CHANCE, BEATS_CHANCE, CANNOT_TELL
 
 if TYPE_CHECKING:
     from ppdl.evaluation.html import ReportContent
@@ -27,6 +29,7 @@ HEADLINES = ("ssim", "psnr", "advantage", "top1", "top5")  # what the table of a
 SHOWN = {
     *HEADLINES,
     *("advantage_low", "advantage_high", "top1_low", "top1_high", "top5_low", "top5_high", "chance_top1", "chance_top5"),
+    *("advantage_least", "advantage_found", "top1_least", "top1_found"),
     *("knowledge", "needs", "source", "surface", "does_not_apply", "by_count", "curve", "union"),
 }
 BLIND = "blind"  # the attack that guesses
@@ -113,14 +116,15 @@ def _card(content: ReportContent, name: str) -> dict[str, Any]:
         "knowledge": _attack_results(content, name).get(best, {}).get("knowledge") if best else None,
         "learned": None if name in heads else _learned(content, name),
         "private": name in heads,
+        "undecided": content.metrics.get(name, {}).get("control") == CANNOT_TELL,
         "blind": _attack_results(content, name).get(BLIND, {}).get("ssim"),
     }
 
 
 def _learned(content: ReportContent, name: str) -> bool | None:
     """Tell whether a run's accuracy, or by the permutation test its predictions, are above chance; None where that is not known."""
-    if "at_chance" in content.metrics.get(name, {}):
-        return not content.metrics[name]["at_chance"]
+    if control := content.metrics.get(name, {}).get("control"):
+        return {AT_CHANCE: False, CANNOT_TELL: None}.get(control, True)
     low = content.metrics.get(name, {}).get("accuracy_low")
     chance = content.metrics.get("baselines", {}).get("chance", {}).get("accuracy")
     return None if low is None or chance is None else low > chance
@@ -135,6 +139,7 @@ def _summary(cards: list[dict[str, Any]]) -> list[str]:
     said = [
         (named(learned=True), "A network learned from {}."),
         (named(learned=False), "It learned nothing from {}: it stays at chance there."),
+        (named(undecided=True), "Whether it learned from {} cannot be told from so few patients."),
         (named(private=True), "Test images of {} were classified on ciphertexts, by a head that was trained on plain features."),
         (named(level="broken"), "Attackers rebuilt the images of {}."),
         (named(level="leaky"), "Attackers got something out of {}."),
@@ -172,9 +177,14 @@ def _accuracy(content: ReportContent) -> list[dict[str, Any]]:
 
 def _control(name: str, found: Mapping[str, Any]) -> str:
     test = f"permutation test over groups, p = {found['permutation_p']:.2g}"
-    if found.get("at_chance"):
-        return f"Negative control: {name} is at chance ({test}). That is no evidence of a leak, and no proof that there is none."
-    return f"Negative control: {name} BEATS chance ({test}). Something leaks: trust no figure of this page."
+    said = {
+        AT_CHANCE: f"is at chance ({test}). That is no evidence of a leak, and no proof that there is none.",
+        BEATS_CHANCE: f"BEATS chance ({test}). Something leaks: trust no figure of this page.",
+        FAILED_BEFORE: f"BEAT chance before, on this artifact; another training ({test}) does not undo that. Trust no figure of this page.",
+        CANNOT_TELL: f"was not tested: these images cannot tell ({test}; a network that knows every label gets "
+        f"{found.get('permutation_best_p', 1):.2g}). It counts as not passed; test more patients of each class.",
+    }
+    return f"Negative control: {name} {said[found['control']]}"
 
 
 def _attacks(content: ReportContent) -> dict[str, Any]:

@@ -21,9 +21,9 @@ from scipy import ndimage
 
 from ppdl.arrays import Rows
 from ppdl.datasets.reduced import Reduced
-from ppdl.evaluation.bootstrap import group_codes, group_sums, interval, resamples
 from ppdl.evaluation.html_format import interval as written_interval
 from ppdl.evaluation.html_format import percent
+from ppdl.evaluation.intervals import Support, group_codes, group_sums, jackknife, value_interval
 from ppdl.protections.base import View
 
 GROWN = 0.02  # of the side
@@ -139,13 +139,12 @@ def mass_inside(maps: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, np.nda
     return shares, inside.mean(axis=(1, 2))
 
 
-def mean_with_ends(name: str, values: np.ndarray, groups: np.ndarray, *, num_bootstrap: int, seed: int) -> dict[str, float | None]:
-    """Return the mean of a value of each image under `name`, with the ends of its 95 % interval (`bootstrap`)."""
+def mean_with_ends(name: str, values: np.ndarray, groups: np.ndarray) -> dict[str, float | None]:
+    """Return the mean of a value of each image under `name`, with the ends of its 95 % interval (`intervals`)."""
     codes, num_groups = group_codes(groups)
-    sums = group_sums(np.stack([values, np.ones(len(values))], axis=1), codes, num_groups)
-    drawn = [weights @ sums for weights in resamples(num_groups, num_bootstrap=num_bootstrap, seed=seed, width=num_groups)]
-    totals = np.concatenate(drawn)
-    low, high = interval(totals[:, 0] / totals[:, 1], float(values.mean()))
+    sums, sizes = group_sums(np.stack([values, np.ones(len(values))], axis=1), codes, num_groups).T
+    without = (sums.sum() - sums) / (sizes.sum() - sizes)
+    low, high = value_interval(float(values.mean()), jackknife(without), Support.of(sizes))
     return {name: float(values.mean()), f"{name}_low": low, f"{name}_high": high}
 
 

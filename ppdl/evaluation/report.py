@@ -27,9 +27,7 @@ def write_reports(
     out_dir: Path,
     runs: Mapping[str, Predictions],
     *,
-    num_bootstrap: int,
     margin: float,
-    seed: int,
     reference: str = "plain",
     remarks: Mapping[str, str] | None = None,
     histories: Mapping[str, pd.DataFrame] | None = None,
@@ -53,7 +51,7 @@ def write_reports(
     Files of runs that are gone are removed from the folders of tables and figures. The same input gives the same bytes.
 
     Args:
-        runs, num_bootstrap, margin, seed, reference, remarks, temperatures: As for `summarise`.
+        runs, margin, reference, remarks, temperatures: As for `summarise`.
         histories: By run name, the epochs of its training, with at least the columns epoch, loss, accuracy, val_loss, val_accuracy.
         more: By run name, further figures for metrics.json.
         more_figures: By name, further pictures.
@@ -67,9 +65,7 @@ def write_reports(
         missing = [column for column in HISTORY_COLUMNS if column not in history]
         if missing or history.empty:
             raise DataError(f"the history of run {name!r} must have epochs and the columns {list(HISTORY_COLUMNS)}, got {list(history)}")
-    summary = summarise(
-        runs, num_bootstrap=num_bootstrap, margin=margin, seed=seed, reference=reference, remarks=remarks, temperatures=temperatures
-    )
+    summary = summarise(runs, margin=margin, reference=reference, remarks=remarks, temperatures=temperatures)
     folder = out_dir / "evaluation"
     folder.mkdir(parents=True, exist_ok=True)
     _write_json(out_dir / "metrics.json", {name: figures | dict((more or {}).get(name, {})) for name, figures in summary.metrics.items()})

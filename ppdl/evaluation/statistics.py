@@ -7,10 +7,10 @@ from scipy.stats import binom
 from statsmodels.stats.contingency_tables import mcnemar
 
 from ppdl.errors import ConfigError
-from ppdl.evaluation.bootstrap import CONFIDENCE, group_codes, group_sums, percentiles, resamples
+from ppdl.evaluation.intervals import CONFIDENCE, Support, difference_ends, group_codes, group_sums
 from ppdl.evaluation.predictions import Predictions, check_same_images
 
-NON_INFERIOR, INFERIOR, INCONCLUSIVE = "non-inferior", "inferior", "inconclusive"
+NON_INFERIOR, INFERIOR, INCONCLUSIVE, TOO_FEW = "non-inferior", "inferior", "inconclusive", "too few"
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,8 @@ class Comparison:
         difference: Accuracy of the protected run minus that of the reference.
         low, high: Its 95 % interval.
         margin: Loss of accuracy that is still acceptable.
+        num_groups: Groups of the test images.
+        least_loss: Share that the interval would leave to be lost if the runs were right on the very same images.
         only_reference_right, only_protected_right: Images on which exactly one of the runs is right.
         mcnemar_p: Exact two-sided p-value of "both are right equally often".
         mcnemar_mid_p: The same as a mid-p-value, which is less conservative.
@@ -31,6 +33,8 @@ class Comparison:
     low: float
     high: float
     margin: float
+    num_groups: int
+    least_loss: float
     only_reference_right: int
     only_protected_right: int
     mcnemar_p: float
@@ -39,8 +43,8 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """Say where the whole interval lies: above -margin, below it, or across."""
-        return _verdict(self.low, self.high, self.margin)
+        """Say where the whole interval lies: above -margin, below it, or across; and if across, whether it could have been above."""
+        return _verdict((self.low, self.high), self.least_loss, self.margin)
 
 
 def compare(
@@ -48,16 +52,14 @@ def compare(
     protected: Predictions,
     *,
     margin: float,
-    num_bootstrap: int,
-    seed: int,
     names: tuple[str, str] = ("plain", "protected"),
 ) -> Comparison:
     """Compare two runs image by image.
 
-    The interval is a paired cluster bootstrap: a group brings along both runs' answers. Where the runs are right on the very same
-    images it would have width zero; it is then the Clopper-Pearson bound for the share of groups on which they could still differ.
-    The rule: the protected run is non-inferior if the lower end of the two-sided 95 % interval lies above -margin (a one-sided test
-    at 2.5 %); inferior if the upper end lies below -margin; otherwise the test set does not decide.
+    The interval is `intervals.difference_ends`: a group brings along both runs' answers, and where none was lost the bound is that of
+    none of so many groups. The rule: the protected run is non-inferior if the lower end of the two-sided 95 % interval lies above -margin
+    (a one-sided test at 2.5 %); inferior if the upper end lies below -margin; otherwise the test set does not decide. Where it could not
+    have found even two equal runs non-inferior, the verdict is that there are too few of them: a margin of 2 points needs 183.
 
     McNemar's test takes images as independent. With several images a group its p-values are too small: trust the interval.
 
@@ -68,7 +70,7 @@ def compare(
 
     Raises:
         DataError: The predictions are of other images, another order, other labels, groups or classes, or of one group.
-        ConfigError: `margin` or `num_bootstrap` is out of range.
+        ConfigError: `margin` is out of range.
 
     Source: Fagerland, Lydersen and Laake, BMC Med. Res. Methodol. 13 (2013) 91, for the mid-p-value; Piaggio et al. (CONSORT
         extension), JAMA 308 (2012) 2594, for the reading of the interval.
@@ -78,20 +80,25 @@ def compare(
     check_same_images(reference, protected, names=names)
     right = np.stack([run.predicted == run.labels for run in (reference, protected)], axis=1)
     difference = float(right[:, 1].mean() - right[:, 0].mean())
-    low, high = _paired_interval(right, reference.groups, difference, num_bootstrap=num_bootstrap, seed=seed)
-    only_reference = int((right[:, 0] & ~right[:, 1]).sum())
-    only_protected = int((right[:, 1] & ~right[:, 0]).sum())
+    codes, num_groups = group_codes(reference.groups)
+    won, lost = right[:, 1] & ~right[:, 0], right[:, 0] & ~right[:, 1]
+    sums = group_sums(np.stack([won, lost, np.ones(len(won))], axis=1).astype(np.float64), codes, num_groups)
+    low, high = map(float, difference_ends(*sums.T))
+    least_loss = float(Support.of(sums[:, 2]).least_width)
+    only_reference, only_protected = int(lost.sum()), int(won.sum())
     exact_p, mid_p = mcnemar_test(only_reference, only_protected)
     return Comparison(
         difference=difference,
         low=low,
         high=high,
         margin=margin,
+        num_groups=num_groups,
+        least_loss=least_loss,
         only_reference_right=only_reference,
         only_protected_right=only_protected,
         mcnemar_p=exact_p,
         mcnemar_mid_p=mid_p,
-        sentence=_sentence(right, (low, high), margin, mid_p, names),
+        sentence=_sentence(right, (low, high), num_groups, least_loss, margin, mid_p, names),
     )
 
 
@@ -113,37 +120,31 @@ def points(share: float) -> str:
     return f"{rounded:+.1f}" if rounded else "0.0"
 
 
-def _paired_interval(right: np.ndarray, groups: np.ndarray, difference: float, *, num_bootstrap: int, seed: int) -> tuple[float, float]:
-    """Return the interval of the difference of accuracies. `right`: (num_images, 2) bool, reference and protected."""
-    codes, num_groups = group_codes(groups)
-    gains = right[:, 1].astype(np.float64) - right[:, 0]
-    sums = group_sums(np.stack([gains, np.ones_like(gains)], axis=1), codes, num_groups)
-    samples = []
-    for weights in resamples(num_groups, num_bootstrap=num_bootstrap, seed=seed, width=num_groups):
-        gained, num_images = (weights @ sums).T
-        samples.append(gained / num_images)
-    if not gains.any():
-        bound = 1 - ((1 - CONFIDENCE) / 2) ** (1 / num_groups)  # Clopper-Pearson: none of num_groups groups differed
-        return -bound, bound
-    return percentiles(np.concatenate(samples), difference)
-
-
-def _verdict(low: float, high: float, margin: float) -> str:
+def _verdict(ends: tuple[float, float], least_loss: float, margin: float) -> str:
+    low, high = ends
     if low > -margin:
         return NON_INFERIOR
-    return INFERIOR if high < -margin else INCONCLUSIVE
+    if high < -margin:
+        return INFERIOR
+    return TOO_FEW if least_loss >= margin else INCONCLUSIVE
 
 
-def _sentence(right: np.ndarray, ends: tuple[float, float], margin: float, mid_p: float, names: tuple[str, str]) -> str:
+def _sentence(
+    right: np.ndarray, ends: tuple[float, float], num_groups: int, least_loss: float, margin: float, mid_p: float, names: tuple[str, str]
+) -> str:
     reference, protected = right.mean(axis=0)
+    needed = int(np.ceil(np.log((1 - CONFIDENCE) / 2) / np.log1p(-margin)))
     meaning = {
         NON_INFERIOR: f"it loses less than the margin of {100 * margin:g} points: non-inferior",
         INFERIOR: f"it loses more than the margin of {100 * margin:g} points: inferior",
         INCONCLUSIVE: f"the interval crosses the margin of {-100 * margin:g} points: these images do not decide",
-    }[_verdict(*ends, margin)]
+        TOO_FEW: f"{num_groups:,} groups are too few for a margin of {100 * margin:g} points: of a run that is right on the very same "
+        f"images they leave a loss of {100 * least_loss:.1f} points open; it takes {needed:,} groups of equal size",
+    }[_verdict(ends, least_loss, margin)]
     lost, won = (right[:, 0] & ~right[:, 1]).sum(), (right[:, 1] & ~right[:, 0]).sum()
     return (
         f"{names[1]} is right on {100 * protected:.1f} % of {len(right):,} test images, {names[0]} on {100 * reference:.1f} %: "
-        f"a difference of {points(protected - reference)} points, 95 % interval {points(ends[0])} to {points(ends[1])}; {meaning}. "
+        f"a difference of {points(protected - reference)} points, 95 % interval "
+        f"{points(ends[0])} to {points(ends[1])}; {meaning}. "
         f"Images that only {names[0]} gets right: {lost:,}; that only {names[1]} gets right: {won:,} (McNemar, mid-p = {mid_p:.2g})."
     )

@@ -7,8 +7,8 @@ from typing import Any
 
 from ppdl.errors import ConfigError, DataError
 from ppdl.evaluation.baselines import chance
-from ppdl.evaluation.bootstrap import CONFIDENCE
 from ppdl.evaluation.calibration import CALIBRATED, calibrated
+from ppdl.evaluation.intervals import CONFIDENCE
 from ppdl.evaluation.metrics import evaluate
 from ppdl.evaluation.predictions import Predictions, check_same_images
 from ppdl.evaluation.statistics import NON_INFERIOR, Comparison, compare
@@ -75,9 +75,7 @@ class Summary:
 def summarise(
     runs: Mapping[str, Predictions],
     *,
-    num_bootstrap: int,
     margin: float,
-    seed: int,
     reference: str = "plain",
     remarks: Mapping[str, str] | None = None,
     temperatures: Mapping[str, float] | None = None,
@@ -87,7 +85,6 @@ def summarise(
     Args:
         runs: By run name, in the order of the tables; all of the same images in the same order. The name `border` is kept for the
             predictions of the border-only probe, which become a baseline.
-        num_bootstrap: Resamples behind each interval.
         margin: Loss of accuracy that is still acceptable, as a share.
         reference: Run that the others are compared with; if it is missing, nothing is compared.
         remarks: By run name, a few words for the line below the table.
@@ -111,28 +108,26 @@ def summarise(
     for name, predictions in runs.items():
         check_same_images(first, predictions, names=(first_name, name))
 
-    found = {name: evaluate(predictions, num_bootstrap=num_bootstrap, seed=seed) for name, predictions in runs.items()}
+    found = {name: evaluate(predictions) for name, predictions in runs.items()}
     for name, temperature in (temperatures or {}).items():
-        after = evaluate(calibrated(runs[name], temperature), num_bootstrap=num_bootstrap, seed=seed)
+        after = evaluate(calibrated(runs[name], temperature))
         found[name] |= {"temperature": temperature} | {
             f"{metric}{CALIBRATED}{end}": after[f"{metric}{end}"] for metric in CALIBRATED_METRICS for end in ("", "_low", "_high")
         }
     baselines = {"chance": chance(first.labels, len(first.class_names))}
     if BORDER in found:
         baselines[BORDER] = found.pop(BORDER)
-    settings: dict[str, Any] = {"margin": margin, "num_bootstrap": num_bootstrap, "seed": seed}
     others = {name: predictions for name, predictions in trained.items() if reference in trained and name != reference}
     return Summary(
         runs=found,
         baselines=baselines,
-        comparisons={name: compare(trained[reference], run, names=(reference, name), **settings) for name, run in others.items()},
+        comparisons={name: compare(trained[reference], run, names=(reference, name), margin=margin) for name, run in others.items()},
         remarks=dict(remarks or {}),
         reference=reference,
         class_names=first.class_names,
         method=(
-            f"{len(first):,} test images in {found[first_name]['num_groups']:,} groups. Intervals: {100 * CONFIDENCE:g} %, percentile "
-            f"bootstrap over groups with {num_bootstrap:,} resamples. They hold for these trained networks: what another training seed "
-            "would change is not in them."
+            f"{len(first):,} test images in {found[first_name]['num_groups']:,} groups. Intervals: {100 * CONFIDENCE:g} %, by a "
+            "jackknife over groups. They hold for these trained networks: what another training seed would change is not in them."
         ),
     )
 

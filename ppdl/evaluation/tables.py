@@ -7,10 +7,10 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from ppdl.evaluation.statistics import INCONCLUSIVE, INFERIOR, NON_INFERIOR, points
+from ppdl.evaluation.statistics import INCONCLUSIVE, INFERIOR, NON_INFERIOR, TOO_FEW, points
 from ppdl.evaluation.summary import BORDER, Summary
 
-COLORS = {NON_INFERIOR: "green", INCONCLUSIVE: "yellow", INFERIOR: "red"}
+COLORS = {NON_INFERIOR: "green", INCONCLUSIVE: "yellow", INFERIOR: "red", TOO_FEW: "yellow"}
 TEXTS = ("run", "verdict")
 MIN_WIDTHS = (14, 11, 5, 5, 5, 13, 12)  # below these an interval or "deterministic-" would be broken; with gaps, less than 80
 BASELINE_NAMES = {BORDER: "border only", "chance": "chance"}

@@ -65,7 +65,7 @@ def _metrics() -> dict:
         "plain": _result(0.8458, 0.057),
         "deterministic": _result(0.8806, 0.06, minus_plain=0.0348),
         "deterministic-bytes": _result(0.7413, 0.07),
-        "opaque": _result(0.2537, 0.087, permutation_p=0.272137, at_chance=True),
+        "opaque": _result(0.2537, 0.087, permutation_p=0.272137, control="at chance"),
         "homomorphic": _result(0.9005, 0.047),
         "baselines": {
             "chance": {"accuracy": 0.2537, "uniform_accuracy": 0.25, "balanced_accuracy": 0.25},

@@ -33,9 +33,9 @@ def test_what_is_not_known_is_no_number():
     assert found.row()[3:6] == ["", "", ""]
 
 
-@pytest.mark.parametrize(("at_chance", "expected"), [(True, "inconclusive, at chance"), (False, "inconclusive")])
-def test_a_control_that_stays_at_chance_says_so(at_chance, expected):
-    assert build(metrics=METRICS | {"at_chance": at_chance}).utility == expected
+@pytest.mark.parametrize("control", ["at chance", "beats chance", "cannot tell", "beat chance before"])
+def test_a_control_says_what_became_of_it(control):
+    assert build(metrics=METRICS | {"control": control}).utility == f"inconclusive, {control}"
 
 
 def test_the_note_has_a_line_that_stands_alone_and_a_full_table():

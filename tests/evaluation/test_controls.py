@@ -1,13 +1,13 @@
-"""A control that beats chance is tried again under a second key, and twice is a leak."""
+"""A control that beats chance once has failed for its artifact, whatever comes after."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from ppdl.errors import LeakError
-from ppdl.evaluation.controls import settle_control
-from ppdl.evaluation.permutation import PermutationResult, permutation_test
+from ppdl.errors import DataError, LeakError
+from ppdl.evaluation.controls import FAILED_BEFORE, RECORD, remember, settle_control
+from ppdl.evaluation.permutation import AT_CHANCE, BEATS_CHANCE, CANNOT_TELL, PermutationResult, permutation_test
 from ppdl.evaluation.predictions import Predictions
 
 LABELS = np.arange(90) % 3
@@ -20,18 +20,61 @@ def examined(*, knows: bool) -> PermutationResult:
 
 
 def never() -> PermutationResult:
-    raise AssertionError("a control that passed must not be repeated")
+    raise AssertionError("this control must not be repeated")
 
 
-def test_a_control_at_chance_is_settled_at_once():
-    assert "no evidence" in settle_control("opaque", examined(knows=False), never)
+@pytest.fixture
+def places(tmp_path):
+    header = tmp_path / "header.json"
+    header.write_text("one artifact")
+    return {"header": header, "record": tmp_path / RECORD}
 
 
-def test_a_failure_that_a_second_key_does_not_confirm_is_bad_luck_and_said():
-    text = settle_control("opaque", examined(knows=True), lambda: examined(knows=False))
-    assert "Repeated under a second key" in text and text.count("Balanced accuracy of opaque") == 2
+def test_a_control_at_chance_is_settled_at_once(places):
+    control = remember("opaque", examined(knows=False), **places)
+    assert control.verdict == AT_CHANCE and control.figures["at_chance"]
+    assert "no evidence" in settle_control(control, never)
+    assert not places["record"].exists()
 
 
-def test_a_failure_under_two_keys_is_a_leak():
-    with pytest.raises(LeakError, match=r"negative control opaque beat chance under two keys \(p = 0.0001 and 0.0001\)"):
-        settle_control("opaque", examined(knows=True), lambda: examined(knows=True))
+@pytest.mark.parametrize(("knows", "words"), [(True, "and so does another artifact"), (False, "another artifact does not, which undoes")])
+def test_a_failure_counts_whatever_a_second_key_says(places, knows, words):
+    control = remember("opaque", examined(knows=True), **places)
+    assert control.verdict == BEATS_CHANCE and not control.figures["at_chance"]
+    with pytest.raises(LeakError, match=rf"negative control opaque beats chance \(p = 0.0001\); under a second key {words}"):
+        settle_control(control, lambda: examined(knows=knows))
+
+
+def test_a_later_training_on_the_same_artifact_does_not_undo_a_failure(places):
+    remember("opaque", examined(knows=True), **places)
+    control = remember("opaque", examined(knows=False), **places)
+    assert control.verdict == FAILED_BEFORE and not control.figures["at_chance"] and "beat chance before (with p = 0.0001" in control.remark
+    with pytest.raises(LeakError, match=r"beat chance before, on this very artifact \(p = 0.0001\)"):
+        settle_control(control, never)
+
+
+def test_a_new_artifact_is_a_new_control(places):
+    remember("opaque", examined(knows=True), **places)
+    places["header"].write_text("another artifact")
+    assert remember("opaque", examined(knows=False), **places).verdict == AT_CHANCE
+
+
+def test_too_few_patients_have_not_passed(places):
+    few = Predictions(LABELS[:4], np.eye(3)[LABELS[:4]], np.arange(4), np.arange(4), ("a", "b", "c"))
+    control = remember("opaque", permutation_test(few, num_permutations=10_000, seed=0), **places)
+    assert control.verdict == CANNOT_TELL and not control.figures["at_chance"]
+    assert "cannot tell" in settle_control(control, never)
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"x": 1}', '{"x": {"p": "0"}}'])
+def test_a_damaged_record_is_no_empty_one(places, content):
+    places["record"].parent.mkdir()
+    places["record"].write_text(content)
+    with pytest.raises(DataError, match="must hold the controls that failed"):
+        remember("opaque", examined(knows=False), **places)
+
+
+def test_a_control_without_its_artifact_is_refused(places):
+    places["header"].unlink()
+    with pytest.raises(DataError, match="of the control opaque cannot be read"):
+        remember("opaque", examined(knows=False), **places)

@@ -102,7 +102,7 @@ def test_the_summary_follows_from_the_figures(tmp_path: Path):
     for sentence in ("learned from deterministic and homomorphic.", "nothing from opaque:", "rebuilt the images of deterministic."):
         assert sentence in text
     leaking = json.loads(json.dumps(full_content().metrics)) | {}
-    leaking["opaque"] |= {"at_chance": False, "permutation_p": 1e-5}
+    leaking["opaque"] |= {"control": "beats chance", "permutation_p": 1e-5}
     text = page_of(full_content(metrics=leaking), tmp_path).text
     assert "learned from deterministic, opaque and homomorphic." in text and "opaque BEATS chance" in text
 

@@ -94,10 +94,10 @@ def test_shares_of_mass_and_area():
 
 def test_a_mean_is_resampled_by_group():
     values = RNG.normal(0, 1, 400)
-    alone = mean_with_ends("m", values, np.arange(400), num_bootstrap=400, seed=1)
+    alone = mean_with_ends("m", values, np.arange(400))
     assert alone["m"] == pytest.approx(values.mean()) and alone["m_low"] < alone["m"] < alone["m_high"]
     assert alone["m_high"] - alone["m_low"] == pytest.approx(2 * 1.96 / 20, rel=0.2)
-    twins = mean_with_ends("m", values.repeat(4), np.arange(400).repeat(4), num_bootstrap=400, seed=1)
+    twins = mean_with_ends("m", values.repeat(4), np.arange(400).repeat(4))
     assert twins["m_high"] - twins["m_low"] == pytest.approx(alone["m_high"] - alone["m_low"], rel=0.2)
 
 

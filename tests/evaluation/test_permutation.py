@@ -4,11 +4,13 @@ import itertools
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import balanced_accuracy_score
 
-from ppdl.errors import ConfigError, DataError
-from ppdl.evaluation.permutation import permutation_test
+from ppdl.errors import ConfigError
+from ppdl.evaluation.permutation import AT_CHANCE, BEATS_CHANCE, CANNOT_TELL, permutation_test
 from ppdl.evaluation.predictions import Predictions
 
 
@@ -79,7 +81,7 @@ def test_a_network_that_knows_something_beats_chance():
     predicted = np.where(rng.random(400) < 0.3, labels, rng.integers(3, size=400))
     found = permutation_test(run(labels, predicted, np.repeat(np.arange(200), 2)), num_permutations=10_000, seed=0, name="opaque")
     assert found.p_value == pytest.approx(1 / 10_001)
-    assert found.beats_chance
+    assert found.verdict == BEATS_CHANCE
     assert found.num_movable == 400
     assert "opaque beats chance: something about the labels can be learnt from its input" in found.sentence
     assert "0 of 10,000 shuffles" in found.sentence
@@ -88,8 +90,8 @@ def test_a_network_that_knows_something_beats_chance():
 def test_a_network_that_always_says_the_same_is_at_chance():
     found = permutation_test(run(np.arange(90) % 3, np.zeros(90, int)), num_permutations=10_000, seed=0, name="opaque")
     assert found.p_value == 1
-    assert not found.beats_chance
-    assert found.balanced_accuracy == found.expected == pytest.approx(1 / 3)
+    assert found.verdict == AT_CHANCE
+    assert found.balanced_accuracy == pytest.approx(found.expected) == pytest.approx(1 / 3)
     assert "no evidence at level 0.0001 that opaque knows anything about the labels" in found.sentence
 
 
@@ -105,23 +107,64 @@ def test_resolution_needs_enough_permutations():
         permutation_test(predictions, num_permutations=9998, seed=0)
     found = permutation_test(predictions, num_permutations=9999, seed=0)
     assert found.p_value == pytest.approx(1e-4)
-    assert found.beats_chance
+    assert found.verdict == BEATS_CHANCE
     with pytest.raises(ConfigError, match=r"alpha must be in \(0, 1\), got 1"):
         permutation_test(predictions, num_permutations=10_000, seed=0, alpha=1)
 
 
-def test_what_cannot_be_permuted_is_refused():
-    with pytest.raises(DataError, match="no two of the 2 groups have equally many images and different labels"):
-        p_value(run([0, 1, 1], [0, 1, 1], groups=[0, 1, 1]))
-    with pytest.raises(DataError, match="at least 2 classes, got only 'B'"):
-        p_value(run([1, 1, 1], [0, 1, 1]))
+def test_a_perfect_network_is_found_where_one_class_has_serial_films():
+    """100 patients with one film, 10 of the other class with 5 to 11: no two groups of one size differ, yet labels can be told."""
+    sizes = np.r_[np.ones(100, int), 5 + np.arange(10) % 7]
+    labels, groups = np.repeat(np.arange(110) >= 100, sizes).astype(int), np.repeat(np.arange(110), sizes)
+    found = permutation_test(run(labels, labels, groups, num_classes=2), num_permutations=10_000, seed=0, name="opaque")
+    assert found.verdict == BEATS_CHANCE
+    assert found.p_value == pytest.approx(1 / 10_001) and found.best_p == pytest.approx(1 / 10_001)
+    assert found.num_movable == 110  # one film of each patient
 
 
-def test_groups_without_a_partner_of_their_size_stay_as_they_are():
-    labels, groups = np.array([0, 1, 0, 1, 2, 2, 2]), np.array([0, 1, 2, 3, 4, 4, 4])
-    found = permutation_test(run(labels, labels, groups), num_permutations=2000, seed=0, alpha=0.05)
-    assert found.num_movable == 4
-    assert found.p_value == pytest.approx(1 / 6, abs=0.03)  # 4 labels, 2 of each class: 6 arrangements, one of them right
+def test_where_a_perfect_network_could_not_be_found_the_test_cannot_tell():
+    """Four patients: 6 ways to name two of them."""
+    labels = np.array([0, 1, 0, 1])
+    for predicted in (labels, 1 - labels):
+        found = permutation_test(run(labels, predicted, num_classes=2), num_permutations=10_000, seed=0, name="opaque")
+        assert found.verdict == CANNOT_TELL
+        assert found.best_p == pytest.approx(1 / 6, abs=1e-3)
+        assert "cannot tell at level 0.0001" in found.sentence and "p = 0.17; test more patients" in found.sentence
+        assert "no evidence" not in found.sentence
+
+
+@pytest.mark.parametrize("labels", [[1, 1, 1], [0, 0, 0]])
+def test_a_single_class_tells_nothing(labels):
+    found = permutation_test(run(labels, [0, 1, 1]), num_permutations=10_000, seed=0)
+    assert (found.verdict, found.best_p, found.p_value) == (CANNOT_TELL, 1, 1)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(1, 3)), min_size=2, max_size=6))
+def test_the_best_p_is_that_of_a_perfect_network(patients):
+    labels = np.repeat([label for label, _ in patients], [size for _, size in patients])
+    groups = np.repeat(np.arange(len(patients)), [size for _, size in patients])
+    found = permutation_test(run(labels, labels, groups), num_permutations=4000, seed=1, alpha=0.05)
+    assert found.p_value == pytest.approx(found.best_p, abs=0.03)
+
+
+def test_equal_groups_move_as_a_whole_and_unequal_ones_that_mix_classes_too():
+    labels = np.repeat(np.arange(40) % 2, 3)
+    assert permutation_test(run(labels, labels, np.repeat(np.arange(40), 3), 2), num_permutations=10_000, seed=0).num_movable == 120
+    sizes = np.repeat([2, 3], 20)
+    labels, groups = np.repeat(np.arange(40) % 2, sizes), np.repeat(np.arange(40), sizes)
+    assert permutation_test(run(labels, labels, groups, 2), num_permutations=10_000, seed=0).num_movable == 100
+
+
+def test_serial_films_of_one_class_do_not_fool_it():
+    """400 networks that answer the same for all films of a patient, where the ill have many: rejected no more often than the level says."""
+    rng, rejected = np.random.default_rng(5), 0
+    sizes = np.r_[np.ones(30, int), rng.integers(4, 9, 10)]
+    labels, groups = np.repeat(np.arange(40) >= 30, sizes).astype(int), np.repeat(np.arange(40), sizes)
+    for study in range(400):
+        predicted = rng.integers(2, size=40)[groups]
+        rejected += p_value(run(labels, predicted, groups, 2), num_permutations=99, seed=study) <= 0.05
+    assert rejected / 400 <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 400)
 
 
 def test_the_same_seed_gives_the_same_p_value():

@@ -18,9 +18,10 @@ import pytest
 from omegaconf import OmegaConf
 from PIL import Image
 
+from ppdl import choices
 from ppdl.audit.inversion import Inversion
 from ppdl.config import PROJECT, build, read_built_for
-from ppdl.config_check import check_config, disk_failure, misspelt
+from ppdl.config_check import check_config, disk_failure
 from ppdl.crypto.keys import generate_keypair
 from ppdl.crypto.keystore import load_private, save_private
 from ppdl.datasets.gray import BadImageError
@@ -54,7 +55,7 @@ WRONG = [
     (("training", "epochs"), "ten", "training: epochs must be an integer"),
     (("training", "learning_rate"), float("nan"), "training: learning_rate must be a number"),
     (("evaluation", "margin"), float("nan"), "evaluation: margin must be a number"),
-    (("evaluation", "num_bootstap"), 10, "evaluation has an unknown key 'num_bootstap': did you mean 'num_bootstrap'"),
+    (("evaluation", "num_permutation"), 10, "evaluation has an unknown key 'num_permutation': did you mean 'num_permutations'"),
     (("tracking", "log_report"), "yes", "log_report must be auto, true or false, got 'yes'"),
     (("keygen", "allow_insecure_key"), 1, "keygen: allow_insecure_key must be true or false"),
     (("attacks", "ratio", "num_ciphertexts"), "many", "attacks.ratio.num_ciphertexts: must be an integer, got 'many'"),
@@ -90,7 +91,7 @@ def test_a_wrong_value_anywhere_is_named_before_any_work(tree, path, value, mess
     ],
 )
 def test_an_override_of_a_misspelt_key_is_named_with_the_nearest(arguments, hint):
-    assert misspelt(arguments) == hint
+    assert choices.hint(arguments) == hint
 
 
 def test_a_stage_shows_the_hint_below_what_hydra_says():
