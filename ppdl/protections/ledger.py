@@ -175,7 +175,7 @@ def _parse(text: bytes, path: Path) -> dict[str, Any]:
             raise ValueError
     except (ValueError, TypeError, LookupError, RecursionError, ConfigError):
         raise KeyStoreError(
-            f"{path}: damaged: must be a ledger as ppdl.protections.ledger describes it; restore it from a backup. Without it, what was "
-            "revealed under this key is not counted"
+            f"{path}: damaged: must be a ledger as ppdl.protections.ledger describes it; restore it from a backup. "
+            "Without it, what was revealed under this key is not counted"
         ) from None
     return content

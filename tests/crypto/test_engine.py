@@ -1,5 +1,6 @@
 """One switch between the engines, and what a processor without the vector kernel does."""
 
+import os
 import subprocess
 import sys
 
@@ -31,16 +32,18 @@ def test_other_engines_are_refused(monkeypatch):
 
 
 def test_gmpy2_is_used_when_asked_for_and_loads_no_compiler():
-    code = (
-        "import sys; from ppdl.crypto.keys import generate_keypair; from ppdl.crypto.paillier import decrypt_batch, encrypt_batch;"
-        "from ppdl.crypto.obfuscators import build_obfuscators;"
-        "key = generate_keypair(256, allow_insecure_key=True);"
-        "assert decrypt_batch(key, encrypt_batch(key.public, [7], build_obfuscators(key.public, table_bytes=2**20))) == [7];"
-        "print('llvmlite' in sys.modules)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], env={"PPDL_ENGINE": "gmpy2"}, capture_output=True, text=True, timeout=60, check=True
-    )
+    code = """
+import sys
+from ppdl.crypto.keys import generate_keypair
+from ppdl.crypto.obfuscators import build_obfuscators
+from ppdl.crypto.paillier import decrypt_batch, encrypt_batch
+
+key = generate_keypair(256, allow_insecure_key=True)
+assert decrypt_batch(key, encrypt_batch(key.public, [7], build_obfuscators(key.public, table_bytes=2**20))) == [7]
+print("llvmlite" in sys.modules)
+"""
+    environment = os.environ | {engine.VARIABLE: "gmpy2"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "False"
 
 
