@@ -71,3 +71,22 @@ def test_a_cache_that_cannot_be_written_costs_time_alone(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     compiled._initialise()
     assert compiled._machine_code(10, compiled._target_machine())
+
+
+@pytest.mark.skipif(bool(compiled.missing_features()), reason="this processor has no AVX-512 IFMA")
+def test_a_process_with_much_memory_loads_machine_code():
+    """Address space reserved between one load and the next leaves small holes far apart: no object's sections may end up in several."""
+    code = """
+import mmap
+from ppdl.crypto.vector import compiled
+
+held = []
+for i in range(100):
+    held.append(mmap.mmap(-1, 5 << 30, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=0))
+    held.append(mmap.mmap(-1, 4096 * (3 + i % 9), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+    compiled.kernel.cache_clear()
+    compiled.kernel(10)
+print("loaded")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "loaded"

@@ -39,7 +39,9 @@ def kernel(num_digits: int) -> Callable[..., None]:
     with _lock:
         _initialise()
         machine = _target_machine()
-        engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+        # llvmlite's memory manager keeps the sections of an object together: they address each other by 32 bits, and in a process with much
+        # memory the other one puts them too far apart, which ends the process
+        engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine, use_lmm=True)
         engine.add_object_file(llvm.ObjectFileRef.from_data(_machine_code(num_digits, machine)))
         engine.finalize_object()
         _engines.append(engine)
