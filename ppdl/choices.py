@@ -159,8 +159,8 @@ class Beyond:
         return [
             *(f"{group}={name}" for group, name in self.choices.items()),
             *(f"+{group}={name}" for group, name in self.added.items()),
-            *(f"~{place}" for place in self.removed),
-            *(("+" if place in self.new else "") + override(place, value) for place, value in self.values.items()),
+            *(f"~{key_path}" for key_path in self.removed),
+            *(("+" if key_path in self.new else "") + override(key_path, value) for key_path, value in self.values.items()),
         ]
 
 
@@ -172,22 +172,22 @@ def beyond_conf(wanted: Mapping[str, Any], given: Sequence[str] = ()) -> Beyond:
         name = _file_of(group, wanted.get(group))
         if name and _target(wanted[group]) != _target(base.get(group)):
             found.choices[group] = name
-    for group, many in dict.fromkeys((group, place.partition(".")[0]) for group, at, place in _entries() if at):
+    for group, many in dict.fromkeys((group, key_path.partition(".")[0]) for group, at, key_path in _entries() if at):
         for name in wanted.get(many, {}):
             if name not in base.get(many, {}) and (config.CONF / group / f"{name}.yaml").is_file():
                 found.added[f"{group}@{many}.{name}"] = name
     if found.choices or found.added:
         base = compose([*given, *found.overrides()])
     # Sizes at the top come first: other values follow them by interpolation, and need not be said then.
-    found.values = {place: value for place, kind, value in _differences(base, wanted) if kind == "changed" and "." not in place}
+    found.values = {key_path: value for key_path, kind, value in _differences(base, wanted) if kind == "changed" and "." not in key_path}
     if found.values:
         base = compose([*given, *found.overrides()])
-    for place, kind, value in _differences(base, wanted):
+    for key_path, kind, value in _differences(base, wanted):
         if kind == "removed":
-            found.removed.append(place)
+            found.removed.append(key_path)
         else:
-            found.values[place] = value
-            found.new |= {place} if kind == "new" else set()
+            found.values[key_path] = value
+            found.new |= {key_path} if kind == "new" else set()
     return found
 
 
@@ -212,17 +212,17 @@ def _file_of(group: str, node: Any) -> str | None:
 def _differences(base: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str, Any]]:
     """Yield place, kind (changed, new, removed) and wanted value of what differs."""
     for key in [*wanted, *(key for key in base if key not in wanted)]:
-        place = f"{prefix}{key}"
-        if place in NOT_CHOICES:
+        key_path = f"{prefix}{key}"
+        if key_path in NOT_CHOICES:
             continue
         if key not in wanted:
-            yield place, "removed", None
+            yield key_path, "removed", None
         elif key not in base:
-            yield place, "new", wanted[key]
+            yield key_path, "new", wanted[key]
         elif isinstance(base[key], Mapping) and isinstance(wanted[key], Mapping) and all(map(_NAME.fullmatch, map(str, wanted[key]))):
-            yield from _differences(base[key], wanted[key], f"{place}.")
+            yield from _differences(base[key], wanted[key], f"{key_path}.")
         elif base[key] != wanted[key]:
-            yield place, "changed", wanted[key]
+            yield key_path, "changed", wanted[key]
 
 
 def kept() -> Beyond:
@@ -261,11 +261,11 @@ def keep(overrides: Sequence[str]) -> Beyond:
 
 
 def _as_yaml(found: Beyond) -> str:
-    nodes = {place: f"{group}@{place}" for group, at, place in _entries() if at}
+    nodes = {key_path: f"{group}@{key_path}" for group, at, key_path in _entries() if at}
     defaults: list[Any] = [{f"/{group}": name} for group, name in found.added.items()]
     defaults.append("_self_")
     defaults += [{f"override /{group}": name} for group, name in found.choices.items()]
-    defaults += [{f"override /{nodes[place]}": None} for place in found.removed if place in nodes]
+    defaults += [{f"override /{nodes[key_path]}": None} for key_path in found.removed if key_path in nodes]
     return yaml.safe_dump({"defaults": defaults, **_tree(found.values)}, sort_keys=False, allow_unicode=True, width=10**6)
 
 
@@ -293,13 +293,13 @@ def advice(different: Mapping[str, tuple[Any, Any]]) -> str:
         return "Build it for the values of params.yaml: dvc repro"
     given = [text for text in job.overrides.task if is_choice(text)]
     by_default = dict(_leaves(compose()))
-    if all(by_default.get(place) != asked for place, (_, asked) in different.items()):
+    if all(by_default.get(key_path) != asked for key_path, (_, asked) in different.items()):
         return f"These lie upstream of this stage, so rebuild with: {exp_run(given)}"
     built = dict(_leaves(config.read_params()))
-    for place, (found, _) in different.items():
-        built.pop(place, None)
+    for key_path, (found, _) in different.items():
+        built.pop(key_path, None)
         if found is not None:
-            built[place] = found
+            built[key_path] = found
     asked_for = {key_of(text) for text in given}
     values = [text for text in beyond_conf(_tree(built)).overrides() if key_of(text) not in asked_for]
     return (
@@ -325,10 +325,12 @@ def say_replaced(cfg: Mapping[str, Any], what: str) -> None:
     recorded = dict(_leaves(entry.get("params", {}).get("params.yaml", {})))
     now = dict(_leaves(config.plain(cfg)))
     nodes = list(entry.get("params", {}).get("params.yaml", {}))
-    current = {place: value for place, value in now.items() if any(place == node or place.startswith(f"{node}.") for node in nodes)}
+    current = {
+        key_path: value for key_path, value in now.items() if any(key_path == node or key_path.startswith(f"{node}.") for node in nodes)
+    }
     made_with = []
     if recorded != current:
-        before = _tree({place: value for place, value in now.items() if place not in current} | recorded)
+        before = _tree({key_path: value for key_path, value in now.items() if key_path not in current} | recorded)
         with suppress(ConfigError):  # an unfinished edit of conf/ is no matter of this stage
             found = beyond_conf(before, _without_local()).overrides()
             made_with = [text for text in found if any(f"{key_of(text)}.".startswith(f"{node}.") for node in nodes)]
@@ -366,8 +368,8 @@ def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 def _tree(leaves: Mapping[str, Any]) -> dict[str, Any]:
     tree: dict[str, Any] = {}
-    for place, value in leaves.items():
-        *parents, last = place.split(".")
+    for key_path, value in leaves.items():
+        *parents, last = key_path.split(".")
         node = tree
         for parent in parents:
             node = node.setdefault(parent, {})
