@@ -13,7 +13,6 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,11 +24,12 @@ from ppdl.crypto.keys import PublicKey
 from ppdl.crypto.modulus_proof import check_modulus_proof
 from ppdl.serving.limits import Room
 from ppdl.serving.problems import ProblemError
-from ppdl.serving.protocol import SINGLE, Query
+from ppdl.serving.protocol import SINGLE, Query, sha256
 from ppdl.serving.statement import PROTOCOL
 
 if TYPE_CHECKING:
     from ppdl.private_head.evaluator import HeadEvaluator
+    from ppdl.private_head.head import QuantisedHead
 
 _worker: tuple[HeadEvaluator, bytes] | None = None
 
@@ -38,14 +38,18 @@ class Workers:
     """Evaluate queries in processes, as many at a time as there are workers, and let a few wait.
 
     Args:
-        head_path: folder of the head.
+        head: the one that every worker evaluates, also one that is started later, whatever becomes of its files.
         secret: that masks are derived from.
         num_workers: processes.
         max_queue: queries and keys in work or waiting: the places of `room`.
+
+    Attributes:
+        head_sha256: of weights and biases. It may be stored where the secret is, and told to nobody.
     """
 
-    def __init__(self, head_path: Path, *, mask_bits: int, secret: bytes, num_workers: int, max_queue: int) -> None:
-        self._initargs, self._num_workers = (head_path, mask_bits, secret), num_workers
+    def __init__(self, head: QuantisedHead, *, mask_bits: int, secret: bytes, num_workers: int, max_queue: int) -> None:
+        self._initargs, self._num_workers = (head, mask_bits, secret), num_workers
+        self.head_sha256 = sha256(b"".join(_secrets(head)))
         self.room = Room(max_queue, "queries")
         self._pool = self._start()
 
@@ -106,21 +110,24 @@ def evaluate(key: PublicKey, body: bytes) -> np.ndarray:
         raise RuntimeError("the initializer of the pool has not run")
     evaluator, secret = _worker
     head, query = evaluator.head, Query.decode(body)
-    said = (PROTOCOL.encode(), bytes.fromhex(key.fingerprint), head.weights.tobytes(), head.bias.astype("<i8").tobytes(), body)
+    said = (PROTOCOL.encode(), bytes.fromhex(key.fingerprint), *_secrets(head), body)
     randbelow = DerivedRandomness(secret, *said).randbelow
     if query.mode == SINGLE:
         return evaluator.evaluate(key, query.ciphertexts, randbelow)
     return evaluator.evaluate_batch(key, query.ciphertexts, query.num_images, randbelow)
 
 
-def _load(head_path: Path, mask_bits: int, secret: bytes) -> None:
+def _secrets(head: QuantisedHead) -> tuple[bytes, bytes]:
+    return head.weights.tobytes(), head.bias.astype("<i8").tobytes()
+
+
+def _load(head: QuantisedHead, mask_bits: int, secret: bytes) -> None:
     global _worker
     from ppdl.private_head.evaluator import HeadEvaluator
-    from ppdl.private_head.head import load_head
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the server stops its workers
     threading.Thread(target=_follow_parent, daemon=True).start()
-    _worker = HeadEvaluator(load_head(head_path), mask_bits=mask_bits), secret
+    _worker = HeadEvaluator(head, mask_bits=mask_bits), secret
 
 
 def _follow_parent() -> None:

@@ -39,7 +39,7 @@ RULES = {
     "method-not-allowed": Rule(405, "This path does not know the method"),
     "too-slow": Rule(408, "The body did not arrive in time"),
     "other-head": Rule(409, "The query was made for another head, or another packing of it"),
-    "request-id-reused": Rule(409, "The request id belongs to another query"),
+    "request-id-reused": Rule(409, "The request id belongs to another query, or to another head"),
     "too-large": Rule(413, "The body is larger than allowed"),
     "wrong-media-type": Rule(415, "The body has another media type"),
     "bad-key": Rule(422, "The public key cannot be used"),

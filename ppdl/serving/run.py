@@ -120,13 +120,11 @@ def serve(settings: Settings) -> None:
 
 def build_service(settings: Settings) -> Service:
     """Load the head, open the state, start the workers. Raises: PpdlError."""
-    head = load_head(settings.head).public
+    head = load_head(settings.head)
     lengths = (*INSECURE_KEY_BITS, *SECURE_KEY_BITS) if settings.allow_insecure_key else SECURE_KEY_BITS
-    statement = Statement(head, MASK_BITS, lengths, settings.limits.max_queries_per_key)
+    statement = Statement(head.public, MASK_BITS, lengths, settings.limits.max_queries_per_key)
     store = _open_store(settings.state)
-    workers = Workers(
-        settings.head, mask_bits=MASK_BITS, secret=store.secret(), num_workers=settings.num_workers, max_queue=settings.max_queue
-    )
+    workers = Workers(head, mask_bits=MASK_BITS, secret=store.secret(), num_workers=settings.num_workers, max_queue=settings.max_queue)
     return Service(statement, store, workers, settings.limits)
 
 

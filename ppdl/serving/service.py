@@ -76,7 +76,8 @@ class Service:
         fields |= {"key": query.fingerprint.hex()[:16], "mode": MODES[query.mode], "num_images": query.num_images}
         key = await asyncio.to_thread(self._check, client.owner, query)
         digest = sha256(body)
-        charge = Charge(client.owner, query.fingerprint, query.request_id, digest, query.num_images)
+        asked = sha256(self.workers.head_sha256 + body)  # another head gives another answer, which is not free
+        charge = Charge(client.owner, query.fingerprint, query.request_id, asked, query.num_images)
         with self.workers.room.place(client.name):
             try:
                 await self.workers.run(check_query, key, body)

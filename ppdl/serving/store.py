@@ -1,8 +1,8 @@
 """What `ppdl serve` must not forget: registered public keys, the queries charged to them, the secret of the masks. One sqlite file.
 
 A query is charged in a transaction that is on disk before anything is computed, under the client's request id. So a crash loses no charge,
-and a retry (same id, same bytes) is charged no second time: the same answer is computed again, under masks that the secret gives. Several
-server processes of one machine may share the file.
+and a retry (same id, bytes and head) is charged no second time: the same answer is computed again, under masks that the secret gives.
+Several server processes of one machine may share the file.
 
 The secret lies in this file, since each is worth nothing without the other: under a new secret, a query that was charged before would get
 a second answer for nothing. Whoever has it can take the masks off answers that he can decrypt.
@@ -51,7 +51,7 @@ _MASKS_TABLE = "CREATE TABLE secret (id INTEGER PRIMARY KEY CHECK (id = 1), valu
 
 @dataclass(frozen=True)
 class Charge:
-    """A query to be charged: who sends it under which key and id, the digest of its bytes, and how many images it holds."""
+    """A query to be charged: who sends it under which key and id, the digest of head and bytes, and how many images it holds."""
 
     owner: str
     fingerprint: bytes
@@ -149,7 +149,10 @@ class Store:
             known = db.execute("SELECT sha256 FROM queries WHERE (owner, fingerprint, request_id) = (?, ?, ?)", query).fetchone()
             if known is not None:
                 if known[0] != charge.sha256:
-                    raise ProblemError("request-id-reused", "another query had this request id: draw 16 random bytes for each query")
+                    raise ProblemError(
+                        "request-id-reused",
+                        "another query, or one to another head, had this request id: draw 16 random bytes for each query",
+                    )
                 return False
             left = budget - row[2]
             if charge.num_images > left:

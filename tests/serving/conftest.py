@@ -24,10 +24,8 @@ def running(tmp_path_factory) -> Iterator[RunningServer]:
 
 
 @pytest.fixture(scope="package")
-def workers(tmp_path_factory) -> Iterator[Workers]:
-    folder = tmp_path_factory.mktemp("head")
-    make_head().save(folder)
-    found = Workers(folder, mask_bits=40, secret=bytes(32), num_workers=1, max_queue=4)
+def workers() -> Iterator[Workers]:
+    found = Workers(make_head(), mask_bits=40, secret=bytes(32), num_workers=1, max_queue=4)
     yield found
     found.close()
 

@@ -16,7 +16,9 @@ import pytest
 import requests
 import uvicorn
 
-from ppdl.crypto.jwk import encode_int
+from ppdl.crypto.jwk import encode_int, public_members
+from ppdl.crypto.keys import PublicKey
+from ppdl.crypto.purpose import INFERENCE
 from ppdl.errors import ConfigError
 from ppdl.serving import connections
 from ppdl.serving.connections import Connection, Loop
@@ -121,7 +123,7 @@ def test_the_length_of_a_key_is_looked_at_before_anything_else(service, monkeypa
     with pytest.raises(ProblemError, match="takes keys of 512, 2048 bits, got one of 11213") as caught:
         asyncio.run(service.register(Client("", "a"), json.dumps(long).encode(), {}))
     assert caught.value.name == "bad-key"
-    prime = long | {"n": encode_int(2**512 - 569), "modulus_proof": "A" * 939}
+    prime = public_members(PublicKey(2**512 - 569, purpose=INFERENCE)) | {"modulus_proof": "A" * 939}
     with pytest.raises(ProblemError, match="product of two different primes"):
         asyncio.run(service.register(Client("", "a"), json.dumps(prime).encode(), {}))
     with service.workers.room.place("a"), pytest.raises(ProblemError, match="of this client are in work"):
@@ -193,7 +195,7 @@ def small(monkeypatch) -> Iterator[int]:
     yield port
     server.should_exit = True
     thread.join()
-    assert not Connection._silent
+    assert not Connection._open
 
 
 def read(connection: socket.socket, size: int) -> bytes:
@@ -238,6 +240,20 @@ def test_the_oldest_silent_connection_of_whom_has_most_is_closed(small):
         assert len(read(last, 4_000_000)) >= 4_000_000
         assert [is_closed(connection) for connection in many] == [True] * 22 + [False] * 8  # with the two others there are 10
         assert not is_closed(other)
+
+
+@pytest.mark.parametrize("num_asked", [1, 20])
+def test_whoever_has_most_connections_gives_way_whatever_he_does_with_them(small, num_asked):
+    """None of his is silent: he has asked, and reads nothing."""
+    with contextlib.ExitStack() as stack:
+        many = [stack.enter_context(connect(small)) for _ in range(10)]
+        for connection in many:
+            connection.sendall(ASK * num_asked)
+            connection.recv(1)
+        for number in range(3):
+            other = stack.enter_context(connect(small, f"127.0.0.{2 + number}"))
+            other.sendall(ASK)
+            assert len(read(other, 4_000_000)) >= 4_000_000
 
 
 def test_whole_requests_one_after_the_other_keep_a_connection(small):

@@ -115,6 +115,25 @@ def test_a_retry_gets_the_same_bytes_from_a_server_that_was_started_again(tmp_pa
     assert not any(form in server.log_path.read_text() for form in (secret.hex(), repr(secret)[2:-1]))
 
 
+def test_another_head_of_the_same_statement_answers_nothing_for_free(tmp_path):
+    """Its answer to a query that was charged before would show the same partial sums under other masks."""
+    head = make_head()
+    with RunningServer(tmp_path, head) as server:
+        register(server.url, key_of(0))
+        query = make_query(Statement.from_json(requests.get(server.url + "/v1/head", timeout=10).json()), key_of(0), make_features(1))
+        first = infer(server.url, query)
+        replace(head, bias=head.bias + 1).save(tmp_path / "head")
+        for process in psutil.Process(server.process.pid).children():
+            process.kill()
+        answers = [infer(server.url, query) for _ in range(10)]  # while it has no worker the server says that it is busy
+        assert {answer.content for answer in answers if answer.status_code != 503} == {first.content}
+        server.stop()
+        server.start()
+        check_problem(infer(server.url, query), "request-id-reused")
+        assert infer(server.url, replace(query, request_id=bytes(16))).status_code == 200
+    assert [line["new"] for line in server.log() if line.get("status") == 200 and "new" in line].count(True) == 2
+
+
 def test_another_head_key_or_secret_gives_other_masks(tmp_path, statement, monkeypatch):
     """Or the same query, asked of a head before and after it was trained again, would show how their partial sums differ."""
     key, other_key = key_of(0).public, key_of(1).public
