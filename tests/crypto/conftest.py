@@ -2,7 +2,7 @@
 
 import pytest
 
-from ppdl.crypto.engine import GMPY2, VARIABLE, VECTOR
+from ppdl.crypto.engine import GMPY2, VARIABLE, VECTOR, engine
 from ppdl.crypto.vector.compiled import missing_features
 
 # modules whose every test runs with each engine
@@ -16,13 +16,15 @@ def engines():
 
 def pytest_generate_tests(metafunc):
     if metafunc.module.__name__.rsplit(".", 1)[-1] in BOTH:
-        metafunc.fixturenames.insert(0, "engine_name")
         metafunc.parametrize("engine_name", engines(), indirect=True, scope="module")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", autouse=True)
 def engine_name(request):
-    """Compute with one engine: for a module, since hypothesis draws many examples within one test."""
+    """Compute with one engine, where a module is run with each: for a module, since hypothesis draws many examples within one test."""
+    name = getattr(request, "param", None)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(VARIABLE, request.param)
-        yield request.param
+        if name is not None:
+            patch.setenv(VARIABLE, name)
+            assert engine() == name
+        yield name

@@ -65,6 +65,17 @@ def test_machine_code_is_kept_and_a_damaged_file_is_made_anew(tmp_path, monkeypa
         assert compiled._machine_code(10, machine) == code and file.read_bytes() == whole
 
 
+@pytest.mark.parametrize(("mode", "uid"), [(0o620, 0), (0o602, 0), (0o600, 1)])
+def test_machine_code_that_others_could_write_is_not_run(tmp_path, monkeypatch, mode, uid):
+    """As in a cache folder that several users share, or under sudo with the user's home."""
+    file = tmp_path / "kernel.o"
+    compiled._write(file, b"code")
+    assert compiled._read(file) == b"code"
+    file.chmod(mode)
+    monkeypatch.setattr(compiled.os, "geteuid", lambda: file.stat().st_uid + uid)
+    assert compiled._read(file) is None
+
+
 @pytest.mark.skipif(bool(compiled.missing_features()), reason="this processor has no AVX-512 IFMA")
 def test_a_cache_that_cannot_be_written_costs_time_alone(tmp_path, monkeypatch):
     (tmp_path / "ppdl").write_text("a file in the place of the folder")

@@ -96,9 +96,14 @@ def _compile(source: str, machine: Any) -> bytes:
 
 
 def _read(file: Path) -> bytes | None:
-    """Return the code of a cached file: its digest stands before it, so that one cut short by a crash is compiled anew."""
+    """Return the code of a cached file that this user alone could write, else None: other people's code is not run.
+
+    Its digest stands before it, so that one cut short by a crash is compiled anew.
+    """
     try:
-        data = file.read_bytes()
+        with file.open("rb") as opened:
+            found = os.fstat(opened.fileno())  # of the open file: it cannot be exchanged in between
+            data = opened.read() if found.st_uid == os.geteuid() and not found.st_mode & 0o022 else b""
     except OSError:
         return None
     return data[32:] if hashlib.sha256(data[32:]).digest() == data[:32] else None

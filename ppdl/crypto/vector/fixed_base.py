@@ -60,8 +60,11 @@ class FixedBase:
     def powers(self, digits: np.ndarray, plaintexts: Sequence[mpz] | None = None, *, num_threads: int = 1) -> list[mpz]:
         """Return base^a (1 + m)^x, see powertable.PowerTable."""
         ring, (num_windows, count) = self._ring, digits.shape
-        if num_windows != self._num_windows or (count and int(digits.max()) >= self._table.shape[1]):  # the kernel would read elsewhere
-            raise ValueError(f"digits must be of {self._num_windows} windows and below {self._table.shape[1]}, got {digits.shape}")
+        # else the kernel would read elsewhere
+        if digits.dtype != np.uint16 or num_windows != self._num_windows or (count and int(digits.max()) >= self._table.shape[1]):
+            raise ValueError(
+                f"digits must be uint16 of {self._num_windows} windows and below {self._table.shape[1]}, got {digits.dtype} {digits.shape}"
+            )
         ahead = np.zeros((num_windows, padded(count) + LANES), np.uint16)  # the kernel fetches a group ahead
         ahead[:, :count] = digits
         last, results = aligned((padded(count), ring.row_words)), aligned((padded(count), ring.row_words))

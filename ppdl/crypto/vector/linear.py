@@ -14,6 +14,7 @@ from gmpy2 import mpz
 from ppdl.crypto.numbers import invert_batch
 from ppdl.crypto.vector.emit import LANES, LOAD, MULTIPLY, STORE
 from ppdl.crypto.vector.ring import Ring, Step, aligned, as_program
+from ppdl.errors import CryptoError
 
 if TYPE_CHECKING:
     from ppdl.crypto.linear_plan import LinearPlan
@@ -66,9 +67,11 @@ class LinearProgram:
 
         Args:
             planes: uint8 (num_inputs, num_groups, ciphertext_bytes), units mod m^2.
-        Raises: CryptoError when one that must be inverted is no unit.
+        Raises: CryptoError when one that must be inverted is no unit, or there are not num_inputs planes.
         """
         ring, (num_inputs, num_groups, size) = self._ring, planes.shape
+        if num_inputs != self._plan.num_inputs:  # the kernel would read elsewhere
+            raise CryptoError(f"this plan has {self._plan.num_inputs} inputs, got {num_inputs}")
         inputs = aligned((num_inputs, GROUPS_AT_A_TIME, ring.row_words))
         inputs[:] = ring.unit
         inputs[:, :num_groups] = ring.split(planes.reshape(-1, size)).reshape(num_inputs, num_groups, ring.row_words)

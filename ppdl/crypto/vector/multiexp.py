@@ -42,7 +42,9 @@ class LaneProducts:
         self._table_program = self._fill_table()
 
     def products(self, ring: Ring, bases: Sequence[mpz]) -> list[mpz]:
-        """Return one product a row. Raises: CryptoError when a base is no unit."""
+        """Return one product a row. Raises: CryptoError when a base is no unit, or their number is not that of the exponents."""
+        if len(bases) != self._num_bases:  # the kernel would read elsewhere
+            raise CryptoError(f"{self._num_bases} bases are to be multiplied up, got {len(bases)}")
         table, found = self._table(ring, bases), list[mpz]()
         for parts, program, digits in self._rounds:
             held, out = ring.registers(_SCRATCH + 1, np.stack([ring.unit, ring.one])), aligned((LANES, ring.row_words))

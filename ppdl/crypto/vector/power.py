@@ -29,10 +29,13 @@ class Power:
 
     Args:
         private: hide the exponent's bits from whoever measures time or sees which addresses are read; the program is as secret as they.
+    Raises: ValueError for an exponent below 1, without its value.
     Cost: about one product for each bit of the exponent and one for each window; 8 bases cost as much as 1.
     """
 
     def __init__(self, exponent: int, *, private: bool) -> None:
+        if exponent < 1:
+            raise ValueError("an exponent must be at least 1")
         self._num_entries = 1 << _PRIVATE_WINDOW_BITS if private else 1 << (_PUBLIC_WINDOW_BITS - 1)
         self._program = as_program((_fixed_windows if private else _sliding_windows)(int(exponent)))
 

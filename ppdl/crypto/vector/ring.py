@@ -129,11 +129,11 @@ class Ring:
             num_entries: of `SELECT` steps.
             table, digits: of `LOOKUP` steps: uint64 (num_windows, num_rows, row_words), and uint16 (num_windows, 8 more than are read).
             inputs, outputs: rows of `LOAD` and `STORE` steps.
-        Raises: ValueError for an array that is not aligned, which the processor would refuse by ending the process.
+        Raises: ValueError for an array that is not aligned, which the processor would refuse by ending the process, or not in one piece.
         """
         for array in (held, table, inputs, outputs):
-            if array is not None and (array.ctypes.data % 64 or array.dtype != np.uint64):
-                raise ValueError("registers, tables and rows must be uint64 and aligned to 64 bytes: see `aligned`")
+            if array is not None and (array.ctypes.data % 64 or array.dtype != np.uint64 or not array.flags.c_contiguous):
+                raise ValueError("registers, tables and rows must be uint64, contiguous, and aligned to 64 bytes: see `aligned`")
         self._run(
             program.ctypes.data,
             len(program),

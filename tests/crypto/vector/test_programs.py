@@ -71,10 +71,27 @@ def test_tables_are_those_of_gmp(window_bits, num):
 def test_digits_that_no_table_has_are_refused():
     """The kernel itself checks nothing: it would read other memory."""
     table = FixedBase(mpz(3), mpz(101), [4, 4, 2])
-    with pytest.raises(ValueError, match=r"digits must be of 3 windows and below 16, got \(2, 1\)"):
+    with pytest.raises(ValueError, match=r"digits must be uint16 of 3 windows and below 16, got uint16 \(2, 1\)"):
         table.powers(np.zeros((2, 1), np.uint16))
     with pytest.raises(ValueError, match="below 16"):
         table.powers(np.full((3, 1), 16, np.uint16))
+    with pytest.raises(ValueError, match="got int64"):
+        table.powers(np.full((3, 1), -1))  # 65535 as uint16
+
+
+def test_fewer_numbers_than_a_program_reads_are_refused():
+    ring = Ring(101)
+    with pytest.raises(CryptoError, match="3 bases are to be multiplied up, got 2"):
+        LaneProducts([[1, 2, 3]]).products(ring, [mpz(5), mpz(7)])
+    with pytest.raises(CryptoError, match="2 inputs, got 1"):
+        LinearProgram(101, plan_linear(np.array([[1, 2]]))).run(np.ones((1, 8, 2), np.uint8))
+
+
+@pytest.mark.parametrize("private", [True, False])
+@pytest.mark.parametrize("exponent", [0, -3])
+def test_exponents_below_1_are_refused(exponent, private):
+    with pytest.raises(ValueError, match="at least 1"):
+        Power(exponent, private=private)
 
 
 @pytest.mark.parametrize("num_groups", [1, 8, 13, GROUPS_AT_A_TIME])
