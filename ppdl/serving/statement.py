@@ -1,6 +1,7 @@
 """What a server says of its head: everything a client needs to make features, pack them, and read logits. Never a weight.
 
-Its SHA-256 goes into every query, so that no query is answered by a head, or under a packing, that it was not made for.
+Its SHA-256 goes into every query, so that no query is answered for another statement, or under another packing, than it was made for.
+Heads that differ in weights and biases alone share a statement: what was charged for one is not answered by the other (service.py).
 """
 
 from __future__ import annotations
