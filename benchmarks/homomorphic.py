@@ -97,7 +97,6 @@ def measure(num_images: int, px: int, stride: int, key: PrivateKey, executor: Ex
                     project=root / "project",
                     partial_dir=root / "partial-3",
                     executor=executor,
-                    roles_apart=False,
                 )
             ),
         }

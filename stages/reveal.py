@@ -8,6 +8,7 @@ from ppdl.config import Workspace, branch, build, checkout, construct, stage
 from ppdl.crypto.keystore import default_private_dir, require_private
 from ppdl.crypto.signing import Signing
 from ppdl.protections.cost import folder_bytes, recorded_cost
+from ppdl.protections.ledger import open_ledger
 from ppdl.protections.recheck import Recheck
 
 READ = ("encrypted", "stem")
@@ -27,6 +28,9 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
     sign = signing.signer()
     private_dir = Path(cfg.keygen.private_dir or default_private_dir())
     private_key = require_private(workspace.inputs / "keys/public.json", private_dir)
+    if any(signing.trusted[step] for step in READ):  # roles are apart, and stay so for this key, also where a check fails now
+        with open_ledger(private_dir, private_key.public.fingerprint, project=checkout()) as ledger:
+            ledger.require_own_list()
     source_dir, sums_dir = (workspace.inputs / "data" / step / name for step in READ)
     signing.check("encrypted", source_dir)
     signing.check("stem", sums_dir)
@@ -41,7 +45,6 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
             project=checkout(),
             partial_dir=workspace.unfinished / "reveal" / name,
             executor=executor,
-            roles_apart=any(signing.trusted[step] for step in READ),
         )
         sign(out_dir)
         cost |= {"bytes": folder_bytes(out_dir), "num_columns": header.num_columns, "num_checked": header.num_checked} | disclosed.shares

@@ -2,7 +2,7 @@
 
     FINGERPRINT.ledger.json   beside the private key, mode 0600
         format      "ppdl ledger v1"
-        own_list    true once approved.json was used or asked for: from then on nothing takes its place
+        own_list    true once approved.json was there or had to be: from then on nothing takes its place
         revealed    height and width of the images, stride, filters, and when they were first revealed
         checked     the last decision: the digest of the filters it was about, and the shares of ppdl.protections.disclosure
 
@@ -87,12 +87,16 @@ class Ledger:
         """Whether `approved.json` alone says what is approved under this key."""
         return bool(self._content["own_list"])
 
-    def admit(self, outputs: Outputs, approved: Sequence[Filters], *, own_list: bool) -> Disclosure:
+    def require_own_list(self) -> None:
+        """Remember that `approved.json` alone says what is approved, whatever is refused after."""
+        if not self.own_list:
+            self._write(self._content | {"own_list": True})
+
+    def admit(self, outputs: Outputs, approved: Sequence[Filters]) -> Disclosure:
         """Record that `outputs` are revealed, unless they, all that is approved and all that was revealed before tell too much together.
 
         Args:
             approved: the key holder's list; what has a name counts at every stride, weights at their own.
-            own_list: `approved` came from approved.json, or had to.
 
         Returns:
             What all of it tells together, without noise and clipping.
@@ -105,19 +109,21 @@ class Ledger:
         """
         together = essential([*(entry.outputs for entry in self.entries), outputs, *_at_every_stride(approved, outputs)])
         found = self._measured(together)
-        content = self._content | {"own_list": self.own_list or own_list}
-        content["checked"] = {"sha256": _digest(together), "shares": asdict(found)}
+        content = self._content | {"checked": {"sha256": _digest(together), "shares": asdict(found)}}
         if outputs not in [entry.outputs for entry in self.entries]:
             now = datetime.now(UTC).isoformat(timespec="seconds")
             new = Entry(outputs.height, outputs.width, outputs.stride, [list(row) for row in outputs.weights], now)
             content["revealed"] = [*content["revealed"], asdict(new)]
             self.entries.append(new)
         if content != self._content:
-            if len(json.dumps(content, indent=2)) >= LARGEST_BYTES:
-                raise KeyStoreError(f"{self.path}: full: a ledger has at most {LARGEST_BYTES} bytes; use another key pair")
-            replace_private(self.path, content)
-            self._content = content
+            self._write(content)
         return found
+
+    def _write(self, content: dict[str, Any]) -> None:
+        if len(json.dumps(content, indent=2)) >= LARGEST_BYTES:
+            raise KeyStoreError(f"{self.path}: full: a ledger has at most {LARGEST_BYTES} bytes; use another key pair")
+        replace_private(self.path, content)
+        self._content = content
 
     def _measured(self, together: tuple[Outputs, ...]) -> Disclosure:
         checked = self._content["checked"]

@@ -56,8 +56,8 @@ class Reveal:
 
     Args:
         approved: what the key holder approves, a list of `filters`, `channels`, `weight_bits` each. A file `approved.json`
-            beside the private keys takes its place, so that a change of the project cannot change it. Once it did so for a key,
-            or roles were apart, this list never counts for that key again.
+            beside the private keys takes its place, so that a change of the project cannot change it. Once it was there for a key,
+            or roles were apart, this list never counts for that key again (ppdl.protections.ledger).
         check_fraction: fraction of the outputs that is computed again, (0, 1].
         clip, clip_detail, noise: see `Release`.
 
@@ -88,7 +88,6 @@ class Reveal:
         project: Path,
         partial_dir: Path,
         executor: Executor,
-        roles_apart: bool,
         progress: bool = True,
     ) -> tuple[RevealedHeader, Disclosure]:
         """Check, decrypt, clip, add noise, write; an interrupted run goes on where it stopped, after checking again.
@@ -101,7 +100,6 @@ class Reveal:
             project: the checkout, which must not hold `private_dir`.
             partial_dir: where unfinished work lies.
             executor: its workers check in processes, without the private key, and decrypt in threads of this process.
-            roles_apart: others than the key holder write to the project, so only `approved.json` says what is approved.
 
         Returns:
             The header of the view, and what all outputs that were revealed or approved under the key tell together.
@@ -116,13 +114,14 @@ class Reveal:
         """
         source, sums = open_artifact(source_dir), open_artifact(sums_dir)
         with open_ledger(private_dir, private_key.public.fingerprint, project=project) as ledger:
-            own_list = roles_apart or ledger.own_list or (Path(private_dir) / APPROVED_FILE).exists()
-            approved = load_approved(private_dir) if own_list else parse_approved(self.approved)
+            if (Path(private_dir) / APPROVED_FILE).exists():
+                ledger.require_own_list()
+            approved = load_approved(private_dir) if ledger.own_list else parse_approved(self.approved)
             weights = _approved_weights(sums, stride_of(source), approved)
             check_origin(source, sums, weights, private_key)
             size = source.header.source
             revealed = outputs_on(size.height, size.width, source.header.stride, weights)
-            disclosed = ledger.admit(revealed, approved, own_list=own_list)
+            disclosed = ledger.admit(revealed, approved)
         check = recheck(
             source,
             sums,

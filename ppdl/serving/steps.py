@@ -163,7 +163,6 @@ def _revealed(recipe: Recipe, folder: Path, encrypted: Path, *, public_key: Publ
         project=key_holder.project,
         partial_dir=folder / "partial-reveal",
         executor=executor,
-        roles_apart=False,  # the images are the key holder's
         progress=False,
     )
     return folder / "revealed"

@@ -58,7 +58,6 @@ def revealed(tmp_path, images, key):
         project=tmp_path / "project",
         partial_dir=tmp_path / "p3",
         executor=EXECUTOR,
-        roles_apart=False,
         progress=False,
     )
     return source, tmp_path / "revealed"

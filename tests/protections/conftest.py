@@ -59,12 +59,7 @@ class Chain:
 
     def decrypt(self, source: str = "encrypted", sums: str = "stem", name: str = "revealed", **options: Any) -> Path:
         options = {"private_key": self.private_key, "private_dir": self.private_dir, "project": self.root / "project"} | options
-        options = {
-            "partial_dir": self.root / "partial-reveal",
-            "executor": self.executor,
-            "progress": False,
-            "roles_apart": False,
-        } | options
+        options = {"partial_dir": self.root / "partial-reveal", "executor": self.executor, "progress": False} | options
         self.reveal.write(self.root / source, self.root / sums, self.root / name, **options)
         return self.root / name
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ppdl.errors import ConfigError, KeyStoreError
+from ppdl.errors import ArtifactError, ConfigError, KeyStoreError
 from ppdl.protections import ledger as module
 from ppdl.protections import reveal as reveal_module
 from ppdl.protections.filters import Filters
@@ -35,9 +35,9 @@ PAIRS = [explicit(*PAIRED[:3]), explicit(*PAIRED[3:6]), explicit(*PAIRED[6:])]
 
 @pytest.fixture
 def admit(tmp_path):
-    def admit(outputs, approved=APPROVED, *, own_list=False):
+    def admit(outputs, approved=APPROVED):
         with open_ledger(tmp_path / "private", KEY, project=tmp_path / "project") as ledger:
-            return ledger.admit(outputs, approved, own_list=own_list)
+            return ledger.admit(outputs, approved)
 
     admit.path = tmp_path / f"private/{KEY}.ledger.json"
     return admit
@@ -103,21 +103,31 @@ def test_what_cannot_be_decided_is_refused(admit, monkeypatch):
 def test_another_key_has_a_ledger_of_its_own(tmp_path):
     for fingerprint, filters, stride in (("1" * 64, COARSE, 4), ("2" * 64, DCT, 2)):
         with open_ledger(tmp_path / "private", fingerprint, project=tmp_path / "project") as ledger:
-            ledger.admit(outputs(filters, stride), [Filters(**filters)], own_list=False)
+            ledger.admit(outputs(filters, stride), [Filters(**filters)])
     assert len(list((tmp_path / "private").iterdir())) == 2
 
 
-def test_a_list_of_the_owner_is_remembered(admit):
-    admit(outputs(), own_list=True)
-    admit(outputs(MEAN), (Filters(**DCT), Filters(**MEAN)))
-    assert json.loads(admit.path.read_text())["own_list"] is True
+def test_a_list_of_the_owner_is_remembered_whatever_is_refused_after(chain):
+    """The project's list does not count again, though the owner's one approved nothing of this and is gone."""
+    chain.encrypt(), chain.filter()
+    chain.private_dir.mkdir(mode=0o700)
+    own = chain.private_dir / "approved.json"
+    own.write_text(json.dumps([MEAN]))
+    own.chmod(0o600)
+    with pytest.raises(ArtifactError, match="which the key holder has not approved"):
+        chain.decrypt()
+    own.unlink()
+    with pytest.raises(KeyStoreError, match=r"approved\.json is missing"):
+        chain.decrypt()
+    (ledger,) = chain.private_dir.glob("*.ledger.json")
+    assert json.loads(ledger.read_text()) == {"format": "ppdl ledger v1", "own_list": True, "revealed": [], "checked": None}
 
 
 def _hold(private_dir, project, entered, leave):
     with open_ledger(private_dir, KEY, project=project) as ledger:
         entered.set()
         leave.wait(60)
-        ledger.admit(outputs(COARSE, 4), [Filters(**COARSE)], own_list=False)
+        ledger.admit(outputs(COARSE, 4), [Filters(**COARSE)])
 
 
 def test_of_two_reveals_at_once_the_second_counts_the_first(admit, tmp_path):

@@ -131,6 +131,18 @@ def test_a_change_of_the_project_does_not_put_roles_together_again(project):
     assert not project.out("revealed").exists()
 
 
+def test_roles_stay_apart_though_every_reveal_was_refused_until_then(project):
+    """Nothing was signed and no list was there: the refusals are no way to the project's list."""
+    project.run(stem, None)
+    (project.chain.private_dir / "approved.json").unlink()
+    with pytest.raises(ArtifactError, match="not signed"):
+        project.run(reveal, "holder")
+    project.trust_nobody()
+    with pytest.raises(KeyStoreError, match=r"approved\.json is missing"):
+        project.run(reveal, "holder")
+    assert not project.out("revealed").exists()
+
+
 def test_where_roles_are_together_the_projects_list_counts(project, capsys):
     project.trust_nobody()
     (project.chain.private_dir / "approved.json").unlink()
