@@ -21,6 +21,7 @@ from typing import Any
 import yaml
 
 from ppdl import config
+from ppdl.atomic import replacing
 from ppdl.errors import ConfigError
 
 LOCAL = "local/default.yaml"  # below conf/
@@ -77,9 +78,17 @@ def compose(overrides: Sequence[str] = (), name: str = "config") -> dict[str, An
 
     try:
         return _composed(overrides, name)
-    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
+    except yaml.YAMLError as error:
+        raise ConfigError(_not_yaml(error)) from None
+    except (HydraException, OmegaConfBaseException) as error:
         reason = hint(overrides) or str(error).strip().split("\n")[0]
         raise ConfigError(f"Hydra cannot compose conf/ with these values: {reason}") from None
+
+
+def _not_yaml(error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    where = f"{mark.name}, line {mark.line + 1}" if mark else "a file below conf/"
+    return f"{where}: not YAML: correct it; or delete it, where it is conf/{LOCAL}, and no choices are kept"
 
 
 def _composed(overrides: Sequence[str], name: str = "config") -> dict[str, Any]:
@@ -119,7 +128,9 @@ def hint(arguments: Sequence[str]) -> str | None:
     files = [text for text, parsed in given.items() if (config.CONF / parsed.key_or_group).is_dir() and not parsed.is_sweep_override()]
     try:
         known = {*_flat_keys(_composed(files))}
-    except (HydraException, OmegaConfBaseException, yaml.YAMLError):
+    except yaml.YAMLError as error:
+        return _not_yaml(error)
+    except (HydraException, OmegaConfBaseException):
         return None  # the name of a file is wrong, and Hydra lists those that there are
     for text, parsed in given.items():
         key = parsed.key_or_group
@@ -242,15 +253,23 @@ def keep(overrides: Sequence[str]) -> Beyond:
     """
     from ppdl.config_check import check_config
 
+    if refused := [text for text in overrides if text.startswith("-") or key_of(text).partition(".")[0] in (*NOT_CHOICES, "local")]:
+        raise ConfigError(f"{refused[0]!r} is of one command, and cannot be kept")
     chosen = {text.partition("=")[0] for text in overrides}
-    old = [text for text in kept().overrides() if text.lstrip("+").partition("=")[0].partition(".")[0] not in chosen]
+    places = {key_of(text).rpartition("@")[2] for text in overrides}  # a node that was left out may come back
+    old = [
+        text
+        for text in kept().overrides()
+        if text.lstrip("+").partition("=")[0].partition(".")[0] not in chosen and not (text[0] == "~" and text[1:] in places)
+    ]
     wanted = compose([*_without_local(), *old, *overrides])
     check_config(wanted)
     found = beyond_conf(wanted, _without_local())
     path = config.CONF / LOCAL
     before = path.read_bytes() if path.exists() else None
     path.parent.mkdir(exist_ok=True)
-    path.write_text(HEADER + _as_yaml(found), encoding="utf-8")
+    with replacing(path) as partial:
+        partial.write_text(HEADER + _as_yaml(found), encoding="utf-8")
     left = [] if (composed := compose()) == wanted else list(_differences(composed, wanted))
     if left:
         path.unlink() if before is None else path.write_bytes(before)

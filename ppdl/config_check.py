@@ -112,6 +112,8 @@ def check_config(cfg: DictConfig | Mapping[str, Any]) -> None:
             do not fit together.
     """
     tree = {key: node for key, node in plain(cfg).items() if key != "hydra"}
+    if "local" in tree:
+        raise ConfigError("conf/local/default.yaml must begin with the line `# @package _global_`, or its values are put below `local`")
     check_keys(tree, top_keys(), "the configuration")
     top = {name: tree.get(name) for name in Sizes.__dataclass_fields__}
     construct(Sizes, top, "the configuration")
@@ -154,7 +156,7 @@ def top_keys() -> list[str]:
     keys: dict[str, None] = {}
     for file in ("config.yaml", "crossval.yaml"):
         content = yaml.safe_load((CONF / file).read_text())
-        groups = (key for entry in content.pop("defaults") if isinstance(entry, dict) for key in entry)
+        groups = (key for entry in content.pop("defaults") if isinstance(entry, dict) for key in entry if key[:9] != "optional ")
         keys |= dict.fromkeys([*(group.split("@")[-1].split(".")[0] for group in groups), *content])
     return [key for key in keys if key != "hydra"]
 

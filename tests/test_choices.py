@@ -87,6 +87,27 @@ def test_keeping_more_adds_and_another_data_set_takes_its_values_along(conf):
     assert choices.keep(["dataset=phantom"]).overrides() == ["seed=3", "training.epochs=5"]
 
 
+def test_a_node_is_left_out_once_and_comes_back(conf):
+    for _ in range(2):
+        assert choices.keep(["~protections.deterministic"]).overrides() == ["~protections.deterministic"]
+    assert choices.keep(["protection@protections.deterministic=deterministic"]).overrides() == []
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("# @package _global_\ntraining:\n  epochs: [\n", r"conf/local/default\.yaml, line 4: not YAML: correct it; or delete it"),
+        ("training:\n  epochs: 3\n", r"conf/local/default\.yaml must begin with the line `# @package _global_`"),
+    ],
+)
+def test_a_damaged_file_of_choices_is_named(conf, text, reason):
+    (conf / "local").mkdir()
+    (conf / choices.LOCAL).write_text(text)
+    with pytest.raises(ConfigError, match=reason):
+        choices.keep(["seed=3"])
+    assert (conf / choices.LOCAL).read_text() == text
+
+
 @pytest.mark.parametrize(
     ("overrides", "reason"),
     [
@@ -95,6 +116,9 @@ def test_keeping_more_adds_and_another_data_set_takes_its_values_along(conf):
         (["dataset.root=~/xrays"], """as one text: 'dataset.root="~/xrays"'"""),
         (["dataset=folder", "dataset.root=/a,b"], """is a sweep, for its comma; as one text: 'dataset.root="/a,b"'"""),
         (["~protections.homomorphic.stem", "revealed=[]"], "cannot keep protections.homomorphic.stem"),
+        (["branch=opaque"], "'branch=opaque' is of one command, and cannot be kept"),
+        (["~local"], "'~local' is of one command, and cannot be kept"),
+        (["-m", "seed=1,2"], "'-m' is of one command, and cannot be kept"),
     ],
 )
 def test_what_cannot_be_kept_is_refused_and_nothing_is_written(conf, overrides, reason):
