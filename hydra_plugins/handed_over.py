@@ -6,7 +6,8 @@ from hydra.core.config_search_path import ConfigSearchPath
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
 from ppdl.config import PROJECT, private_dir
-from ppdl.handed_over import HandedOverError, refuse_to_delete
+from ppdl.errors import PpdlError
+from ppdl.handed_over import refuse_to_delete
 
 
 class HandedOver(SearchPathPlugin):
@@ -16,13 +17,13 @@ class HandedOver(SearchPathPlugin):
         """Leave the search path as it is.
 
         Raises:
-            DvcException: DVC prints it as its own error, and puts the checkout back as it was.
+            DvcException: there are such files, or a key file is damaged. DVC prints it as its own error, and puts the checkout back.
         """
-        if not any(frame.f_globals["__name__"].startswith("dvc.repo.experiments") for frame, _ in traceback.walk_stack(None)):
+        if not any(str(frame.f_globals.get("__name__")).startswith("dvc.repo.experiments") for frame, _ in traceback.walk_stack(None)):
             return
         from dvc.exceptions import DvcException
 
         try:
             refuse_to_delete(PROJECT, private_dir(), "`dvc exp run`")
-        except HandedOverError as error:
+        except PpdlError as error:
             raise DvcException(str(error)) from None

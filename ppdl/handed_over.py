@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from ppdl.crypto.purpose import ARCHIVE, PUBLIC_PATHS
 from ppdl.errors import PpdlError
 
 NEXT = {"encrypted": "stem@{0} (or train_encrypted@{0})", "stem": "reveal@{0}", "revealed": "train_encrypted@{0}"}  # what is built on it
@@ -49,12 +50,11 @@ def _candidates(project: Path) -> Iterator[Path]:
     """Yield the last-written file of each artifact, and public key files."""
     for place in NEXT:
         yield from sorted(project.glob(f"data/{place}/*/header.json"))
-    yield from sorted(project.glob("keys/**/*.json"))
+    yield from (path for public in PUBLIC_PATHS.values() if (path := project / public).is_file())
 
 
 def _unsaved(project: Path, cache: Path, private_dir: Path) -> Iterator[tuple[Path, str]]:
     from ppdl.crypto.keyfile import load_public, private_path
-    from ppdl.crypto.purpose import ARCHIVE
 
     for path in _candidates(project):
         md5 = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()  # DVC's name for a file

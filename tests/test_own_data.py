@@ -13,6 +13,7 @@ from PIL import Image
 
 from ppdl.crypto.keys import generate_keypair
 from ppdl.crypto.keystore import save_private, save_public
+from ppdl.handed_over import HandedOverError, refuse_to_delete
 from tests.test_pipeline import Checkout, copy_of_the_project, public_key
 
 pytestmark = pytest.mark.pipeline
@@ -54,6 +55,16 @@ def test_dvc_exp_run_deletes_nothing_that_was_handed_over(empty, handed_over):
     empty.run("git", "checkout", "README.md")
 
 
+def test_a_damaged_public_key_is_named_and_a_file_that_no_stage_writes_is_no_matter(empty):
+    (empty.path / "keys/theirs.json").write_text("no key")
+    refuse_to_delete(empty.path, empty.path, "this")
+    (empty.path / "keys/public.json").write_text("no key")
+    output = empty.run("dvc", "exp", "run", "-S", "seed=1", "keygen", fails=True)
+    assert "keys/public.json: a key file is one JSON object" in output and "unexpected error" not in output
+    (empty.path / "keys/public.json").unlink()
+    (empty.path / "keys/theirs.json").unlink()
+
+
 def test_a_pipeline_that_would_replace_it_stops_before_its_first_stage(empty, handed_over):
     artifact, _ = handed_over
     output = empty.run("dvc", "repro", "download", fails=True)
@@ -72,8 +83,6 @@ def test_a_public_key_is_kept_by_keygen_then_known_to_dvc_and_safe(empty, handed
 
 
 def test_a_key_whose_private_part_is_here_is_no_loss(empty, handed_over, tmp_path):
-    from ppdl.handed_over import HandedOverError, refuse_to_delete
-
     artifact, key = handed_over
     artifact.joinpath("header.json").unlink()
     save_public(empty.path / "keys/public.json", other := generate_keypair(512, allow_insecure_key=True).public)

@@ -153,10 +153,10 @@ def open_store(store_root: Path, experiment: str) -> Store:
 def is_here(artifact_location: str, uri: str) -> bool:
     """Tell whether the files of an experiment lie on this machine: in a folder, or behind a tracking server on loopback."""
     place = urlsplit(artifact_location)
-    if place.scheme == "mlflow-artifacts" and not place.netloc:  # the tracking server keeps them
-        place = urlsplit(uri)
     if place.scheme in ("", "file"):
         return place.netloc in ("", "localhost")
+    if place.scheme == "mlflow-artifacts" and not place.netloc:  # the tracking server keeps them
+        place = urlsplit(uri)
     if place.scheme not in ("http", "https", "mlflow-artifacts"):
         return False
     try:

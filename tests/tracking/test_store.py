@@ -195,6 +195,7 @@ def test_a_lock_that_is_never_given_back_is_named(store_root, monkeypatch):
         ("s3://bucket/1", "sqlite:////data/mlflow.db", False),
         ("file://nas/share/1", "sqlite:////data/mlflow.db", False),
         ("dbfs:/databricks/mlflow", "databricks", False),
+        ("mlflow-artifacts:/1", "databricks", False),
     ],
 )
 def test_which_stores_keep_their_files_on_this_machine(place, uri, here):
