@@ -5,7 +5,7 @@ give the same outputs exactly if k is in the integer kernel of all filters. So a
 W k = 0 and 0 <= x + k <= 255 changes it, and a patch has one solution where all its pixels are determined.
 
 All outputs count together, whatever their stride and the size of the encrypted images: the kernel is that of a tile on which the patches
-of every stride begin anew. Smaller images are area means of the same prepared ones, rounded (ppdl.datasets.resize): a mean and its
+of every stride begin anew. Smaller images are taken for area means of the same ones, rounded (ppdl.datasets.resize): a mean and its
 remainder are unknowns of their own, sum over the area = area * mean + remainder. Noise and clipping are left out: they only take away.
 
 Whether such a k exists is an integer program, which HiGHS decides. A k that it finds is checked in integers; where floating point wrongly
@@ -405,7 +405,7 @@ class _Block:
             bounds=Bounds(low, high),
             # An integer is 0 where it lies between -0.5 and 0.5; HiGHS 1.12 ends some programs with equations in "Solve error".
             constraints=LinearConstraint(self.matrix, -0.5, 0.5) if len(self.matrix) else (),
-            options={"node_limit": work.nodes},
+            options={"node_limit": work.nodes, "presolve": False},  # HiGHS 1.12's ends one in 500 small programs in "Solve error"
         )
         work.nodes = max(work.nodes - int(found.mip_node_count or 0), 0)
         if found.x is not None:
