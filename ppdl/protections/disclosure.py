@@ -9,8 +9,9 @@ of every stride begin anew. Smaller images are taken for area means of the same 
 remainder are unknowns of their own, sum over the area = area * mean + remainder. Noise and clipping are left out: they only take away.
 
 Whether such a k exists is an integer program, which HiGHS decides. A k that it finds is checked in integers; where floating point wrongly
-says that there is none, a pixel counts as determined. So the bound errs to one side. Work is bounded in programs and nodes, never by a
-clock, so that every run decides alike.
+says that there is none, a pixel counts as determined. So the bound errs to one side. A pixel with few values is counted too:
+1 * a + 128 * b determines neither pixel, but leaves two values of a, of which one is much smoother. Work is bounded in programs and
+nodes, never by a clock, so that every run decides alike.
 
 Source: Q. Huangfu, J. A. J. Hall, "Parallelizing the dual revised simplex method", Mathematical Programming Computation 10, 2018 (HiGHS, in
 scipy.optimize.milp); J. Oxley, "Matroid Theory", 2011, section 4.1 (the finest blocks of a linear system are read off its reduced
@@ -30,12 +31,13 @@ import numpy as np
 from ppdl.datasets.phantom import CLASS_NAMES, render
 from ppdl.errors import ConfigError
 
-METHOD = 1  # goes into digests of decisions: raise it when the figures below or the method change
+FEW_VALUES = 16  # of a pixel: so few let whoever knows that neighbours are alike choose the right one nearly always
+METHOD = 2  # goes into digests of decisions: raise it when the figures below or the method change
 LARGEST_PIXEL = 255
 NUM_TILES, FEWEST_TILES = 2**18, 100  # of each kind that are measured: NUM_TILES over the square of the unknowns, 16,384 of 2 x 2 pixels
 FILM_PX, NUM_FILMS, SEED = 128, 4, 20220314
 MOST_UNKNOWNS = 1000  # of a tile: 24 x 24 pixels, the means of smaller images and their remainders
-NUM_TRIED, NUM_KEPT = 2**18, 300
+NUM_TRIED, NUM_KEPT = 2**18, 8  # kept: for each unknown
 MOST_PROGRAMS, MOST_NODES = 2000, 10_000
 _INFEASIBLE = 2  # as scipy's milp says it
 
@@ -61,7 +63,8 @@ class Disclosure:
     Attributes:
         patches_unique_uniform, patches_unique_phantom: of patches that have one solution in 0..255.
         pixels_determined_uniform, pixels_determined_phantom: of pixels that have one value.
-        worst_pixel: of uniform patches in which the pixel that is determined most often is determined.
+        worst_pixel: of uniform patches in which the pixel that has the least freedom has at most FEW_VALUES values. Where images of several
+            sizes count together, values are counted along too few vectors to tell, and it is the share in which it has one value.
         patch_height, patch_width: in px of the largest images; patches of all strides begin anew on it.
     """
 
@@ -211,19 +214,19 @@ class Tile:
         work, found, blocks = _Work(), {}, self._blocks()
         for kind, pixels in (("uniform", self._uniform()), ("phantom", self._phantoms())):
             values = self._values(pixels)
-            determined = np.zeros(values.shape, bool)
+            counts = np.ones(values.shape, np.int64)
             for block, places in blocks.items():
-                told = block.determined(np.concatenate([values[:, columns] for columns in places]), work)
-                for columns, one in zip(places, np.split(told, len(places)), strict=True):
-                    determined[:, columns] = one
-            found[kind] = determined[:, self.targets]
-        uniform, phantom = found["uniform"], found["phantom"]
+                counted = block.num_values(np.concatenate([values[:, columns] for columns in places]), work)
+                for columns, one in zip(places, np.split(counted, len(places)), strict=True):
+                    counts[:, columns] = one
+            found[kind] = counts[:, self.targets]
+        uniform, phantom = (found[kind] == 1 for kind in ("uniform", "phantom"))
         return Disclosure(
             patches_unique_uniform=float(uniform.all(1).mean()),
             patches_unique_phantom=float(phantom.all(1).mean()),
             pixels_determined_uniform=float(uniform.mean()),
             pixels_determined_phantom=float(phantom.mean()),
-            worst_pixel=float(uniform.mean(0).max()),
+            worst_pixel=float((found["uniform"] <= (1 if self.means else FEW_VALUES)).mean(0).max()),
             patch_height=self.height // self.factor[0],
             patch_width=self.width // self.factor[1],
         )
@@ -333,35 +336,45 @@ class _Block:
         """Integer vectors of the kernel that were found so far."""
         return []
 
-    def determined(self, values: np.ndarray, work: _Work) -> np.ndarray:
-        """Tell which wanted unknowns have one value, (num_patches, num_unknowns) bool, for values (num_patches, num_unknowns) int64.
+    def num_values(self, values: np.ndarray, work: _Work) -> np.ndarray:
+        """Count the values that each wanted unknown can have, (num_patches, num_unknowns) int64, for values of the same shape.
+
+        A count is of the values along one vector of the kernel: exact where the kernel has one dimension, else at most what there is. 1
+        is exact.
 
         Raises:
             Undecided: the work is not enough.
         """
         patches, place = np.unique(values, axis=0, return_inverse=True)
-        told = np.ones(patches.shape, bool)
+        counts = np.ones(patches.shape, np.int64)
         if self.only is not None:
-            self._untell(told, patches, self.only)
-            return told[place.reshape(-1)]
+            self._count(counts, patches, self.only)
+            return counts[place.reshape(-1)]
         movable = self._movable(work)
         for short in self.known:
-            self._untell(told, patches, short)
+            self._count(counts, patches, short)
         for i in range(len(patches)):
-            for column in np.flatnonzero(told[i] & movable & self.wanted):
+            for column in np.flatnonzero((counts[i] == 1) & movable & self.wanted):
                 for sign in (1, -1):
-                    if told[i, column] and (vector := self._search(work, int(column), sign, patches[i])) is not None:
+                    if counts[i, column] == 1 and (vector := self._search(work, int(column), sign, patches[i])) is not None:
                         self.known.append(vector)
-                        self._untell(told[i:], patches[i:], vector)
-        return told[place.reshape(-1)]
+                        self._count(counts[i:], patches[i:], vector)
+        return counts[place.reshape(-1)]
 
     def _fits(self, patches: np.ndarray, vector: np.ndarray) -> np.ndarray:
         moved = patches + vector
         return ((moved >= self.low) & (moved <= self.high)).all(1)
 
-    def _untell(self, told: np.ndarray, patches: np.ndarray, vector: np.ndarray) -> None:
-        moves = self._fits(patches, vector) | self._fits(patches, -vector)
-        told[np.ix_(moves, vector != 0)] = False
+    def _count(self, counts: np.ndarray, patches: np.ndarray, vector: np.ndarray) -> None:
+        """Raise counts to the number of steps that patches can go along a vector, both ways."""
+        moved = np.flatnonzero(vector)
+        if not len(moved):
+            return
+        length, patches = np.abs(vector[moved]), patches[:, moved]
+        ways = np.stack([(self.high[moved] - patches) // length, (patches - self.low[moved]) // length])
+        ahead = np.where(vector[moved] > 0, ways[0], ways[1]).min(1)
+        back = np.where(vector[moved] > 0, ways[1], ways[0]).min(1)
+        counts[:, moved] = np.maximum(counts[:, moved], (1 + ahead + back)[:, None])
 
     def _movable(self, work: _Work) -> np.ndarray:
         """Tell which unknowns some patch can move, and remember vectors that move them; short ones first, which fit most patches."""
@@ -382,7 +395,9 @@ class _Block:
         same = (outputs[order[1:]] == outputs[order[:-1]]).all(1)
         vectors = (tried[order[1:]][same] - tried[order[:-1]][same]).astype(np.int64)
         vectors = vectors[vectors.any(1)]
-        return vectors[np.argsort(np.abs(vectors).sum(1), kind="stable")[:NUM_KEPT]]
+        vectors = vectors[np.argsort(np.abs(vectors).sum(1), kind="stable")]
+        kept = [np.flatnonzero(vectors[:, column])[:NUM_KEPT] for column in range(count)]  # the shortest that move each unknown
+        return vectors[np.unique(np.concatenate(kept))]
 
     def _search(self, work: _Work, column: int, sign: int, patch: np.ndarray | None = None) -> np.ndarray | None:
         """Return a vector of the kernel that moves one unknown up (sign 1) or down (-1), and none out of its range; None: there is none.

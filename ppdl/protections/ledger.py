@@ -30,7 +30,7 @@ import numpy as np
 from ppdl.crypto.keyfile import create_private_dir, only_writer, read_file, replace_private
 from ppdl.crypto.keystore import check_private_dir
 from ppdl.errors import ConfigError, KeyStoreError
-from ppdl.protections.disclosure import METHOD, Disclosure, Outputs, Undecided, disclosure, essential
+from ppdl.protections.disclosure import FEW_VALUES, METHOD, Disclosure, Outputs, Undecided, disclosure, essential
 from ppdl.protections.filters import STRIDES, Filters, approved_filters
 from ppdl.typecheck import check_types
 
@@ -139,9 +139,9 @@ class Ledger:
             raise ConfigError(f"what the approved and revealed filters tell together cannot be decided: {error}. {advice}") from None
         if found.worst_pixel >= WORST_SHARE or found.patches_unique_phantom == 1:
             raise ConfigError(
-                f"the approved filters, with all that was revealed under this key before, give pixels away: {found}; the pixel that is "
-                f"given away most often has one value in {found.worst_pixel:.0%} of uniform patches, and less than {WORST_SHARE:.0%} is "
-                f"allowed. {advice}"
+                f"the approved filters, with all that was revealed under this key before, give pixels away: {found}; the pixel that has "
+                f"the least freedom has at most {FEW_VALUES} values in {found.worst_pixel:.0%} of uniform patches, and less than "
+                f"{WORST_SHARE:.0%} is allowed. {advice}"
             )
         return found
 

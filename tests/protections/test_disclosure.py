@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ppdl.crypto.linear import dct_filters
 from ppdl.datasets.resize import area_mean
 from ppdl.protections import disclosure as module
-from ppdl.protections.disclosure import Disclosure, Outputs, Tile, Undecided, _Block, _Work, disclosure, essential
+from ppdl.protections.disclosure import FEW_VALUES, Disclosure, Outputs, Tile, Undecided, _Block, _Work, disclosure, essential
 from ppdl.protections.ledger import outputs_on
 
 PIXELS = ((1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0))
@@ -33,7 +33,7 @@ def on_pairs(px, first, second):
 
 
 def told(block, values):
-    return block.determined(np.array(values, np.int64), _Work())
+    return block.num_values(np.array(values, np.int64), _Work()) == 1
 
 
 @cache
@@ -81,7 +81,7 @@ def test_blocks_together_are_the_whole():
 def test_three_of_dct_at_stride_2_leave_each_patch_open_but_for_the_ends_of_the_range():
     """x + t (1, -1, -1, 1): one solution where neither t = 1 nor t = -1 stays in 0..255, some 0.02 % of uniform patches."""
     found = disclosure([dct(128, 2)])
-    assert found.patches_unique_uniform == found.pixels_determined_uniform == found.worst_pixel
+    assert found.patches_unique_uniform == found.pixels_determined_uniform <= found.worst_pixel < 0.05
     assert 0 <= found.patches_unique_uniform < 0.001 and found.patches_unique_phantom == 0
     patches = np.random.default_rng(module.SEED).integers(0, 256, (16384, 4))
     up, down = (((moved := patches + step * np.array([1, -1, -1, 1])) >= 0) & (moved <= 255) for step in (1, -1))
@@ -95,11 +95,10 @@ def test_coarser_strides_of_dct_add_nothing():
 
 
 def test_pairs_of_pixels_packed_into_one_output_are_read_off_it():
-    """1 * a + 256 * b: rank 8 of 16, and all 16 pixels exactly. With 255 all but the ends of the range; with 16, hardly any."""
+    """1 * a + 256 * b: rank 8 of 16, and all 16 pixels exactly. With 255 all but the ends of the range."""
     assert disclosure([on_pairs(128, 1, 256)]) == Disclosure(1.0, 1.0, 1.0, 1.0, 1.0, 4, 4)
     nearly = disclosure([on_pairs(128, 1, 255)])
-    assert 0.95 < nearly.worst_pixel < 1 and nearly.patches_unique_uniform < 1
-    assert disclosure([on_pairs(128, 1, 16)]).worst_pixel < 0.01
+    assert nearly.pixels_determined_uniform > 0.95 and nearly.patches_unique_uniform < 1 and nearly.worst_pixel == 1
 
 
 def test_single_pixels_are_given_away_though_no_patch_has_one_solution():
@@ -107,21 +106,25 @@ def test_single_pixels_are_given_away_though_no_patch_has_one_solution():
     assert (found.worst_pixel, found.pixels_determined_uniform, found.patches_unique_uniform) == (1.0, 0.75, 0.0)
 
 
-def test_the_bound_does_not_see_that_a_picture_says_which_of_two_solutions_is_right():
-    """What docs/threat-model.md warns of: 1 * a + 128 * b leaves two solutions, and the smoother one is nearly always the picture."""
-    assert disclosure([Outputs(64, 64, 2, ((1, 128, 0, 0), (0, 0, 1, 128)))]).worst_pixel < 0.01
+@pytest.mark.parametrize("weight, values", [(191, 2), (128, 2), (64, 4), (32, 8), (16, 16), (8, 32)])
+def test_a_pixel_with_few_values_counts_as_given_away(weight, values):
+    """1 * a + 128 * b determines no pixel, but has two solutions, and the smoother one is nearly always the picture."""
+    found = disclosure([Outputs(64, 64, 2, ((1, weight, 0, 0), (0, 0, 1, weight)))])
+    assert found.worst_pixel == 1 if values <= FEW_VALUES else found.worst_pixel < 0.05
     pairs = area_mean(np.stack(module._films()), 64).reshape(-1, 2).astype(int)
-    sums = pairs @ [1, 128]
     first = np.arange(256)
-    second, rest = np.divmod(sums[:, None] - first, 128)
-    rough = np.where((rest == 0) & (second >= 0) & (second <= 255), abs(first - second), 999)
-    assert (rough.argmin(1) == pairs[:, 0]).mean() > 0.97
+    second, rest = np.divmod((pairs @ [1, weight])[:, None] - first, weight)
+    possible = (rest == 0) & (second >= 0) & (second <= 255)
+    assert possible.sum(1).max() == values
+    if values == 2:
+        rough = np.where(possible, abs(first - second), 999)
+        assert (rough.argmin(1) == pairs[:, 0]).mean() > 0.97
 
 
 def test_two_strides_together_tell_what_neither_does_alone():
     fine = dct(128, 2)
     coarse = outputs_on(128, 128, 4, np.random.default_rng(1).integers(-3, 4, (3, 16)))
-    assert max(disclosure([fine]).worst_pixel, disclosure([coarse]).worst_pixel) < 0.01
+    assert max(disclosure([fine]).worst_pixel, disclosure([coarse]).worst_pixel) < 0.05
     together = disclosure([coarse, fine])
     assert together.worst_pixel > 0.5 and (together.patch_height, together.patch_width) == (4, 4)
 
