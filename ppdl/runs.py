@@ -462,15 +462,17 @@ def log_results(cfg: DictConfig, workspace: Workspace, summary: Summary, predict
 
     store = open_store(checkout(), cfg.tracking.experiment)
     for run in runs_of(cfg):
-        result, said = {run.name: summary.runs[run.name]}, {run.name: predictions[run.name]}
+        result, predicted = {run.name: summary.runs[run.name]}, {run.name: predictions[run.name]}
         figures = {
             "confusion": plot_confusion({run.name: result[run.name]["confusion"]}, summary.class_names),
-            "roc": plot_roc(said, result),
-            "reliability": plot_reliability(said, result),
+            "roc": plot_roc(predicted, result),
+            "reliability": plot_reliability(predicted, result),
         }
         baselines = {f"{name}_accuracy": found["accuracy"] for name, found in summary.baselines.items()}
         run_json = workspace.inputs / run.folder / "run.json"
-        log_test_results(store, run_json, summary.metrics[run.name] | baselines, figures=figures)
+        found = summary.metrics[run.name]
+        said = {name: value for name, value in found.items() if isinstance(value, str)}
+        log_test_results(store, run_json, {name: found[name] for name in found if name not in said} | baselines, figures=figures, tags=said)
         if cost := _cost(workspace, run.branch):
             log_test_results(store, run_json, cost, section="cost")
 
@@ -479,7 +481,7 @@ def _cost(workspace: Workspace, branch: str) -> dict[str, float]:
     """Return what the steps of a branch cost, such as encrypt_seconds."""
     steps = sorted((workspace.inputs / "reports/cost" / branch).glob("*.json"))
     found = {f"{path.stem}_{key}": value for path in steps for key, value in json.loads(path.read_text()).items()}
-    return {name: value for name, value in found.items() if "_num_" not in name}  # counts are no cost
+    return {name: value for name, value in found.items() if "_num_" not in name and not isinstance(value, str)}  # counts are no cost
 
 
 def repeat_under_second_key(cfg: DictConfig, workspace: Workspace, run: Run, prepared: Prepared) -> Predictions:

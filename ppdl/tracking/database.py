@@ -110,7 +110,8 @@ def _holds_something(connection: Connection, table: str) -> bool:
     import sqlalchemy
 
     own = {"alembic_version": "1", "workspaces": "name = 'default'"}.get(table, "0")
-    return connection.execute(sqlalchemy.text(f'SELECT 1 FROM "{table}" WHERE NOT ({own}) LIMIT 1')).first() is not None  # noqa: S608  # nosec B608
+    query = f'SELECT 1 FROM "{table}" WHERE NOT ({own}) LIMIT 1'  # noqa: S608  # nosec B608  # tables are named by MLflow's own schema
+    return connection.execute(sqlalchemy.text(query)).first() is not None
 
 
 def _delete(path: Path) -> None:

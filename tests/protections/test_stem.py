@@ -170,6 +170,9 @@ from pathlib import Path
 from ppdl.crypto.keystore import load_public
 from ppdl.crypto.parallel import Executor
 from ppdl.protections.stem import Stem
+from ppdl.crypto.engine import engine
+if engine() == "vector":
+    import ppdl.crypto.vector.linear
 root, private_dir, uid = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 if uid:
     os.setgroups([]); os.setgid(uid); os.setuid(uid)

@@ -104,6 +104,7 @@ def test_an_audit_of_requests_that_repeat_their_obfuscators_says_so(checkout, tm
     draw = obfuscators.DjnObfuscators.draw
     kept = {}
     monkeypatch.setattr(obfuscators.DjnObfuscators, "draw", lambda self, num: kept.setdefault("one", draw(self, 1)) * num)
+    monkeypatch.setattr(obfuscators.DjnObfuscators, "encrypt", obfuscators.Obfuscators.encrypt)  # which draws
     audit_head.run(cfg, Workspace(root, tmp_path))
     audit = json.loads((tmp_path / "reports/audit" / NAME / "audit.json").read_text())
     assert audit["verdict"]["level"] == "leaky"

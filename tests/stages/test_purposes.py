@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from contextlib import nullcontext
 
 import pytest
 from click.testing import CliRunner
@@ -64,7 +65,8 @@ def test_stage_keygen_makes_a_pair_for_each_purpose(tmp_path, capsys):
     ("runs", "purposes"), [(["plain"], []), (["plain", "opaque"], [ARCHIVE]), (["private_head"], [INFERENCE]), (None, [ARCHIVE, INFERENCE])]
 )
 def test_a_cross_validation_makes_the_keys_that_it_uses(tmp_path, monkeypatch, runs, purposes):
-    for name in ("claim_folder", "build_once", "train_folds"):
+    monkeypatch.setattr(crossval, "claimed_folder", lambda *_: nullcontext())
+    for name in ("build_once", "train_folds"):
         monkeypatch.setattr(crossval, name, lambda *_: None)
     values = {"keygen": {"key_bits": 512, "allow_insecure_key": True, "private_dir": str(tmp_path / "private")}}
     values |= {"heads": {"private_head": {"backbone": {"weights": "imagenet"}}}, "crossval": {"runs": runs, "test": False}}

@@ -64,7 +64,8 @@ def fill(root: Path, content: ReportContent) -> None:
             tracked.write_record(root / run.folder / "run.json")
         figures = {"tested": plot_history(history, title=f"{run.name}, tested")}
         store = open_store(root, cfg.tracking.experiment)
-        log_test_results(store, root / run.folder / "run.json", content.metrics[run.name], figures=figures)
+        numbers = {name: value for name, value in content.metrics[run.name].items() if not isinstance(value, str)}
+        log_test_results(store, root / run.folder / "run.json", numbers, figures=figures)
     log_audits(cfg, SimpleNamespace(inputs=root, outputs=root), content)
 
 
