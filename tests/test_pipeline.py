@@ -97,7 +97,8 @@ def clone(tmp_path_factory) -> Checkout:
 def test_a_fresh_clone_runs_and_a_second_repro_has_nothing_to_do(clone):
     metrics = json.loads((clone.path / "reports/metrics.json").read_text())
     assert metrics.keys() == {*RUNS, "baselines"}
-    assert metrics["opaque"]["at_chance"] is True
+    opaque = metrics["opaque"]  # too few test images for the control: not even a perfect network would be found
+    assert (opaque["control"], opaque["at_chance"]) == ("cannot tell", False) and opaque["permutation_best_p"] > 1e-4
     assert 0 <= metrics["plain"]["accuracy_low"] <= metrics["plain"]["accuracy"] <= metrics["plain"]["accuracy_high"] <= 1
     assert set(metrics["baselines"]) >= {"chance", "border"}
     assert "Data and pipelines are up to date" in clone.run("dvc", "repro")
