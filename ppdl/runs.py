@@ -444,7 +444,7 @@ def examine_control(cfg: DictConfig, workspace: Workspace, run: Run, predictions
         run.name,
         permute_control(cfg, run.name, predictions),
         header=workspace.inputs / "data" / cfg.protections[run.branch].train_on / run.branch / "header.json",
-        record=checkout(workspace.outputs) / RECORD,
+        record=checkout(workspace.inputs) / RECORD,  # beside the artifact, also for an evaluation that writes its reports elsewhere
     )
 
 

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from ppdl.atomic import replacing
 from ppdl.errors import DataError, LeakError
 from ppdl.evaluation.permutation import AT_CHANCE, BEATS_CHANCE, CANNOT_TELL, PermutationResult
@@ -79,10 +81,12 @@ def remember(name: str, result: PermutationResult, *, header: Path, record: Path
         raise DataError(f"{header} of the control {name} cannot be read ({error.strerror}): run `dvc repro` to encrypt again") from None
     failures = _read(record)
     if result.verdict == BEATS_CHANCE and artifact not in failures:
-        failures[artifact] = {"run": name, "p": result.p_value}
         record.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(record) as temporary:
-            temporary.write_text(json.dumps(failures, indent=1) + "\n", encoding="utf-8")
+        with FileLock(record.with_suffix(".lock")):  # cross-validations and queued experiments may fail at once
+            failures = _read(record)
+            failures.setdefault(artifact, {"run": name, "p": result.p_value})
+            with replacing(record) as temporary:
+                temporary.write_text(json.dumps(failures, indent=1) + "\n", encoding="utf-8")
     return Control(name, result, failures[artifact]["p"] if artifact in failures else None)
 
 

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import threading
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
+from ppdl.atomic import replacing
+from ppdl.config import Workspace
 from ppdl.errors import DataError, LeakError
+from ppdl.evaluation import controls
 from ppdl.evaluation.controls import FAILED_BEFORE, RECORD, remember, settle_control
 from ppdl.evaluation.permutation import AT_CHANCE, BEATS_CHANCE, CANNOT_TELL, PermutationResult, permutation_test
 from ppdl.evaluation.predictions import Predictions
+from ppdl.runs import Run, examine_control
 
 LABELS = np.arange(90) % 3
 
@@ -51,6 +60,40 @@ def test_a_later_training_on_the_same_artifact_does_not_undo_a_failure(places):
     assert control.verdict == FAILED_BEFORE and not control.figures["at_chance"] and "beat chance before (with p = 0.0001" in control.remark
     with pytest.raises(LeakError, match=r"beat chance before, on this very artifact \(p = 0.0001\)"):
         settle_control(control, never)
+
+
+def test_two_failures_at_once_are_both_kept(places, tmp_path, monkeypatch):
+    """The second is examined while the first is about to be written."""
+    other = tmp_path / "other.json"
+    other.write_text("another artifact")
+    second = threading.Thread(target=remember, args=("second", examined(knows=True)), kwargs=places | {"header": other})
+
+    @contextmanager
+    def interrupted(path):
+        monkeypatch.setattr(controls, "replacing", replacing)
+        second.start()
+        second.join(0.5)  # long enough to be lost, if it did not wait
+        with replacing(path) as temporary:
+            yield temporary
+
+    monkeypatch.setattr(controls, "replacing", interrupted)
+    remember("first", examined(knows=True), **places)
+    second.join()
+    assert {found["run"] for found in json.loads(places["record"].read_text()).values()} == {"first", "second"}
+
+
+def test_an_evaluation_that_reports_elsewhere_forgets_nothing(tmp_path):
+    """By hand, `python -m stages.evaluate` writes its reports to a folder of its own."""
+    cfg = OmegaConf.create({"evaluation": {"num_permutations": 10_000, "seed": 0}, "protections": {"opaque": {"train_on": "encrypted"}}})
+    header = tmp_path / "data/encrypted/opaque/header.json"
+    header.parent.mkdir(parents=True)
+    header.write_text("one artifact")
+    verdicts = []
+    for said in (LABELS, np.roll(LABELS, 1)):
+        predictions = Predictions(LABELS, np.eye(3)[said], np.arange(90), np.arange(90), ("a", "b", "c"))
+        workspace = Workspace(inputs=tmp_path, outputs=tmp_path / f"outputs/{len(verdicts)}")
+        verdicts.append(examine_control(cfg, workspace, Run("opaque", "opaque", "bytes"), predictions).verdict)
+    assert verdicts == [BEATS_CHANCE, FAILED_BEFORE]
 
 
 def test_a_new_artifact_is_a_new_control(places):
