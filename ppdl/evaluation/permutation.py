@@ -5,6 +5,7 @@ from math import exp
 
 import numpy as np
 from scipy.special import gammaln
+from scipy.stats import binom
 
 from ppdl.errors import ConfigError
 from ppdl.evaluation.predictions import Predictions
@@ -21,7 +22,7 @@ class PermutationResult:
         balanced_accuracy: On the true labels of all images.
         expected: Mean over the permutations of what the test compares, which is what chance gives on these images.
         p_value: One-sided; at least 1 / (num_permutations + 1).
-        best_p: The p-value that a network which knows every label would get here on average.
+        best_p: The p-value that a network which knows every label would get here, or a smaller one, in half of all draws of permutations.
         alpha: The level below which the test rejects chance.
         num_movable: Images whose label can move, see `permutation_test`.
         sentence: The finding in plain words.
@@ -49,8 +50,8 @@ def permutation_test(
 
     Null hypothesis: what the network says about the images of a group is drawn for each group anew, in the same way whatever the labels and
     the number of its images; a larger group only shows more of it. What the images of one group share may be anything, so labels move
-    between groups, never within one. Of two ways to move them the test takes the one that moves more images, which it reads from labels and
-    groups alone:
+    between groups, never within one. Of two ways to move them the test takes one by which a network that knows every label would be found,
+    and if both are, the one that moves more images, which it reads from labels and groups alone:
 
     - *whole groups*: labels move between groups of equally many images, the labels of one replacing those of another. Exact also for a
       network that knows how many images a group has, and uses every image; but it has no power where size and class go together, such as a
@@ -85,13 +86,14 @@ def permutation_test(
         raise ConfigError(f"num_permutations must be >= {least} for a p-value of {alpha:g} to be possible, got {num_permutations}")
     rng = np.random.default_rng(seed)
     labels, predicted = predictions.labels, predictions.predicted
-    strata = max(_whole_groups(predictions), _one_image_a_group(predictions, rng), key=lambda plan: _num_moved(labels, plan))
+    plans = (_whole_groups(predictions), _one_image_a_group(predictions, rng))
+    strata = min(plans, key=lambda plan: (_best_p(labels, plan, num_permutations) > alpha, -_num_moved(labels, plan)))
     rows = np.concatenate([of.ravel() for of in strata])
     worth = _worth(labels[rows], len(predictions.class_names))
     observed = float(worth[labels[rows]][labels[rows] == predicted[rows]].sum())
     permuted = sum(_permuted(labels[of], predicted[of], worth, num_permutations, rng) for of in strata)
     at_least = int(np.sum(permuted >= observed - 1e-9))  # sums of the same terms in another order differ by rounding
-    p_value, best_p = ((1 + count) / (1 + num_permutations) for count in (at_least, num_permutations * _chance_of_all(labels, strata)))
+    p_value, best_p = (1 + at_least) / (1 + num_permutations), _best_p(labels, strata, num_permutations)
     expected = float(np.mean(permuted))
     balanced = float(_worth(labels, len(predictions.class_names))[labels][labels == predicted].sum())
     return PermutationResult(
@@ -128,13 +130,13 @@ def _num_moved(labels: np.ndarray, strata: list[np.ndarray]) -> float:
     return moved
 
 
-def _chance_of_all(labels: np.ndarray, strata: list[np.ndarray]) -> float:
-    """Return the probability that a permutation gives every image its own label: what limits p for a network that knows all."""
+def _best_p(labels: np.ndarray, strata: list[np.ndarray], num_permutations: int) -> float:
+    """Return the median p-value of a network that knows all: permutations that give every image its own label do as well."""
     log = 0.0
     for rows in strata:
         same = np.unique(labels[rows], axis=0, return_counts=True)[1]
         log += gammaln(same + 1).sum() - gammaln(len(rows) + 1)
-    return exp(min(log, 0.0))
+    return float(1 + binom.median(num_permutations, exp(min(log, 0.0)))) / (1 + num_permutations)
 
 
 def _differ(labels: np.ndarray) -> bool:

@@ -156,6 +156,23 @@ def test_equal_groups_move_as_a_whole_and_unequal_ones_that_mix_classes_too():
     assert permutation_test(run(labels, labels, groups, 2), num_permutations=10_000, seed=0).num_movable == 100
 
 
+def test_patients_with_many_films_do_not_hide_what_single_films_can_tell():
+    """Six patients have most of the images, and 20 ways to be named; no two of the 94 others that have one size differ in class."""
+    sizes = np.r_[np.full(6, 50), np.ones(47, int), np.arange(2, 49)]
+    classes = np.r_[np.arange(6) % 2, np.repeat([0, 1], 47)]
+    labels, groups = np.repeat(classes, sizes), np.repeat(np.arange(100), sizes)
+    found = permutation_test(run(labels, labels, groups, 2), num_permutations=10_000, seed=0)
+    assert (found.verdict, found.num_movable) == (BEATS_CHANCE, 100)
+
+
+@pytest.mark.parametrize("num_permutations", [9_999, 10_000, 100_000])
+def test_as_few_permutations_as_the_level_needs_tell_what_more_do(num_permutations):
+    """24 patients of two classes: one permutation in 2.7 million names all, so a perfect network is found whatever their number."""
+    labels = np.arange(24) % 2
+    guess = np.random.default_rng(0).permutation(labels)
+    assert permutation_test(run(labels, guess, num_classes=2), num_permutations=num_permutations, seed=0).verdict == AT_CHANCE
+
+
 def test_serial_films_of_one_class_do_not_fool_it():
     """400 networks that answer the same for all films of a patient, where the ill have many: rejected no more often than the level says."""
     rng, rejected = np.random.default_rng(5), 0
