@@ -6,14 +6,14 @@ the jackknife over groups, the metric being computed once without each of them. 
 - A share (accuracy, recall, F1, AUROC) gets Clopper and Pearson's exact bounds for as many independent trials
   as would have that error (Korn and Graubard). These stay in [0, 1], are wide on the side that has room, and keep their promise near 0
   and 1, where percentiles of a bootstrap do not.
-- Any other mean gets Student's bounds.
+- A mean of other numbers gets Student's bounds, cut to what is possible.
 
 Groups of unequal size are fewer witnesses than they are groups. `Support` counts how many groups of equal size they are worth (Kish), and
 how many the jackknife's own error is worth (Satterthwaite, for groups whose images agree; Carter, Schnepel and Steigerwald). The first
 bounds the number of trials, the second gives Student's degrees of freedom.
 
-Where no group differs from the others the jackknife sees no error. Then, and as the least width of any other interval, the bound is the one
-that no event in so many groups leaves: 1 - 0.025^(1/groups).
+Where no group differs from the others the jackknife sees no error. Then the bound is the one that no event in so many groups leaves,
+1 - 0.025^(1/groups), and no interval of a share ends nearer to 0 or 1.
 From fewer than `MIN_GROUPS` groups the interval is everything that is possible.
 
 What such an interval says: how much the figure may move with other test images *for these trained networks*. It says nothing about
@@ -138,18 +138,19 @@ def share_ends(estimate: Any, variance: Any, support: Support) -> tuple[np.ndarr
     return np.where(few, 0.0, low), np.where(few, 1.0, high)
 
 
-def value_interval(estimate: float, variance: float, support: Support) -> tuple[float, float]:
-    """Return the 95 % interval of a mean that no share bounds."""
-    half = _student(support) * np.sqrt(variance)
-    return float(estimate - half), float(estimate + half)
+def value_interval(estimate: float, variance: float, support: Support, *, largest: float) -> tuple[float, float]:
+    """Return the 95 % interval of a mean of numbers from 0 to `largest`: all of that from fewer than MIN_GROUPS groups."""
+    half = _student(support) * np.sqrt(variance) if support.num_groups >= MIN_GROUPS else np.inf
+    return max(float(estimate - half), 0.0), min(float(estimate + half), largest)
 
 
 def difference_ends(won: np.ndarray, lost: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the 95 % interval of the share of images won minus that of images lost, of groups with `sizes` images.
 
-    Both shares get their interval, and the distances from the shares to the ends are added as errors are, with the jackknife's correlation.
-    So where no group lost, the lower end lies at least as far below the difference as 0 of so many groups leaves. From fewer than
-    MIN_GROUPS groups the interval is (-1, 1).
+    Both shares get their interval, and the distances from the shares to the ends are added as errors are, with the jackknife's correlation
+    where that is negative. A positive one, of patients with an image won for one lost, would let the errors cancel: ten such patients
+    do not show that the eleventh loses nothing. So where no group lost, the lower end lies at least as far below the difference as 0 of so
+    many groups leaves. From fewer than MIN_GROUPS groups the interval is (-1, 1).
 
     Args:
         won, lost, sizes: (..., num_groups); ... may be many sets of images.
@@ -164,7 +165,7 @@ def difference_ends(won: np.ndarray, lost: np.ndarray, sizes: np.ndarray) -> tup
     win_low, win_high = share_ends(wins, variances[0], support)
     loss_low, loss_high = share_ends(losses, variances[1], support)
     spread = np.sqrt(variances[0] * variances[1])
-    correlation = np.divide(jackknife(*left), spread, out=np.zeros_like(spread), where=spread > 0)
+    correlation = np.minimum(np.divide(jackknife(*left), spread, out=np.zeros_like(spread), where=spread > 0), 0)
     few, difference = np.less(support.num_groups, MIN_GROUPS), wins - losses
     low = difference - _joined(wins - win_low, loss_high - losses, correlation)
     high = difference + _joined(win_high - wins, losses - loss_low, correlation)

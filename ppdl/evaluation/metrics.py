@@ -86,8 +86,7 @@ def _interval(name: str, values: np.ndarray, support: Support) -> Interval:
         scale = LARGEST.get(name, 1)
         low, high = share_interval(estimate / scale, variance / scale**2, support)
         return (None, None) if low is None or high is None else (low * scale, high * scale)
-    ends = value_interval(estimate, variance, support)
-    return max(ends[0], 0.0), min(ends[1], LARGEST[name])
+    return value_interval(estimate, variance, support, largest=LARGEST[name])
 
 
 def _supports(labels: np.ndarray, codes: np.ndarray, num_groups: int, num_classes: int) -> dict[str, Support]:
@@ -145,5 +144,5 @@ def _with_ends(name: str, estimate: float, ends: Interval) -> dict[str, float | 
 
 
 def _number(value: float | None) -> float | None:
-    """Return a plain float, None for what is undefined, since JSON knows no NaN."""
-    return None if value is None or np.isnan(value) else float(value)
+    """Return a plain float, None for what is undefined or without bound, since JSON knows neither NaN nor infinity."""
+    return None if value is None or not np.isfinite(value) else float(value)

@@ -93,12 +93,18 @@ def test_shares_of_mass_and_area():
 
 
 def test_a_mean_is_resampled_by_group():
-    values = RNG.normal(0, 1, 400)
+    values = RNG.normal(0.5, 0.1, 400)
     alone = mean_with_ends("m", values, np.arange(400))
     assert alone["m"] == pytest.approx(values.mean()) and alone["m_low"] < alone["m"] < alone["m_high"]
-    assert alone["m_high"] - alone["m_low"] == pytest.approx(2 * 1.96 / 20, rel=0.2)
+    assert alone["m_high"] - alone["m_low"] == pytest.approx(2 * 1.96 * 0.1 / 20, rel=0.2)
     twins = mean_with_ends("m", values.repeat(4), np.arange(400).repeat(4))
     assert twins["m_high"] - twins["m_low"] == pytest.approx(alone["m_high"] - alone["m_low"], rel=0.2)
+
+
+def test_the_interval_of_a_share_of_a_map_stays_among_shares():
+    assert mean_with_ends("m", np.array([0.0, 0, 0, 0, 0, 1]), np.arange(6))["m_low"] == 0
+    few = mean_with_ends("m", np.array([0.4, 0.5, 0.6]), np.arange(3))
+    assert (few["m_low"], few["m_high"]) == (0, 1)
 
 
 def test_a_shortcut_is_named_only_above_chance():

@@ -152,6 +152,18 @@ def test_a_lost_group_never_narrows_the_interval():
     assert one.low <= none.low + 1e-12
 
 
+@pytest.mark.parametrize("num_groups", [10, 40])
+def test_wins_do_not_cancel_the_losses_of_the_same_patients(num_groups):
+    """All but one patient have two images, one won and one lost: nobody loses on balance, and what one in thirty does is not seen."""
+    right = np.ones((num_groups, 2, 2), bool)
+    right[1:] = np.eye(2, dtype=bool)
+    plain, protected = two_runs(2 * num_groups, 0, 0, 0, group_size=2)
+    runs = [dataclasses.replace(run, logits=np.eye(2)[1 - right[..., i].ravel()]) for i, run in enumerate((plain, protected))]
+    found = compare(*runs, **SETTINGS)
+    assert found.difference == 0 and -found.low >= 1 - 0.025 ** (1 / num_groups)
+    assert found.verdict == TOO_FEW
+
+
 def test_copies_in_a_group_are_no_further_evidence():
     """Every image four times in its group: the interval is that of the images, twice as wide as if copies were patients."""
     single = compare(*two_runs(100, 10, 5, 35), **SETTINGS)
