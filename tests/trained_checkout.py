@@ -99,7 +99,6 @@ def _protect(trained: Trained, name: str, public_key: Any) -> None:
             root / "data/revealed" / name,
             private_key=require_private(public_key, trained.private_dir),
             private_dir=trained.private_dir,
-            roles_apart=False,
             project=root,
             partial_dir=root / "partial",
             executor=executor,
