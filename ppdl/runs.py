@@ -459,6 +459,7 @@ def log_results(cfg: DictConfig, workspace: Workspace, summary: Summary, predict
     """Add test metrics, figures and costs to the MLflow run of each training."""
     from ppdl.evaluation.plots import plot_confusion, plot_reliability, plot_roc
     from ppdl.tracking import log_test_results, open_store
+    from ppdl.tracking.names import numbers_and_words
 
     store = open_store(checkout(), cfg.tracking.experiment)
     for run in runs_of(cfg):
@@ -470,9 +471,8 @@ def log_results(cfg: DictConfig, workspace: Workspace, summary: Summary, predict
         }
         baselines = {f"{name}_accuracy": found["accuracy"] for name, found in summary.baselines.items()}
         run_json = workspace.inputs / run.folder / "run.json"
-        found = summary.metrics[run.name]
-        said = {name: value for name, value in found.items() if isinstance(value, str)}
-        log_test_results(store, run_json, {name: found[name] for name in found if name not in said} | baselines, figures=figures, tags=said)
+        numbers, words = numbers_and_words(summary.metrics[run.name])
+        log_test_results(store, run_json, numbers | baselines, figures=figures, tags=words)
         if cost := _cost(workspace, run.branch):
             log_test_results(store, run_json, cost, section="cost")
 

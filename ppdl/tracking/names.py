@@ -41,6 +41,12 @@ def section_metrics(section: str, metrics: Mapping[str, Any]) -> dict[str, float
     return numbers_only({f"{section}/{name}": value for name, value in metrics.items()})
 
 
+def numbers_and_words(metrics: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Part a run's figures from its words, such as the verdict of the control, which MLflow takes as tags."""
+    words = {name: value for name, value in metrics.items() if isinstance(value, str)}
+    return {name: value for name, value in metrics.items() if name not in words}, words
+
+
 def numbers_only(metrics: Mapping[str, Any]) -> dict[str, float]:
     """Flatten nested mappings with `/`, drop None, and turn the rest into floats. Raises as `section_metrics`."""
     flat: dict[str, float] = {}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ppdl.errors import TrackingError
 from ppdl.tracking.model import model_path_beside
-from ppdl.tracking.names import section_metrics
+from ppdl.tracking.names import numbers_and_words, section_metrics
 from ppdl.tracking.provenance import PROCESS, process_is_alive
 from ppdl.tracking.record import RunRecord, read_record
 from ppdl.tracking.redact import MAX_TAG, guard, shorten, valid_name
@@ -63,9 +63,8 @@ def restore_runs(models_dir: Path, store: Store, *, test_metrics: Mapping[str, M
     states, metrics = [ensure_run(store, path) for path in paths], test_metrics or {}
     for state in states:
         if state.outcome != "present" and state.name in metrics:
-            found = metrics[state.name]
-            said = {name: value for name, value in found.items() if isinstance(value, str)}  # the control's verdict
-            log_test_results(store, state.path, {name: found[name] for name in found if name not in said}, tags=said)
+            numbers, words = numbers_and_words(metrics[state.name])
+            log_test_results(store, state.path, numbers, tags=words)
     return states
 
 
