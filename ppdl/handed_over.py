@@ -2,31 +2,48 @@
 
 `dvc repro --single-item STAGE` leaves such files where they are and builds on them. `dvc exp run` first checks out what dvc.lock says, and
 deletes all else in the place of outputs, with --force and before any stage runs; and a stage's own outputs are deleted before it starts. So
-hydra_plugins/ asks here when `dvc exp run` composes conf/, and the stage download before a whole pipeline follows it.
+hydra_plugins/ asks here when `dvc exp run` composes conf/, `ppdl repro` before it runs stages that write there, and the stage download
+before a whole pipeline follows it.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from ppdl.atomic import replacing
 from ppdl.crypto.purpose import ARCHIVE, PUBLIC_PATHS
 from ppdl.errors import PpdlError
 
 NEXT = {"encrypted": "stem@{0} (or train_encrypted@{0})", "stem": "reveal@{0}", "revealed": "train_encrypted@{0}"}  # what is built on it
+_AT_WORK = "at work"
 
 
 class HandedOverError(PpdlError):
     """What somebody handed over would be deleted."""
 
 
-def refuse_to_delete(project: Path, private_dir: Path, command: str) -> None:
+@contextmanager
+def made_here(out_dir: Path, unfinished: Path) -> Iterator[None]:
+    """Remember that the artifact which the block writes to `out_dir` was made here: a kill before DVC saves it leaves it unsaved, too."""
+    marker = unfinished / _marker(out_dir)
+    marker.parent.mkdir(parents=True, exist_ok=True)
+    marker.write_text(_AT_WORK)
+    yield
+    with replacing(marker) as partial:
+        partial.write_text(_md5(out_dir / "header.json"))
+
+
+def refuse_to_delete(project: Path, private_dir: Path, command: str, outs: Collection[Path] | None = None) -> None:
     """Stop before a command deletes what exists nowhere else.
 
     Args:
         project: the DVC project's root.
         private_dir: folder of private keys; a public key whose private part is there is no loss.
+        command: what would delete it.
+        outs: the places that the command writes to; all by default.
 
     Raises:
         HandedOverError: names each, and what to do.
@@ -37,7 +54,7 @@ def refuse_to_delete(project: Path, private_dir: Path, command: str) -> None:
 
     with Repo(str(project)) as repo:
         cache = Path(repo.cache.local.path)
-    found = dict(_unsaved(project, cache, private_dir))
+    found = {path: use for path, use in _unsaved(project, cache, private_dir) if outs is None or path in outs}
     if found:
         rows = "\n".join(f"  {path.relative_to(project)}: {use}" for path, use in found.items())
         raise HandedOverError(
@@ -57,8 +74,10 @@ def _unsaved(project: Path, cache: Path, private_dir: Path) -> Iterator[tuple[Pa
     from ppdl.crypto.keyfile import load_public, private_path
 
     for path in _candidates(project):
-        md5 = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()  # DVC's name for a file
+        md5 = _md5(path)
         if (cache / md5[:2] / md5[2:]).exists():
+            continue
+        if {marker.read_text() for marker in project.glob(f".ppdl/*/{_marker(path.parent)}")} & {md5, _AT_WORK}:
             continue
         if path.name == "header.json":
             yield path.parent, "dvc repro --single-item " + NEXT[path.parent.parent.name].format(path.parent.name)
@@ -66,3 +85,11 @@ def _unsaved(project: Path, cache: Path, private_dir: Path) -> Iterator[tuple[Pa
         public = load_public(path, None)
         if not private_path(private_dir, public.fingerprint).exists():
             yield path, "dvc repro --single-item " + ("keygen" if public.purpose == ARCHIVE else f"keygen_{public.purpose}")
+
+
+def _marker(out_dir: Path) -> Path:
+    return Path("made", f"{out_dir.parent.name}-{out_dir.name}")
+
+
+def _md5(path: Path) -> str:
+    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()  # DVC's name for a file

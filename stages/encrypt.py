@@ -8,6 +8,7 @@ from ppdl.crypto.keystore import load_public
 from ppdl.crypto.signing import Signing
 from ppdl.datasets.prepared import load_prepared
 from ppdl.datasets.reduced import Reduced
+from ppdl.handed_over import made_here
 from ppdl.protections.cost import folder_bytes, recorded_cost
 
 
@@ -20,7 +21,7 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
     public_key = load_public(workspace.inputs / "keys/public.json")
     prepared = load_prepared(workspace.inputs / "data/prepared")
     out_dir = workspace.outputs / "data/encrypted" / name
-    with recorded_cost(workspace.outputs / f"reports/cost/{name}/encrypt.json") as cost:
+    with made_here(out_dir, workspace.unfinished), recorded_cost(workspace.outputs / f"reports/cost/{name}/encrypt.json") as cost:
         protection.encrypt(
             Reduced(prepared.images, protection.image_px(cfg.input_px)),
             out_dir,

@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 from ppdl.config import Workspace, branch, build, checkout, construct, stage
 from ppdl.crypto.keystore import default_private_dir, require_private
 from ppdl.crypto.signing import Signing
+from ppdl.handed_over import made_here
 from ppdl.protections.cost import folder_bytes, recorded_cost
 from ppdl.protections.ledger import open_ledger
 from ppdl.protections.recheck import Recheck
@@ -35,7 +36,7 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
     signing.check("encrypted", source_dir)
     signing.check("stem", sums_dir)
     out_dir = workspace.outputs / "data/revealed" / name
-    with recorded_cost(workspace.outputs / f"reports/cost/{name}/reveal.json") as cost:
+    with made_here(out_dir, workspace.unfinished), recorded_cost(workspace.outputs / f"reports/cost/{name}/reveal.json") as cost:
         header, disclosed = reveal.write(
             source_dir,
             sums_dir,

@@ -5,6 +5,7 @@ from omegaconf import DictConfig
 from ppdl.config import Workspace, branch, build, construct, stage
 from ppdl.crypto.keystore import load_public
 from ppdl.crypto.signing import Signing
+from ppdl.handed_over import made_here
 from ppdl.protections.cost import folder_bytes, recorded_cost
 
 
@@ -17,7 +18,7 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
     public_key = load_public(workspace.inputs / "keys/public.json")
     source_dir, out_dir = workspace.inputs / "data/encrypted" / name, workspace.outputs / "data/stem" / name
     signing.check("encrypted", source_dir)
-    with recorded_cost(workspace.outputs / f"reports/cost/{name}/stem.json") as cost:
+    with made_here(out_dir, workspace.unfinished), recorded_cost(workspace.outputs / f"reports/cost/{name}/stem.json") as cost:
         stem.write(
             source_dir,
             out_dir,

@@ -13,7 +13,7 @@ from PIL import Image
 
 from ppdl.crypto.keys import generate_keypair
 from ppdl.crypto.keystore import save_private, save_public
-from ppdl.handed_over import HandedOverError, refuse_to_delete
+from ppdl.handed_over import HandedOverError, made_here, refuse_to_delete
 from tests.test_pipeline import Checkout, copy_of_the_project, public_key
 
 pytestmark = pytest.mark.pipeline
@@ -69,6 +69,34 @@ def test_a_pipeline_that_would_replace_it_stops_before_its_first_stage(empty, ha
     artifact, _ = handed_over
     output = empty.run("dvc", "repro", "download", fails=True)
     assert "HandedOverError: this run of the pipeline would delete" in output and (artifact / "header.json").exists()
+
+
+def test_ppdl_repro_deletes_nothing_that_was_handed_over(empty, handed_over):
+    artifact, _ = handed_over
+    output = empty.run(sys.executable, "-m", "ppdl", "repro", "encrypt@homomorphic", fails=True)
+    assert "data/encrypted/homomorphic: dvc repro --single-item stem@homomorphic" in output and "Traceback" not in output
+    assert (artifact / "header.json").exists() and not (empty.path / "data/prepared").exists()
+
+
+def test_what_a_kill_left_before_dvc_saved_it_was_not_handed_over(empty, handed_over):
+    artifact, key = handed_over
+    (empty.path / "keys/public.json").unlink()
+    elsewhere = {empty.path / "data/stem/homomorphic"}
+    refuse_to_delete(empty.path, empty.path, "this", elsewhere)
+    with pytest.raises(HandedOverError, match="stem@homomorphic"):
+        refuse_to_delete(empty.path, empty.path, "this")
+    unfinished = empty.path / ".ppdl/0"
+    with pytest.raises(KeyboardInterrupt), made_here(artifact, unfinished):
+        raise KeyboardInterrupt
+    refuse_to_delete(empty.path, empty.path, "this")
+    with made_here(artifact, unfinished):
+        (artifact / "header.json").write_text("{ }")
+    refuse_to_delete(empty.path, empty.path, "this")
+    (artifact / "header.json").write_text("{}")
+    with pytest.raises(HandedOverError, match="stem@homomorphic"):
+        refuse_to_delete(empty.path, empty.path, "this")
+    save_public(empty.path / "keys/public.json", key.public)
+    shutil.rmtree(unfinished)
 
 
 def test_a_public_key_is_kept_by_keygen_then_known_to_dvc_and_safe(empty, handed_over):

@@ -97,7 +97,7 @@ def out_of_date(targets: tuple[str, ...]) -> dict[str, set[str]]:
     """Return the stages that may have to run, what is needed first, each with those of them that it needs; go to the project's root.
 
     Raises:
-        ClickException: not in a DVC project, or a target that it does not have.
+        ClickException: not in a DVC project, a target that it does not have, or files in the way that somebody handed over.
     """
     import networkx
     from dvc.exceptions import DvcException
@@ -124,8 +124,27 @@ def out_of_date(targets: tuple[str, ...]) -> dict[str, set[str]]:
         logging.getLogger("dvc").setLevel(level)
     stale = {stage for stage in wanted if changed.get(stage.addressing, ["always changed"]) != ["always changed"]}
     stale |= {stage for stage in wanted if stale & networkx.descendants(graph, stage)}
+    _refuse_to_delete({Path(out.fs_path) for stage in stale for out in stage.outs})
     order = networkx.dfs_postorder_nodes(graph)
     return {stage.addressing: {s.addressing for s in graph.successors(stage) if s in stale} for stage in order if stage in stale}
+
+
+def _refuse_to_delete(outs: set[Path]) -> None:
+    """Stop before stages delete what somebody handed over and has no copy here.
+
+    Raises:
+        ClickException: names it.
+    """
+    from ppdl.config import PROJECT, private_dir
+    from ppdl.errors import PpdlError
+    from ppdl.handed_over import refuse_to_delete
+
+    if not Path.cwd().is_relative_to(PROJECT):  # a pipeline of somebody else
+        return
+    try:
+        refuse_to_delete(PROJECT, private_dir(), "`ppdl repro`", outs)
+    except PpdlError as error:
+        raise click.ClickException(str(error)) from None
 
 
 def remove_torn_rwlock(tmp_dir: Path) -> None:
