@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import phe
 
-from ppdl.crypto.engine import GMPY2, VARIABLE, engine
-from ppdl.crypto.keys import PrivateKey, generate_keypair
-from ppdl.crypto.linear import apply_linear, dct_filters, plan_linear
-from ppdl.crypto.numbers import from_array
-from ppdl.crypto.obfuscators import build_obfuscators
-from ppdl.crypto.packing import DensePacking, SlotPacking, smallest_slot_bits
-from ppdl.crypto.paillier import decrypt_batch, encrypt_batch, rerandomise
+from ppdl.crypto.arithmetic.engine import GMPY2, VARIABLE, engine
+from ppdl.crypto.arithmetic.linear import apply_linear, dct_filters, plan_linear
+from ppdl.crypto.arithmetic.numbers import from_array
+from ppdl.crypto.arithmetic.obfuscators import build_obfuscators
+from ppdl.crypto.arithmetic.packing import DensePacking, SlotPacking, smallest_slot_bits
+from ppdl.crypto.arithmetic.paillier import decrypt_batch, encrypt_batch, rerandomise
+from ppdl.crypto.keys.keypair import PrivateKey, generate_keypair
 
 STEM_STRIDE, STEM_FILTERS, STEM_WEIGHT_BITS = 4, 3, 7
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from ppdl.crypto.keys import PublicKey, generate_keypair
+from ppdl.crypto.keys.keypair import PublicKey, generate_keypair
 
 IMAGE_PX = 48
 
@@ -53,9 +53,9 @@ def _peak(public_key: PublicKey, images_path: Path, out_dir: Path) -> tuple[int,
 
 def encrypt(public_key: PublicKey, images_path: Path, out_dir: Path) -> None:
     """Write a dense artifact with two workers (in a process of its own)."""
-    from ppdl.crypto.ciphertexts import write_ciphertext_artifact
-    from ppdl.crypto.header import Protection
-    from ppdl.crypto.parallel import Executor
+    from ppdl.crypto.artifact.header import Protection
+    from ppdl.crypto.encryption.ciphertexts import write_ciphertext_artifact
+    from ppdl.crypto.workers.parallel import Executor
 
     write_ciphertext_artifact(
         out_dir,

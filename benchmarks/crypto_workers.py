@@ -7,10 +7,10 @@ from functools import lru_cache
 import joblib
 import numpy as np
 
-from ppdl.crypto.keys import PublicKey
-from ppdl.crypto.obfuscators import Obfuscators, build_obfuscators
-from ppdl.crypto.packing import DensePacking
-from ppdl.crypto.paillier import encrypt_batch
+from ppdl.crypto.arithmetic.obfuscators import Obfuscators, build_obfuscators
+from ppdl.crypto.arithmetic.packing import DensePacking
+from ppdl.crypto.arithmetic.paillier import encrypt_batch
+from ppdl.crypto.keys.keypair import PublicKey
 
 
 @lru_cache(maxsize=1)

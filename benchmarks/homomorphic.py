@@ -16,9 +16,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.estimate import timed
-from ppdl.crypto.estimate import estimate, plan_job
-from ppdl.crypto.keys import PrivateKey, generate_keypair
-from ppdl.crypto.parallel import Executor
+from ppdl.crypto.estimate.images import estimate, plan_job
+from ppdl.crypto.keys.keypair import PrivateKey, generate_keypair
+from ppdl.crypto.workers.parallel import Executor
 from ppdl.protections.cost import folder_bytes, reveal_steps, stem_step
 from ppdl.protections.homomorphic import Homomorphic
 from ppdl.protections.reveal import Reveal

@@ -23,8 +23,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.private_head_rivals import measure_ckks, measure_phe
-from ppdl.crypto.keys import PrivateKey, generate_keypair
-from ppdl.crypto.purpose import INFERENCE
+from ppdl.crypto.keys.keypair import PrivateKey, generate_keypair
+from ppdl.crypto.keys.purpose import INFERENCE
 from ppdl.private_head.client import PrivateClient
 from ppdl.private_head.evaluator import HeadEvaluator
 from ppdl.private_head.head import QuantisedHead

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import phe
 
-from ppdl.crypto.keys import PrivateKey
+from ppdl.crypto.keys.keypair import PrivateKey
 from ppdl.private_head.head import QuantisedHead
 
 

@@ -12,11 +12,11 @@ import joblib
 import numpy as np
 from rich.table import Table
 
-from ppdl.crypto.estimate import Step, estimate, plan_job
-from ppdl.crypto.keys import generate_keypair
-from ppdl.crypto.linear import dct_filters
-from ppdl.crypto.packing import smallest_slot_bits
-from ppdl.crypto.parallel import Executor
+from ppdl.crypto.arithmetic.linear import dct_filters
+from ppdl.crypto.arithmetic.packing import smallest_slot_bits
+from ppdl.crypto.estimate.images import Step, estimate, plan_job
+from ppdl.crypto.keys.keypair import generate_keypair
+from ppdl.crypto.workers.parallel import Executor
 from ppdl.protections.cost import core_seconds, reveal_steps, stem_step
 from ppdl.protections.filters import LARGEST_PIXEL
 

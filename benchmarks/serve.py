@@ -166,8 +166,8 @@ def main() -> None:
         show_attacks(options)
         return
 
-    from ppdl.crypto.keys import generate_keypair
-    from ppdl.crypto.purpose import INFERENCE
+    from ppdl.crypto.keys.keypair import generate_keypair
+    from ppdl.crypto.keys.purpose import INFERENCE
     from ppdl.serving.client import Server
     from ppdl.serving.remote import connect
 

@@ -37,7 +37,7 @@ async def silent(streams: Streams) -> None:
 
 async def send_keys(streams: Streams) -> None:
     """Send keys that are too long, or prime, as fast as 20 a second."""
-    from ppdl.crypto.jwk import encode_int
+    from ppdl.crypto.keys.jwk import encode_int
 
     reader, writer = streams
     for n in (2**11213 - 1, int(gmpy2.next_prime(2**4095))) * 100:

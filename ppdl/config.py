@@ -52,7 +52,7 @@ def checkout(project: Path = PROJECT) -> Path:
 
 def private_dir() -> Path:
     """Return the folder of private keys that params.yaml names, or the default."""
-    from ppdl.crypto.keystore import default_private_dir
+    from ppdl.crypto.keys.keystore import default_private_dir
 
     return Path(read_params()["keygen"]["private_dir"] or default_private_dir())
 

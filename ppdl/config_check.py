@@ -50,7 +50,7 @@ class Keygen:
     private_dir: str | None
 
     def __post_init__(self) -> None:
-        from ppdl.crypto.keys import check_key_bits
+        from ppdl.crypto.keys.keypair import check_key_bits
 
         if not isinstance(self.allow_insecure_key, bool):
             raise ConfigError(f"allow_insecure_key must be true or false, got {self.allow_insecure_key!r}")

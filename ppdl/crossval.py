@@ -22,8 +22,8 @@ from tqdm import tqdm
 
 from ppdl.atomic import replacing
 from ppdl.config import Workspace, construct, differing, read_built_for, shown, write_built_for
-from ppdl.crypto.keystore import default_private_dir, require_private
-from ppdl.crypto.purpose import INFERENCE
+from ppdl.crypto.keys.keystore import default_private_dir, require_private
+from ppdl.crypto.keys.purpose import INFERENCE
 from ppdl.datasets.prepared import Prepared
 from ppdl.datasets.splitting import SPLITS, Split, assign_splits
 from ppdl.errors import ConfigError, PpdlError

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ppdl.atomic import replacing
-from ppdl.crypto.purpose import ARCHIVE, PUBLIC_PATHS
+from ppdl.crypto.keys.purpose import ARCHIVE, PUBLIC_PATHS
 from ppdl.errors import PpdlError
 
 NEXT = {"encrypted": "stem@{0} (or train_encrypted@{0})", "stem": "reveal@{0}", "revealed": "train_encrypted@{0}"}  # what is built on it
@@ -71,7 +71,7 @@ def _candidates(project: Path) -> Iterator[Path]:
 
 
 def _unsaved(project: Path, cache: Path, private_dir: Path) -> Iterator[tuple[Path, str]]:
-    from ppdl.crypto.keyfile import load_public, private_path
+    from ppdl.crypto.keys.keyfile import load_public, private_path
 
     for path in _candidates(project):
         md5 = _md5(path)

@@ -26,7 +26,7 @@ from ppdl.protections.opaque import as_squares, bytes_side
 from ppdl.runs import PLAIN, Run, runs_of, spec_of
 
 if TYPE_CHECKING:
-    from ppdl.crypto.keys import PrivateKey, PublicKey
+    from ppdl.crypto.keys.keypair import PrivateKey, PublicKey
 
 NOTE = (
     "The head was trained on **plain** features of the model owner's images. Confidential are the images that it classifies: its server "
@@ -161,8 +161,8 @@ def server_view(cfg: DictConfig, workspace: Workspace, name: str, public_key: Pu
 
     Requests for single images, as any client sends them: everybody who has the public key can.
     """
-    from ppdl.crypto.inner import InnerPacking, encrypt_features
-    from ppdl.crypto.obfuscators import build_obfuscators
+    from ppdl.crypto.arithmetic.obfuscators import build_obfuscators
+    from ppdl.crypto.inner_product.single import InnerPacking, encrypt_features
     from ppdl.training.features import load_extractor
 
     folder = workspace.inputs / head_run(cfg, name).folder

@@ -17,8 +17,8 @@ import pandas as pd
 from omegaconf import DictConfig
 
 from ppdl.config import PROJECT, Workspace, build, check_built_for, checkout, construct, plain, with_values
-from ppdl.crypto.keys import generate_keypair
-from ppdl.crypto.shards import hash_file
+from ppdl.crypto.artifact.shards import hash_file
+from ppdl.crypto.keys.keypair import generate_keypair
 from ppdl.crypto.signing import Signing
 from ppdl.datasets.prepared import Prepared, load_prepared
 from ppdl.datasets.reduced import Reduced

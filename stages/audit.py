@@ -13,8 +13,8 @@ from ppdl.audit.records import write_audit
 from ppdl.audit.setting import Settings, draw_known, draw_queries
 from ppdl.audit.target import encryption_of, release_of, reveal_of, target_of
 from ppdl.config import Workspace, branch, build, construct, stage
-from ppdl.crypto.keys import generate_keypair
-from ppdl.crypto.keystore import load_public
+from ppdl.crypto.keys.keypair import generate_keypair
+from ppdl.crypto.keys.keystore import load_public
 from ppdl.crypto.signing import Signing
 from ppdl.datasets.reduced import Reduced
 from ppdl.errors import ConfigError

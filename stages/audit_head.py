@@ -12,8 +12,8 @@ from ppdl.audit.prior import phantom_prior
 from ppdl.audit.records import write_audit
 from ppdl.audit.setting import Settings, draw_queries
 from ppdl.config import Workspace, branch, build, construct, stage
-from ppdl.crypto.keystore import load_public
-from ppdl.crypto.purpose import INFERENCE
+from ppdl.crypto.keys.keystore import load_public
+from ppdl.crypto.keys.purpose import INFERENCE
 from ppdl.datasets.reduced import Reduced
 from ppdl.heads import server_view
 from ppdl.runs import prepared_data

@@ -4,7 +4,7 @@ from omegaconf import DictConfig
 
 from ppdl.choices import say_replaced
 from ppdl.config import Workspace, branch, build, construct, stage
-from ppdl.crypto.keystore import load_public
+from ppdl.crypto.keys.keystore import load_public
 from ppdl.crypto.signing import Signing
 from ppdl.datasets.prepared import load_prepared
 from ppdl.datasets.reduced import Reduced

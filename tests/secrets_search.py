@@ -16,8 +16,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ppdl.crypto.keyfile import load_private
-from ppdl.crypto.keys import PrivateKey
+from ppdl.crypto.keys.keyfile import load_private
+from ppdl.crypto.keys.keypair import PrivateKey
 
 PIECE_BYTES = 20  # 66 bits in decimal, the weakest form: no match by chance
 CHUNK_BYTES = 2**24

@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from ppdl import crossval
 from ppdl.atomic import move_folder, partial_path, replacing
 from ppdl.config import keep_in_step, write_built_for
-from ppdl.crypto.keyfile import save_public
-from ppdl.crypto.keys import generate_keypair
+from ppdl.crypto.keys.keyfile import save_public
+from ppdl.crypto.keys.keypair import generate_keypair
 from ppdl.crypto.signing import sign
 from ppdl.evaluation.predictions import Predictions
 from ppdl.tracking import DatasetRecord

@@ -11,8 +11,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 from ppdl.cli import COMMANDS, main
-from ppdl.crypto.keys import generate_keypair
-from ppdl.crypto.keystore import load_private, load_public, save_private, save_public
+from ppdl.crypto.keys.keypair import generate_keypair
+from ppdl.crypto.keys.keystore import load_private, load_public, save_private, save_public
 from tests.attacks.build import set_field
 from tests.crypto.artifacts import random_images, write
 
@@ -94,7 +94,7 @@ def test_an_unknown_command_is_named():
 
 def test_an_error_of_ours_keeps_its_traceback(artifact, monkeypatch):
     """Only a user's mistakes are one line: a bug must show where it is."""
-    monkeypatch.setattr("ppdl.crypto.artifact.read_header", lambda path: 1 / 0)
+    monkeypatch.setattr("ppdl.crypto.artifact.reading.read_header", lambda path: 1 / 0)
     assert isinstance(run("inspect", artifact).exception, ZeroDivisionError)
 
 
@@ -142,13 +142,13 @@ def test_keygen_makes_3072_bits_unless_told(tmp_path, monkeypatch):
         asked.append(key_bits)
         return generate_keypair(256, allow_insecure_key=True)
 
-    monkeypatch.setattr("ppdl.crypto.keystore.generate_keypair", generate)
+    monkeypatch.setattr("ppdl.crypto.keys.keystore.generate_keypair", generate)
     assert run("keygen", "--public", tmp_path / "p/public.json", "--private-dir", tmp_path / "k").exit_code == 0
     assert asked == [3072]
 
 
 def test_keygen_asks_for_a_passphrase_twice(tmp_path, monkeypatch):
-    monkeypatch.setattr("ppdl.crypto.jwk._SCRYPT", {"kdf": "scrypt", "log2_n": 4, "r": 8, "p": 1, "cipher": "AES-256-GCM"})
+    monkeypatch.setattr("ppdl.crypto.keys.jwk._SCRYPT", {"kdf": "scrypt", "log2_n": 4, "r": 8, "p": 1, "cipher": "AES-256-GCM"})
     options = [
         "--bits",
         256,
@@ -207,7 +207,7 @@ def test_inspect_prints_a_table(artifact, key):
 
 
 def test_inspect_shows_brackets_in_params_as_they_are(key, tmp_path):
-    from ppdl.crypto.fields import Protection
+    from ppdl.crypto.artifact.fields import Protection
 
     write(tmp_path, "dense", IMAGES, key.public, protection=Protection("x", {"a": "[red]b[/red]"}))
     assert '{"a": "[red]b[/red]"}' in run("inspect", tmp_path / "artifact").stdout
@@ -290,7 +290,7 @@ def test_decrypt_needs_a_private_key(artifact, tmp_path):
 
 
 def test_decrypt_asks_for_the_passphrase(artifact, key, tmp_path, monkeypatch):
-    monkeypatch.setattr("ppdl.crypto.jwk._SCRYPT", {"kdf": "scrypt", "log2_n": 4, "r": 8, "p": 1, "cipher": "AES-256-GCM"})
+    monkeypatch.setattr("ppdl.crypto.keys.jwk._SCRYPT", {"kdf": "scrypt", "log2_n": 4, "r": 8, "p": 1, "cipher": "AES-256-GCM"})
     path = save_private(tmp_path / "protected", key, passphrase="swordfish")
     arguments = ["decrypt", artifact, "--private-key", path, "--out", tmp_path / "images"]
     wrong = run(*arguments, input="halibut\n")

@@ -12,8 +12,8 @@ from hydra import compose, initialize_config_dir
 
 from ppdl import config, reference
 from ppdl.audit.base import Symbols, Target, Truth
-from ppdl.crypto.artifact import open_artifact
-from ppdl.crypto.keys import generate_keypair
+from ppdl.crypto.artifact.reading import open_artifact
+from ppdl.crypto.keys.keypair import generate_keypair
 from ppdl.datasets.prepare import read_raw_index
 from ppdl.protections.base import View, plain_view
 from ppdl.training.fit import fit

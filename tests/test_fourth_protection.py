@@ -13,9 +13,9 @@ from hydra import compose, initialize_config_dir
 
 from ppdl import config
 from ppdl.config import Workspace, plain
-from ppdl.crypto.artifact import open_artifact
-from ppdl.crypto.keys import generate_keypair
-from ppdl.crypto.keystore import save_public
+from ppdl.crypto.artifact.reading import open_artifact
+from ppdl.crypto.keys.keypair import generate_keypair
+from ppdl.crypto.keys.keystore import save_public
 from ppdl.runs import open_source, prepared_data, runs_of
 from stages import encrypt
 
@@ -24,9 +24,9 @@ CLASS = '''
 from dataclasses import dataclass
 from typing import ClassVar
 import numpy as np
-from ppdl.crypto.artifact import open_artifact
-from ppdl.crypto.ciphertexts import write_ciphertext_artifact
-from ppdl.crypto.fields import Protection as Record
+from ppdl.crypto.artifact.reading import open_artifact
+from ppdl.crypto.encryption.ciphertexts import write_ciphertext_artifact
+from ppdl.crypto.artifact.fields import Protection as Record
 from ppdl.protections.base import Protection, View
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from ppdl.crypto.keys import generate_keypair
-from ppdl.crypto.keystore import save_private, save_public
+from ppdl.crypto.keys.keypair import generate_keypair
+from ppdl.crypto.keys.keystore import save_private, save_public
 from ppdl.handed_over import HandedOverError, made_here, refuse_to_delete
 from tests.test_pipeline import Checkout, copy_of_the_project, public_key
 

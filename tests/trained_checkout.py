@@ -14,7 +14,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from ppdl.config import PARAMS, Workspace, build, plain
-from ppdl.crypto.keystore import ensure_keypair
+from ppdl.crypto.keys.keystore import ensure_keypair
 from ppdl.datasets.prepare import prepare
 from ppdl.datasets.prepared import Prepared, load_prepared
 from ppdl.datasets.reduced import Reduced
@@ -83,7 +83,7 @@ def build_checkout(root: Path, private_dir: Path, branches: tuple[str, ...] = ("
 
 
 def _protect(trained: Trained, name: str, public_key: Any) -> None:
-    from ppdl.crypto.keystore import require_private
+    from ppdl.crypto.keys.keystore import require_private
 
     root, cfg, node = trained.root, trained.cfg, trained.cfg.protections[name]
     protection, executor = protection_of(cfg, name), build(cfg.executor, "executor")

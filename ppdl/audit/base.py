@@ -18,7 +18,7 @@ from ppdl.audit.quality import image_psnr, image_ssim
 from ppdl.errors import AttackDoesNotApply, ConfigError
 
 if TYPE_CHECKING:
-    from ppdl.crypto.keys import PublicKey
+    from ppdl.crypto.keys.keypair import PublicKey
     from ppdl.protections.revealed import Revealed
 
 # Parts of a target that an attack may need. Number and size of the images are known to everybody.

@@ -34,7 +34,7 @@ from ppdl.audit.base import (
 from ppdl.errors import ConfigError
 
 if TYPE_CHECKING:
-    from ppdl.crypto.keys import PublicKey
+    from ppdl.crypto.keys.keypair import PublicKey
 
 _WHITE = 255
 

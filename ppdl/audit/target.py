@@ -14,7 +14,7 @@ import numpy as np
 
 from ppdl.audit.base import Symbols, Target
 from ppdl.audit.release_view import release_view
-from ppdl.crypto.artifact import Artifact, open_artifact
+from ppdl.crypto.artifact.reading import Artifact, open_artifact
 from ppdl.protections.filters import Filters, parse_spec
 from ppdl.protections.lazy import MappedRows
 from ppdl.protections.noise import NoiseSecret
@@ -22,7 +22,7 @@ from ppdl.protections.opaque import as_squares, bytes_side
 from ppdl.protections.revealed import Revealed, read_revealed
 
 if TYPE_CHECKING:
-    from ppdl.crypto.keys import PublicKey
+    from ppdl.crypto.keys.keypair import PublicKey
     from ppdl.protections.base import Protection
 
 _CODEBOOK = "codebook"
@@ -62,7 +62,7 @@ def ciphertexts_of_images(artifact: Artifact) -> MappedRows:
     first_image = np.array([shard.first_image for shard in shards])
     group, pixels, slots = packing.images_per_group, packing.plane_height * packing.plane_width, packing.slots
     own = packing.stream_rows(1) if group == 1 else max((pixels - slots + 1) // slots, 1)
-    block = np.arange(packing.planes * own)  # consecutive rows, see ppdl.crypto.layout
+    block = np.arange(packing.planes * own)  # consecutive rows, see ppdl.crypto.artifact.layout
     everything = artifact.ciphertexts
 
     def gather(images: np.ndarray) -> np.ndarray:

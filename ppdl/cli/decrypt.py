@@ -9,7 +9,7 @@ import click
 if TYPE_CHECKING:
     import numpy as np
 
-    from ppdl.crypto.keys import PrivateKey
+    from ppdl.crypto.keys.keypair import PrivateKey
 
 
 @click.command(short_help="Decrypt ARTIFACT to PNG files.")
@@ -31,9 +31,9 @@ def decrypt(artifact: Path, private_key: Path, out: Path, threads: int) -> None:
 
     from tqdm import tqdm
 
-    from ppdl.crypto.artifact import open_artifact
+    from ppdl.crypto.artifact.reading import open_artifact
     from ppdl.crypto.decrypt import decrypt_images
-    from ppdl.crypto.purpose import ARCHIVE
+    from ppdl.crypto.keys.purpose import ARCHIVE
     from ppdl.errors import ArtifactError
 
     opened = open_artifact(artifact)
@@ -55,7 +55,7 @@ def decrypt(artifact: Path, private_key: Path, out: Path, threads: int) -> None:
 
 def load_key(path: Path, purpose: str) -> "PrivateKey":
     """Load a private key, asking for its passphrase where it needs one. Raises: as load_private."""
-    from ppdl.crypto.keyfile import PASSPHRASE_VARIABLE, load_private, read_members
+    from ppdl.crypto.keys.keyfile import PASSPHRASE_VARIABLE, load_private, read_members
 
     if "protected" in read_members(path, private=True) and not os.environ.get(PASSPHRASE_VARIABLE):
         return load_private(path, click.prompt("Passphrase", hide_input=True, err=True), purpose=purpose)

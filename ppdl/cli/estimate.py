@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from ppdl.crypto.estimate import Job, Step
+    from ppdl.crypto.estimate.images import Job, Step
 
 
 @click.command(short_help="Predict time, bytes and core-hours on this machine.")
@@ -55,13 +55,13 @@ def estimate(
     ppdl estimate --images 21165 --px 96
     ppdl estimate --images 21165 --px 192 --protection slots --stride 2 --bits 2048
     """
-    from ppdl.crypto.engine import engine
-    from ppdl.crypto.estimate import estimate as measure
-    from ppdl.crypto.estimate import plan_job
-    from ppdl.crypto.keys import generate_keypair
-    from ppdl.crypto.linear import dct_filters
-    from ppdl.crypto.packing import smallest_slot_bits
-    from ppdl.crypto.parallel import Executor
+    from ppdl.crypto.arithmetic.engine import engine
+    from ppdl.crypto.arithmetic.linear import dct_filters
+    from ppdl.crypto.arithmetic.packing import smallest_slot_bits
+    from ppdl.crypto.estimate.images import estimate as measure
+    from ppdl.crypto.estimate.images import plan_job
+    from ppdl.crypto.keys.keypair import generate_keypair
+    from ppdl.crypto.workers.parallel import Executor
     from ppdl.protections.cost import reveal_steps, stem_step
     from ppdl.protections.filters import LARGEST_PIXEL
 
@@ -91,7 +91,7 @@ def _print_table(job: "Job", steps: "list[Step]", title: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from ppdl.crypto.engine import engine
+    from ppdl.crypto.arithmetic.engine import engine
 
     table = Table(title=title, caption=f"{job.plan.num_ciphertexts} ciphertexts of {job.plan.packing.slots} slots; engine {engine()}")
     for name in ("step", "time", "core-hours", "bytes written", "measured"):

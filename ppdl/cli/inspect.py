@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from ppdl.crypto.header import Header
+    from ppdl.crypto.artifact.header import Header
 
 IN_THE_CLEAR = "number and size of the images, kind and length of the key, time of writing; labels are kept elsewhere, in the clear"
 
@@ -22,7 +22,7 @@ def inspect(artifact: Path, as_json: bool) -> None:
     ppdl inspect data/encrypted/deterministic
     ppdl inspect data/encrypted/deterministic --json | jq .key.fingerprint
     """
-    from ppdl.crypto.artifact import open_artifact
+    from ppdl.crypto.artifact.reading import open_artifact
 
     header = open_artifact(artifact).header
     if as_json:
@@ -35,7 +35,7 @@ def describe(header: "Header") -> dict[str, Any]:
     """Give the header without its long lists, with what follows from it."""
     from dataclasses import asdict
 
-    from ppdl.crypto.header import FORMAT, KINDS
+    from ppdl.crypto.artifact.header import FORMAT, KINDS
 
     fields = asdict(header)
     del fields["shards"], fields["canary"]

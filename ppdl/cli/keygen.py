@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from ppdl.crypto.purpose import ARCHIVE, PUBLIC_PATHS
+from ppdl.crypto.keys.purpose import ARCHIVE, PUBLIC_PATHS
 
 DEFAULT_BITS = 3072
 
@@ -36,7 +36,7 @@ def keygen(
     ppdl keygen --purpose inference
     ppdl keygen --bits 2048 --public pub.json --private-dir ~/keys --passphrase
     """
-    from ppdl.crypto.keystore import ensure_keypair, load_public
+    from ppdl.crypto.keys.keystore import ensure_keypair, load_public
 
     public = public or PUBLIC_PATHS[purpose]
     if bits is None:

@@ -61,7 +61,7 @@ def predict(
     from omegaconf import OmegaConf
 
     from ppdl.config import PARAMS, checkout, plain
-    from ppdl.crypto.keystore import default_private_dir
+    from ppdl.crypto.keys.keystore import default_private_dir
     from ppdl.serving.predict import as_json as json_of
     from ppdl.serving.predict import find_network, predict_files, write_overlays
     from ppdl.serving.steps import KeyHolder

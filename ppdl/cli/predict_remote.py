@@ -13,7 +13,7 @@ from ppdl.cli.decrypt import load_key
 from ppdl.cli.predict import finish, print_table
 
 if TYPE_CHECKING:
-    from ppdl.crypto.keys import PrivateKey
+    from ppdl.crypto.keys.keypair import PrivateKey
 
 TOKEN_VARIABLE = "PPDL_TOKEN"  # nosec B105  # the name of a variable
 
@@ -58,8 +58,8 @@ def ask_server(
 
 def _private_key(path: Path | None) -> PrivateKey:
     """Load the private key that the user names, or that of the checkout's public key for inference."""
-    from ppdl.crypto.keystore import default_private_dir, load_public, private_path
-    from ppdl.crypto.purpose import INFERENCE, PUBLIC_PATHS
+    from ppdl.crypto.keys.keystore import default_private_dir, load_public, private_path
+    from ppdl.crypto.keys.purpose import INFERENCE, PUBLIC_PATHS
     from ppdl.errors import KeyStoreError
 
     if path is None:

@@ -18,7 +18,7 @@ def signing_key(public: Path, private_dir: Path | None) -> None:
     ppdl signing-key --public signers/source.json
     """
     from ppdl.cli.keygen import project_of
-    from ppdl.crypto.keystore import check_private_dir, default_private_dir
+    from ppdl.crypto.keys.keystore import check_private_dir, default_private_dir
     from ppdl.crypto.signing import make_signing_key
 
     private_dir = private_dir or default_private_dir()

@@ -43,8 +43,8 @@ def check_bytes(folder: Path, public: Path | None) -> str:
     """
     from tqdm import tqdm
 
-    from ppdl.crypto.artifact import open_artifact
-    from ppdl.crypto.keystore import load_public
+    from ppdl.crypto.artifact.reading import open_artifact
+    from ppdl.crypto.keys.keystore import load_public
     from ppdl.errors import ConfigError
     from ppdl.protections.revealed import VIEW_FILE, read_revealed
 

@@ -7,14 +7,14 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from ppdl.crypto.artifact import Artifact
-from ppdl.crypto.canary import open_canary
-from ppdl.crypto.fields import Shard
-from ppdl.crypto.header import KINDS, NUM_SYMBOLS
-from ppdl.crypto.keys import PrivateKey
-from ppdl.crypto.layout import from_planes
-from ppdl.crypto.packing import DensePacking, SlotPacking
-from ppdl.crypto.paillier import decrypt_batch
+from ppdl.crypto.arithmetic.packing import DensePacking, SlotPacking
+from ppdl.crypto.arithmetic.paillier import decrypt_batch
+from ppdl.crypto.artifact.fields import Shard
+from ppdl.crypto.artifact.header import KINDS, NUM_SYMBOLS
+from ppdl.crypto.artifact.layout import from_planes
+from ppdl.crypto.artifact.reading import Artifact
+from ppdl.crypto.encryption.canary import open_canary
+from ppdl.crypto.keys.keypair import PrivateKey
 from ppdl.errors import ArtifactError, CryptoError
 
 _CHUNK_CIPHERTEXTS = 1024  # between two reports of progress: some seconds

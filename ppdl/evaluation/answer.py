@@ -68,7 +68,7 @@ class Answer:
 
     @property
     def tags(self) -> dict[str, str]:
-        """The verdicts, and what encrypted (`ppdl.crypto.engine`): those that there are."""
+        """The verdicts, and what encrypted (`ppdl.crypto.arithmetic.engine`): those that there are."""
         return {name: text for name, text in (("utility", self.utility), ("leakage", self.leakage), ("engine", self.engine)) if text}
 
     def row(self, link: str | None = None) -> list[str]:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ppdl.crypto.inner import (
+from ppdl.crypto.arithmetic.obfuscators import DEFAULT_TABLE_BYTES, Obfuscators, build_obfuscators
+from ppdl.crypto.inner_product.single import (
     BatchPacking,
     InnerPacking,
     decrypt_logit_batch,
@@ -14,9 +15,8 @@ from ppdl.crypto.inner import (
     encrypt_feature_batch,
     encrypt_features,
 )
-from ppdl.crypto.keys import PrivateKey, PublicKey
-from ppdl.crypto.obfuscators import DEFAULT_TABLE_BYTES, Obfuscators, build_obfuscators
-from ppdl.crypto.purpose import INFERENCE, check_purpose
+from ppdl.crypto.keys.keypair import PrivateKey, PublicKey
+from ppdl.crypto.keys.purpose import INFERENCE, check_purpose
 
 
 @dataclass

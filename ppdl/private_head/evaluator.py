@@ -7,9 +7,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from ppdl.crypto.derived import Randbelow
-from ppdl.crypto.inner import BatchHead, BatchPacking, InnerHead, InnerPacking
-from ppdl.crypto.keys import PublicKey
+from ppdl.crypto.arithmetic.derived import Randbelow
+from ppdl.crypto.inner_product.single import BatchHead, BatchPacking, InnerHead, InnerPacking
+from ppdl.crypto.keys.keypair import PublicKey
 from ppdl.private_head.head import QuantisedHead
 
 

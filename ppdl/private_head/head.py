@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ppdl.crypto.shards import hash_file
+from ppdl.crypto.artifact.shards import hash_file
 from ppdl.errors import DataError
 
 FORMAT = "ppdl-head/1"

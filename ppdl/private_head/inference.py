@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 
-from ppdl.crypto.keys import PrivateKey
+from ppdl.crypto.keys.keypair import PrivateKey
 from ppdl.errors import ConfigError, CryptoError
 from ppdl.private_head.client import PrivateClient
 from ppdl.private_head.evaluator import HeadEvaluator

@@ -18,7 +18,7 @@ from ppdl.errors import ConfigError
 from ppdl.protections.contents import Contents, contents_of_artifact
 
 if TYPE_CHECKING:
-    from ppdl.crypto.keys import PublicKey
+    from ppdl.crypto.keys.keypair import PublicKey
 
 
 @dataclass(frozen=True, eq=False)

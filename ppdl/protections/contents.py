@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ppdl.crypto.artifact import open_artifact
-from ppdl.crypto.header_file import HEADER_FILE
+from ppdl.crypto.artifact.header_file import HEADER_FILE
+from ppdl.crypto.artifact.reading import open_artifact
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from ppdl.crypto.engine import engine
-from ppdl.crypto.estimate import Job, Step, decryption_step
-from ppdl.crypto.fields import NPY_HEADER_BYTES
-from ppdl.crypto.keys import PublicKey
-from ppdl.crypto.linear import LinearPlan, apply_linear, plan_linear
-from ppdl.crypto.parallel import away_core_seconds
+from ppdl.crypto.arithmetic.engine import engine
+from ppdl.crypto.arithmetic.linear import LinearPlan, apply_linear, plan_linear
+from ppdl.crypto.artifact.fields import NPY_HEADER_BYTES
+from ppdl.crypto.estimate.images import Job, Step, decryption_step
+from ppdl.crypto.keys.keypair import PublicKey
+from ppdl.crypto.workers.parallel import away_core_seconds
 
 _SAMPLE_COLUMNS = 64  # what apply_linear works on at a time
 _SAMPLE_S = 1.0

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ppdl.arrays import Rows
-from ppdl.crypto import fields
-from ppdl.crypto.artifact import Artifact, open_artifact
-from ppdl.crypto.codebook import solve_codebook, write_codebook_artifact
+from ppdl.crypto.artifact import fields
+from ppdl.crypto.artifact.reading import Artifact, open_artifact
+from ppdl.crypto.encryption.codebook import solve_codebook, write_codebook_artifact
 from ppdl.errors import ArtifactError, ConfigError
 from ppdl.protections.base import Protection, View
 from ppdl.protections.seriation import spectral_table
 
 if TYPE_CHECKING:
-    from ppdl.crypto.keys import PublicKey
+    from ppdl.crypto.keys.keypair import PublicKey
 
 _EMBEDDING_SEED = 0  # where an untrained embedding starts is no secret and no result
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from ppdl.crypto.linear import dct_filters
-from ppdl.crypto.packing import linear_bound
+from ppdl.crypto.arithmetic.linear import dct_filters
+from ppdl.crypto.arithmetic.packing import linear_bound
 from ppdl.errors import ArtifactError, ConfigError, KeyStoreError
 from ppdl.typecheck import check_types
 
@@ -34,7 +34,7 @@ class Filters:
         filters: `dct` (the lowest DCT-II components: mean, horizontal, vertical), `mean`, or the integer weights themselves,
             (channels, stride * stride).
         channels: number of filters, 1 to 3: the channels of the network's input.
-        weight_bits: `dct` alone: the largest weight is 2^(weight_bits - 1) - 1, see ppdl.crypto.linear.dct_filters.
+        weight_bits: `dct` alone: the largest weight is 2^(weight_bits - 1) - 1, see ppdl.crypto.arithmetic.linear.dct_filters.
 
     Raises:
         ConfigError: a value breaks its rule.

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ppdl.arrays import Rows
-from ppdl.crypto import fields
-from ppdl.crypto.ciphertexts import write_ciphertext_artifact
-from ppdl.crypto.linear import dct_filters
-from ppdl.crypto.packing import smallest_slot_bits
+from ppdl.crypto.arithmetic.linear import dct_filters
+from ppdl.crypto.arithmetic.packing import smallest_slot_bits
+from ppdl.crypto.artifact import fields
+from ppdl.crypto.encryption.ciphertexts import write_ciphertext_artifact
 from ppdl.errors import ArtifactError, ConfigError
 from ppdl.protections.base import Protection, View
 from ppdl.protections.contents import Contents
@@ -27,7 +27,7 @@ from ppdl.protections.opaque import REASONS, check_obfuscator
 from ppdl.protections.revealed import HEADER_FILE, VIEW_FILE, read_header, read_revealed
 
 if TYPE_CHECKING:
-    from ppdl.crypto.keys import PublicKey
+    from ppdl.crypto.keys.keypair import PublicKey
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,8 @@ from typing import Any
 
 import numpy as np
 
-from ppdl.crypto.keyfile import create_private_dir, only_writer, read_file, replace_private
-from ppdl.crypto.keystore import check_private_dir
+from ppdl.crypto.keys.keyfile import create_private_dir, only_writer, read_file, replace_private
+from ppdl.crypto.keys.keystore import check_private_dir
 from ppdl.errors import ConfigError, KeyStoreError
 from ppdl.protections.disclosure import FEW_VALUES, METHOD, Disclosure, Outputs, Undecided, disclosure, essential
 from ppdl.protections.filters import STRIDES, Filters, approved_filters

@@ -28,9 +28,9 @@ from typing import Any, NoReturn
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 
-from ppdl.crypto.keyfile import read_file
-from ppdl.crypto.keys import refuse_pickle
-from ppdl.crypto.keystore import check_private_dir, create_private
+from ppdl.crypto.keys.keyfile import read_file
+from ppdl.crypto.keys.keypair import refuse_pickle
+from ppdl.crypto.keys.keystore import check_private_dir, create_private
 from ppdl.errors import ConfigError, KeyStoreError
 
 logger = logging.getLogger(__name__)

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ppdl.arrays import Rows
-from ppdl.crypto import fields
-from ppdl.crypto.artifact import open_artifact
-from ppdl.crypto.ciphertexts import write_ciphertext_artifact
-from ppdl.crypto.obfuscators import KINDS
+from ppdl.crypto.arithmetic.obfuscators import KINDS
+from ppdl.crypto.artifact import fields
+from ppdl.crypto.artifact.reading import open_artifact
+from ppdl.crypto.encryption.ciphertexts import write_ciphertext_artifact
 from ppdl.errors import ArtifactError, ConfigError
 from ppdl.protections.base import Protection, View
 from ppdl.protections.lazy import MappedRows
 
 if TYPE_CHECKING:
-    from ppdl.crypto.keys import PublicKey
+    from ppdl.crypto.keys.keypair import PublicKey
 
 _HIDDEN = "each ciphertext has an obfuscator of its own: nothing about the pixels shows to who has no private key, if decisional composite "
 REASONS = {

@@ -16,19 +16,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
-from ppdl.crypto.artifact import Artifact
-from ppdl.crypto.canary import open_canary
-from ppdl.crypto.fields import Shard
-from ppdl.crypto.linear import LinearPlan, plan_linear
-from ppdl.crypto.packing import check_linear_bound
-from ppdl.crypto.shards import read_shard
+from ppdl.crypto.arithmetic.linear import LinearPlan, plan_linear
+from ppdl.crypto.arithmetic.packing import check_linear_bound
+from ppdl.crypto.artifact.fields import Shard
+from ppdl.crypto.artifact.reading import Artifact
+from ppdl.crypto.artifact.shards import read_shard
+from ppdl.crypto.encryption.canary import open_canary
 from ppdl.errors import ArtifactError, ConfigError, CryptoError
 from ppdl.protections.filters import LARGEST_PIXEL, output_range
 from ppdl.protections.stem import SUMS_KIND, columns, filter_planes, header_sha256
 
 if TYPE_CHECKING:
-    from ppdl.crypto.keys import PrivateKey, PublicKey
-    from ppdl.crypto.parallel import Executor
+    from ppdl.crypto.keys.keypair import PrivateKey, PublicKey
+    from ppdl.crypto.workers.parallel import Executor
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
-from ppdl.crypto.artifact import Artifact, open_artifact
+from ppdl.crypto.artifact.reading import Artifact, open_artifact
 from ppdl.crypto.decrypt import decrypt_planes
 from ppdl.errors import ArtifactError, ConfigError
 from ppdl.protections.disclosure import Disclosure
@@ -44,8 +44,8 @@ from ppdl.protections.revealed import RevealedHeader, RevealedWriter
 from ppdl.protections.stem import header_sha256, stride_of
 
 if TYPE_CHECKING:
-    from ppdl.crypto.keys import PrivateKey
-    from ppdl.crypto.parallel import Executor
+    from ppdl.crypto.keys.keypair import PrivateKey
+    from ppdl.crypto.workers.parallel import Executor
 
 logger = logging.getLogger(__name__)
 

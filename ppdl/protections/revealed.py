@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from ppdl.atomic import move_folder
-from ppdl.crypto.shards import hash_file
+from ppdl.crypto.artifact.shards import hash_file
 from ppdl.errors import ArtifactError, ConfigError
 from ppdl.typecheck import check_types
 

@@ -14,20 +14,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
-from ppdl.crypto.artifact import Artifact, open_artifact
-from ppdl.crypto.fields import Protection, Shard
-from ppdl.crypto.header import Header, shard_name
-from ppdl.crypto.header_file import HEADER_FILE
-from ppdl.crypto.linear import LinearPlan, apply_linear, plan_linear
-from ppdl.crypto.packing import linear_bound
-from ppdl.crypto.partial import Partial
-from ppdl.crypto.shards import hash_file, read_shard, write_shard
+from ppdl.crypto.arithmetic.linear import LinearPlan, apply_linear, plan_linear
+from ppdl.crypto.arithmetic.packing import linear_bound
+from ppdl.crypto.artifact.fields import Protection, Shard
+from ppdl.crypto.artifact.header import Header, shard_name
+from ppdl.crypto.artifact.header_file import HEADER_FILE
+from ppdl.crypto.artifact.reading import Artifact, open_artifact
+from ppdl.crypto.artifact.shards import hash_file, read_shard, write_shard
+from ppdl.crypto.encryption.partial import Partial
 from ppdl.errors import ArtifactError, ConfigError, CryptoError
 from ppdl.protections.filters import LARGEST_PIXEL, Filters, filters_sha256, weight_bits_for
 
 if TYPE_CHECKING:
-    from ppdl.crypto.keys import PublicKey
-    from ppdl.crypto.parallel import Executor
+    from ppdl.crypto.keys.keypair import PublicKey
+    from ppdl.crypto.workers.parallel import Executor
 
 SOURCE_KIND, SUMS_KIND = "slots", "sums"
 
@@ -112,7 +112,7 @@ def filter_planes(path: Path, planes: np.ndarray, plan: LinearPlan, public_key: 
 
 
 def columns(rows: np.ndarray, num_planes: int) -> np.ndarray:
-    """View the ciphertexts of a shard by plane, (num_planes, num_columns, ciphertext_bytes); ppdl.crypto.layout has their order.
+    """View the ciphertexts of a shard by plane, (num_planes, num_columns, ciphertext_bytes); ppdl.crypto.artifact.layout has their order.
 
     A column holds one ciphertext of each plane, whose slots are the same patches: what one output is computed from.
     """

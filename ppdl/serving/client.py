@@ -18,8 +18,8 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util.retry import Retry
 
-from ppdl.crypto.fields import quote
-from ppdl.crypto.keys import PrivateKey
+from ppdl.crypto.artifact.fields import quote
+from ppdl.crypto.keys.keypair import PrivateKey
 from ppdl.errors import ConfigError, DataError, ServerError
 from ppdl.serving import protocol
 from ppdl.serving.addresses import is_loopback

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ppdl.crypto.derived import DerivedRandomness
-from ppdl.crypto.inner_checks import read_ciphertexts
-from ppdl.crypto.jwk import check_composite
-from ppdl.crypto.keys import PublicKey
-from ppdl.crypto.modulus_proof import check_modulus_proof
+from ppdl.crypto.arithmetic.derived import DerivedRandomness
+from ppdl.crypto.inner_product.checks import read_ciphertexts
+from ppdl.crypto.keys.jwk import check_composite
+from ppdl.crypto.keys.keypair import PublicKey
+from ppdl.crypto.keys.modulus_proof import check_modulus_proof
 from ppdl.serving.limits import Room
 from ppdl.serving.problems import ProblemError
 from ppdl.serving.protocol import SINGLE, Query, sha256

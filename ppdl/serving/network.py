@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from ppdl.crypto.header import NUM_SYMBOLS
-from ppdl.crypto.header_file import HEADER_FILE
-from ppdl.crypto.keys import PublicKey
-from ppdl.crypto.keystore import load_public
-from ppdl.crypto.shards import hash_file
+from ppdl.crypto.artifact.header import NUM_SYMBOLS
+from ppdl.crypto.artifact.header_file import HEADER_FILE
+from ppdl.crypto.artifact.shards import hash_file
+from ppdl.crypto.keys.keypair import PublicKey
+from ppdl.crypto.keys.keystore import load_public
 from ppdl.datasets.prepared import load_prepared
 from ppdl.errors import ArtifactError, KeyStoreError
 from ppdl.evaluation.calibration import apply_temperature, load_temperature

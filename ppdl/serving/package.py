@@ -16,10 +16,10 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from ppdl.crypto.header_file import HEADER_FILE
-from ppdl.crypto.keystore import save_public
-from ppdl.crypto.parallel import Executor
-from ppdl.crypto.shards import hash_file
+from ppdl.crypto.artifact.header_file import HEADER_FILE
+from ppdl.crypto.artifact.shards import hash_file
+from ppdl.crypto.keys.keystore import save_public
+from ppdl.crypto.workers.parallel import Executor
 from ppdl.errors import TrackingError
 from ppdl.evaluation.calibration import CALIBRATION_NAME
 from ppdl.serving.network import ARTIFACT_DIR, MODEL_FILE, PUBLIC_FILE, SEEN_FILE, Network

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from ppdl.config import checkout
-from ppdl.crypto.keystore import PRIVATE_DIR_VARIABLE, default_private_dir, require_private
+from ppdl.crypto.keys.keystore import PRIVATE_DIR_VARIABLE, default_private_dir, require_private
 from ppdl.datasets.gray import BadImageError
 from ppdl.datasets.image_io import read_gray_bytes
 from ppdl.errors import DataError, KeyStoreError

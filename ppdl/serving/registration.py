@@ -8,9 +8,9 @@ import json
 
 import numpy as np
 
-from ppdl.crypto.jwk import encode_bytes, public_members
-from ppdl.crypto.keys import PrivateKey, PublicKey
-from ppdl.crypto.modulus_proof import NUM_ROOTS, prove_modulus
+from ppdl.crypto.keys.jwk import encode_bytes, public_members
+from ppdl.crypto.keys.keypair import PrivateKey, PublicKey
+from ppdl.crypto.keys.modulus_proof import NUM_ROOTS, prove_modulus
 from ppdl.serving.problems import ProblemError
 
 PROOF_MEMBER = "modulus_proof"
@@ -32,6 +32,7 @@ def decode_proof(text: object, key: PublicKey) -> np.ndarray:
     if len(data) != NUM_ROOTS * size:
         raise ProblemError(
             "bad-proof",
-            f"{PROOF_MEMBER} must be {NUM_ROOTS} numbers of {size} bytes each, together in base64url; ppdl.crypto.modulus_proof makes it",
+            f"{PROOF_MEMBER} must be {NUM_ROOTS} numbers of {size} bytes each, together in base64url; "
+            f"ppdl.crypto.keys.modulus_proof makes it",
         )
     return np.frombuffer(data, np.uint8).reshape(NUM_ROOTS, size)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ppdl.crypto.fields import quote
-from ppdl.crypto.keys import PrivateKey
-from ppdl.crypto.purpose import INFERENCE, check_purpose
+from ppdl.crypto.artifact.fields import quote
+from ppdl.crypto.keys.keypair import PrivateKey
+from ppdl.crypto.keys.purpose import INFERENCE, check_purpose
 from ppdl.datasets.reduced import Reduced
 from ppdl.errors import CryptoError, DataError, ServerError
 from ppdl.private_head.client import PrivateClient

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ppdl.crypto.keys import SECURE_KEY_BITS
+from ppdl.crypto.keys.keypair import SECURE_KEY_BITS
 from ppdl.errors import ConfigError
 from ppdl.private_head.head import load_head
 from ppdl.serving import log

@@ -7,9 +7,9 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ppdl.crypto.jwk import read_public
-from ppdl.crypto.keys import PublicKey
-from ppdl.crypto.purpose import INFERENCE, check_purpose
+from ppdl.crypto.keys.jwk import read_public
+from ppdl.crypto.keys.keypair import PublicKey
+from ppdl.crypto.keys.purpose import INFERENCE, check_purpose
 from ppdl.errors import CryptoError, KeyStoreError
 from ppdl.serving.compute import check_key, check_query, evaluate
 from ppdl.serving.problems import ProblemError

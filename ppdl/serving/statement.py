@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from typing import Any, Self
 
-from ppdl.crypto.inner import BatchPacking, InnerPacking
+from ppdl.crypto.inner_product.single import BatchPacking, InnerPacking
 from ppdl.errors import CryptoError, DataError
 from ppdl.private_head.head import PublicHead
 

@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ppdl.config import construct
-from ppdl.crypto.keys import PublicKey
-from ppdl.crypto.keystore import require_private
-from ppdl.crypto.parallel import Executor
+from ppdl.crypto.keys.keypair import PublicKey
+from ppdl.crypto.keys.keystore import require_private
+from ppdl.crypto.workers.parallel import Executor
 from ppdl.datasets.gray import BadImageError
 from ppdl.datasets.image_io import read_gray
 from ppdl.datasets.reduced import Reduced

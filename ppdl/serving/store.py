@@ -24,9 +24,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from ppdl.crypto.derived import SECRET_BYTES
-from ppdl.crypto.keys import PublicKey
-from ppdl.crypto.purpose import INFERENCE
+from ppdl.crypto.arithmetic.derived import SECRET_BYTES
+from ppdl.crypto.keys.keypair import PublicKey
+from ppdl.crypto.keys.purpose import INFERENCE
 from ppdl.errors import ConfigError
 from ppdl.serving.problems import ProblemError
 

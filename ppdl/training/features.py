@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ppdl.crypto.shards import hash_file
+from ppdl.crypto.artifact.shards import hash_file
 from ppdl.errors import ConfigError, DataError
 from ppdl.protections.base import plain_view
 from ppdl.training.checks import check_integer

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ppdl.crypto.shards import npy_header
+from ppdl.crypto.artifact.shards import npy_header
 
 KINDS = ("codebook", "dense", "slots")
 

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from ppdl.crypto.keys import generate_keypair
+from ppdl.crypto.keys.keypair import generate_keypair
 from tests.attacks.build import KINDS
 from tests.crypto.artifacts import random_images
 from tests.crypto.artifacts import write as write_artifact

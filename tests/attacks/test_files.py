@@ -7,8 +7,8 @@ import pickle
 import numpy as np
 import pytest
 
-from ppdl.crypto.artifact import open_artifact
-from ppdl.crypto.keys import generate_keypair
+from ppdl.crypto.artifact.reading import open_artifact
+from ppdl.crypto.keys.keypair import generate_keypair
 from ppdl.errors import ArtifactError
 from tests.attacks.build import KINDS, change_array, in_file, read, replace_file, swap_files
 

@@ -5,9 +5,9 @@ import re
 
 import pytest
 
-from ppdl.crypto import header_file
-from ppdl.crypto.artifact import open_artifact
-from ppdl.crypto.fields import quote
+from ppdl.crypto.artifact import header_file
+from ppdl.crypto.artifact.fields import quote
+from ppdl.crypto.artifact.reading import open_artifact
 from ppdl.errors import ArtifactError
 from tests.attacks.build import dump, read, set_field, set_text, write
 
@@ -250,7 +250,7 @@ def test_the_longest_values_that_are_accepted_and_quoted_whole(victim):
 
 
 def test_params_that_are_no_json_cannot_be_written():
-    from ppdl.crypto.fields import Protection
+    from ppdl.crypto.artifact.fields import Protection
 
     for value in (float("nan"), (1, 2), {1: 2}, object()):
         with pytest.raises(ArtifactError, match=r"protection\.params\.x(\..*)? must be a JSON value with finite numbers, got "):

@@ -6,9 +6,9 @@ import pytest
 from ppdl.audit.base import Symbols, Target, Truth
 from ppdl.audit.distinguisher import CLASSIFIERS, Distinguisher, DistinguisherView, most_different
 from ppdl.audit.verdict import advantage_interval
-from ppdl.crypto.keys import generate_keypair
-from ppdl.crypto.obfuscators import build_obfuscators
-from ppdl.crypto.paillier import encrypt_batch, encrypt_batch_deterministic
+from ppdl.crypto.arithmetic.obfuscators import build_obfuscators
+from ppdl.crypto.arithmetic.paillier import encrypt_batch, encrypt_batch_deterministic
+from ppdl.crypto.keys.keypair import generate_keypair
 from ppdl.errors import AttackDoesNotApply, ConfigError
 
 PX = 16

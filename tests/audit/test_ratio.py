@@ -9,8 +9,8 @@ import pytest
 
 from ppdl.audit.base import Finding, Symbols, Target, Truth
 from ppdl.audit.ratio import Ratio, by_obfuscator, difference, shared_between
-from ppdl.crypto.codebook import draw_codebook
-from ppdl.crypto.keys import generate_keypair
+from ppdl.crypto.encryption.codebook import draw_codebook
+from ppdl.crypto.keys.keypair import generate_keypair
 from ppdl.errors import AttackDoesNotApply, ConfigError
 from tests.audit.schemes import films
 

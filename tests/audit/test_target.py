@@ -7,12 +7,12 @@ import pytest
 
 from ppdl.audit.base import CIPHERTEXTS, PUBLIC_KEY, SYMBOLS, VIEW, Target
 from ppdl.audit.target import ciphertexts_of_images, encryption_of, release_of, reveal_of, target_of
-from ppdl.crypto import fields
-from ppdl.crypto.artifact import open_artifact
-from ppdl.crypto.ciphertexts import write_ciphertext_artifact
-from ppdl.crypto.keys import generate_keypair
-from ppdl.crypto.layout import to_planes
-from ppdl.crypto.parallel import Executor
+from ppdl.crypto.artifact import fields
+from ppdl.crypto.artifact.layout import to_planes
+from ppdl.crypto.artifact.reading import open_artifact
+from ppdl.crypto.encryption.ciphertexts import write_ciphertext_artifact
+from ppdl.crypto.keys.keypair import generate_keypair
+from ppdl.crypto.workers.parallel import Executor
 from ppdl.errors import ArtifactError, AttackDoesNotApply
 from ppdl.protections.deterministic import Deterministic
 from ppdl.protections.filters import Filters

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ppdl.crypto.artifact import Artifact, open_artifact
-from ppdl.crypto.ciphertexts import write_ciphertext_artifact
-from ppdl.crypto.codebook import write_codebook_artifact
+from ppdl.crypto.artifact.fields import Protection
+from ppdl.crypto.artifact.reading import Artifact, open_artifact
 from ppdl.crypto.decrypt import decrypt_images
-from ppdl.crypto.fields import Protection
-from ppdl.crypto.keys import PrivateKey, PublicKey
-from ppdl.crypto.parallel import Executor
+from ppdl.crypto.encryption.ciphertexts import write_ciphertext_artifact
+from ppdl.crypto.encryption.codebook import write_codebook_artifact
+from ppdl.crypto.keys.keypair import PrivateKey, PublicKey
+from ppdl.crypto.workers.parallel import Executor
 
 PACKINGS = {"dense": {}, "slots": {"stride": 2, "slot_bits": 12}}
 ONE_WORKER = Executor(num_workers=1, shard_mib=8, min_shards=4, table_mib=4)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from ppdl.crypto.engine import GMPY2, VARIABLE, VECTOR, engine
-from ppdl.crypto.vector.compiled import missing_features
+from ppdl.crypto.arithmetic.engine import GMPY2, VARIABLE, VECTOR, engine
+from ppdl.crypto.arithmetic.vector.compiled import missing_features
 
 # modules whose every test runs with each engine
 BOTH = ("test_paillier", "test_obfuscators", "test_interop_phe", "test_linear", "test_inner")

@@ -7,8 +7,12 @@ import pytest
 
 from ppdl import crypto
 
-USES = {"inner": ("InnerPacking", (2048, 1280)), "keystore": ("default_private_dir", ()), "linear": ("dct_filters", (2, 3, 7))}
-ALL = [info.name for info in pkgutil.iter_modules(crypto.__path__)]
+USES = {
+    "inner_product.single": ("InnerPacking", (2048, 1280)),
+    "keys.keystore": ("default_private_dir", ()),
+    "arithmetic.linear": ("dct_filters", (2, 3, 7)),
+}
+ALL = [info.name.removeprefix("ppdl.crypto.") for info in pkgutil.walk_packages(crypto.__path__, "ppdl.crypto.") if not info.ispkg]
 
 
 @pytest.mark.parametrize("module", ALL)

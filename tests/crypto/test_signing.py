@@ -11,9 +11,9 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from ppdl.crypto import signing
-from ppdl.crypto.artifact import open_artifact
-from ppdl.crypto.keyfile import save_private
-from ppdl.crypto.keys import generate_keypair
+from ppdl.crypto.artifact.reading import open_artifact
+from ppdl.crypto.keys.keyfile import save_private
+from ppdl.crypto.keys.keypair import generate_keypair
 from ppdl.crypto.signing import (
     Signing,
     check_signed,

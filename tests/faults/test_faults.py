@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from ppdl.atomic import replacing
-from ppdl.crypto.keys import generate_keypair
-from ppdl.crypto.keystore import load_private, save_private
+from ppdl.crypto.keys.keypair import generate_keypair
+from ppdl.crypto.keys.keystore import load_private, save_private
 from ppdl.datasets.phantom import Phantom
 from ppdl.errors import KeyStoreError
 from ppdl.tracking import open_store, start_training_run
@@ -144,7 +144,7 @@ def test_a_folder_without_permission_is_named(key, tmp_path):
 AS_NOBODY = """
 import os, sys
 from pathlib import Path
-from ppdl.crypto.keystore import load_private, load_public
+from ppdl.crypto.keys.keystore import load_private, load_public
 from ppdl.errors import PpdlError
 os.setgroups([]); os.setgid(65534); os.setuid(65534)  # after the imports: the interpreter may lie in root's own folder
 path, folder = map(Path, sys.argv[1:])
@@ -221,7 +221,7 @@ def test_no_duration_is_measured_by_the_wall_clock():
     """time.time() jumps with the clock. Allowed are recorded points in time, and predictions, which compare the clocks of processes."""
     package = Path(__file__).parents[2] / "ppdl"
     uses = {path.relative_to(package).as_posix() for path in package.rglob("*.py") if re.search(r"\btime\.time(_ns)?\(", path.read_text())}
-    allowed = {"tracking/store.py", "serving/store.py", "protections/cost.py", "crypto/estimate.py"}
+    allowed = {"tracking/store.py", "serving/store.py", "protections/cost.py", "crypto/estimate/images.py"}
     assert uses <= allowed, f"read the clock through tracking.store.now_ms, or measure with perf_counter: {uses - allowed}"
 
 
@@ -262,8 +262,8 @@ def test_two_sweeps_at_once_on_one_sqlite_store_lose_nothing(tmp_path):
 KEY_WRITER = """
 import sys, os, signal
 from pathlib import Path
-from ppdl.crypto import keyfile
-from ppdl.crypto.keys import generate_keypair
+from ppdl.crypto.keys import keyfile
+from ppdl.crypto.keys.keypair import generate_keypair
 if sys.argv[2] == "before the link":
     keyfile.os.link = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)
 else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ppdl.crypto.keystore import load_public
+from ppdl.crypto.keys.keystore import load_public
 from tests.soak import first_store, kills
 from tests.soak.scratch import Scratch
 

@@ -22,8 +22,8 @@ from ppdl import choices
 from ppdl.audit.inversion import Inversion
 from ppdl.config import PROJECT, build, read_built_for
 from ppdl.config_check import check_config, disk_failure
-from ppdl.crypto.keys import generate_keypair
-from ppdl.crypto.keystore import load_private, save_private
+from ppdl.crypto.keys.keypair import generate_keypair
+from ppdl.crypto.keys.keystore import load_private, save_private
 from ppdl.datasets.gray import BadImageError
 from ppdl.datasets.image_io import read_gray
 from ppdl.datasets.prepare import read_raw_index

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from benchmarks import private_head, private_head_rivals
-from ppdl.crypto.keys import generate_keypair
-from ppdl.crypto.purpose import INFERENCE
+from ppdl.crypto.keys.keypair import generate_keypair
+from ppdl.crypto.keys.purpose import INFERENCE
 from ppdl.private_head.evaluator import HeadEvaluator
 
 KEY = generate_keypair(512, purpose=INFERENCE, allow_insecure_key=True)

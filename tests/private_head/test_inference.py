@@ -7,9 +7,9 @@ import pickle
 import numpy as np
 import pytest
 
-from ppdl.crypto.keys import generate_keypair
-from ppdl.crypto.numbers import from_array
-from ppdl.crypto.purpose import INFERENCE
+from ppdl.crypto.arithmetic.numbers import from_array
+from ppdl.crypto.keys.keypair import generate_keypair
+from ppdl.crypto.keys.purpose import INFERENCE
 from ppdl.errors import ConfigError, CryptoError
 from ppdl.private_head.client import PrivateClient
 from ppdl.private_head.evaluator import HeadEvaluator

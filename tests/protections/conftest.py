@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ppdl.crypto.keys import PrivateKey, generate_keypair
-from ppdl.crypto.parallel import Executor
+from ppdl.crypto.keys.keypair import PrivateKey, generate_keypair
+from ppdl.crypto.workers.parallel import Executor
 from ppdl.protections.homomorphic import Homomorphic
 from ppdl.protections.reveal import Reveal
 from ppdl.protections.stem import Stem

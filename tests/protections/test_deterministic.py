@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ppdl.crypto.artifact import open_artifact
+from ppdl.crypto.artifact.reading import open_artifact
 from ppdl.crypto.decrypt import decrypt_images
-from ppdl.crypto.keys import generate_keypair
+from ppdl.crypto.keys.keypair import generate_keypair
 from ppdl.errors import ArtifactError, ConfigError
 from ppdl.protections.deterministic import Deterministic
 

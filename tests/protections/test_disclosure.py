@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from ppdl.crypto.linear import dct_filters
+from ppdl.crypto.arithmetic.linear import dct_filters
 from ppdl.datasets.resize import area_mean
 from ppdl.protections import disclosure as module
 from ppdl.protections.disclosure import FEW_VALUES, Disclosure, Outputs, Tile, Undecided, _Block, _Work, disclosure, essential

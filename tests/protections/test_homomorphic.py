@@ -11,13 +11,13 @@ from omegaconf import OmegaConf
 
 from ppdl import config
 from ppdl.config import Workspace, build
-from ppdl.crypto.artifact import open_artifact
+from ppdl.crypto.arithmetic.engine import engine
+from ppdl.crypto.arithmetic.linear import dct_filters
+from ppdl.crypto.arithmetic.packing import check_linear_bound
+from ppdl.crypto.artifact.reading import open_artifact
 from ppdl.crypto.decrypt import decrypt_images
-from ppdl.crypto.engine import engine
-from ppdl.crypto.estimate import plan_job
-from ppdl.crypto.keystore import save_private, save_public
-from ppdl.crypto.linear import dct_filters
-from ppdl.crypto.packing import check_linear_bound
+from ppdl.crypto.estimate.images import plan_job
+from ppdl.crypto.keys.keystore import save_private, save_public
 from ppdl.errors import ArtifactError, ConfigError, CryptoError, KeyStoreError
 from ppdl.protections.contents import contents_of_artifact
 from ppdl.protections.cost import recorded_cost, reveal_steps, stem_step

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ppdl.crypto.artifact import open_artifact
+from ppdl.crypto.artifact.reading import open_artifact
 from ppdl.crypto.decrypt import decrypt_images
 from ppdl.errors import ArtifactError, ConfigError
 from ppdl.protections.opaque import Opaque, bytes_side

@@ -8,12 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ppdl.crypto.artifact import open_artifact
-from ppdl.crypto.fields import Protection
-from ppdl.crypto.header_file import HEADER_FILE, write_text
-from ppdl.crypto.keys import generate_keypair
-from ppdl.crypto.paillier import add_plaintext, encrypt_batch
-from ppdl.crypto.shards import write_shard
+from ppdl.crypto.arithmetic.paillier import add_plaintext, encrypt_batch
+from ppdl.crypto.artifact.fields import Protection
+from ppdl.crypto.artifact.header_file import HEADER_FILE, write_text
+from ppdl.crypto.artifact.reading import open_artifact
+from ppdl.crypto.artifact.shards import write_shard
+from ppdl.crypto.keys.keypair import generate_keypair
 from ppdl.errors import ArtifactError, ConfigError, KeyStoreError
 from ppdl.protections import reveal as reveal_module
 from ppdl.protections.filters import filters_sha256
@@ -235,7 +235,7 @@ def test_a_wrong_canary_is_refused(chain, decryptions):
 
 
 def _obfuscators(public):
-    from ppdl.crypto.obfuscators import build_obfuscators
+    from ppdl.crypto.arithmetic.obfuscators import build_obfuscators
 
     return build_obfuscators(public, "standard")
 
@@ -412,7 +412,7 @@ def test_a_view_header_that_is_no_json_is_named(tmp_path):
 
 
 def test_two_workers_check_and_decrypt_as_one(chain):
-    from ppdl.crypto.parallel import Executor
+    from ppdl.crypto.workers.parallel import Executor
 
     chain.encrypt(), chain.filter()
     two = chain.another(executor=Executor(num_workers=2, shard_mib=1, min_shards=3, table_mib=4))

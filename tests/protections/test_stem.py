@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ppdl.crypto.artifact import open_artifact
+from ppdl.crypto.artifact.reading import open_artifact
 from ppdl.crypto.decrypt import decrypt_images, decrypt_planes
-from ppdl.crypto.keys import generate_keypair
-from ppdl.crypto.keystore import save_private, save_public
-from ppdl.crypto.parallel import Executor
+from ppdl.crypto.keys.keypair import generate_keypair
+from ppdl.crypto.keys.keystore import save_private, save_public
+from ppdl.crypto.workers.parallel import Executor
 from ppdl.errors import ArtifactError, ConfigError
 from ppdl.protections import stem as stem_module
 from ppdl.protections.filters import Filters, approved_filters, filters_sha256
@@ -167,12 +167,12 @@ import json, os, sys
 sys.path.insert(0, {project!r})
 import numpy, joblib, tqdm, filelock, hashlib, uuid, tempfile, encodings.idna
 from pathlib import Path
-from ppdl.crypto.keystore import load_public
-from ppdl.crypto.parallel import Executor
+from ppdl.crypto.keys.keystore import load_public
+from ppdl.crypto.workers.parallel import Executor
 from ppdl.protections.stem import Stem
-from ppdl.crypto.engine import engine
+from ppdl.crypto.arithmetic.engine import engine
 if engine() == "vector":
-    import ppdl.crypto.vector.linear
+    import ppdl.crypto.arithmetic.vector.linear
 root, private_dir, uid = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 if uid:
     os.setgroups([]); os.setgid(uid); os.setuid(uid)

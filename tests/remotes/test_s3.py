@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ppdl.crypto.artifact import open_artifact
-from ppdl.crypto.keyfile import save_public
-from ppdl.crypto.keys import PrivateKey, generate_keypair
+from ppdl.crypto.artifact.reading import open_artifact
+from ppdl.crypto.keys.keyfile import save_public
+from ppdl.crypto.keys.keypair import PrivateKey, generate_keypair
 from tests.crypto.artifacts import decrypted, random_images, write
 from tests.secrets_search import find_private_key
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ppdl.crypto.keys import generate_keypair
-from ppdl.crypto.keystore import save_private
+from ppdl.crypto.keys.keypair import generate_keypair
+from ppdl.crypto.keys.keystore import save_private
 from tests.secrets_search import find_in_bytes
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -18,8 +18,8 @@ HOLDS_A_KEY = """
 import ctypes, resource, sys
 from pathlib import Path
 resource.setrlimit(resource.RLIMIT_CORE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY)) if sys.argv[2] == "root" else None
-from ppdl.crypto.keys import generate_keypair
-from ppdl.crypto.keystore import load_private, save_private
+from ppdl.crypto.keys.keypair import generate_keypair
+from ppdl.crypto.keys.keystore import load_private, save_private
 path = Path(sys.argv[1])
 key = load_private(path) if path.is_file() else save_private(path, generate_keypair(256, allow_insecure_key=True))
 print(resource.getrlimit(resource.RLIMIT_CORE), ctypes.CDLL(None).prctl(3, 0, 0, 0, 0) if sys.platform == "linux" else 0, flush=True)
@@ -67,7 +67,7 @@ def test_no_process_of_the_same_user_reads_the_memory(key, tmp_path):
         "    except PermissionError:\n        print(name, 'closed')\n    except OSError as e:\n        print(name, 'opened', e.errno)\n"
     )
     holder = (
-        "import os, sys\nfrom ppdl.crypto.memory import forbid_core_dumps\nos.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+        "import os, sys\nfrom ppdl.crypto.keys.memory import forbid_core_dumps\nos.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
         "sys.argv[1] == 'open' and __import__('ctypes').CDLL(None).prctl(4, 1, 0, 0, 0)\n"  # what a program of this user starts as
         "sys.argv[1] == 'closed' and forbid_core_dumps()\nprint('ready', flush=True)\nsys.stdin.read()\n"
     )

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ppdl.crypto.inner import BatchPacking, InnerPacking, encrypt_feature_batch, encrypt_features
-from ppdl.crypto.keys import PrivateKey, generate_keypair
-from ppdl.crypto.obfuscators import build_obfuscators
-from ppdl.crypto.purpose import INFERENCE
+from ppdl.crypto.arithmetic.obfuscators import build_obfuscators
+from ppdl.crypto.inner_product.single import BatchPacking, InnerPacking, encrypt_feature_batch, encrypt_features
+from ppdl.crypto.keys.keypair import PrivateKey, generate_keypair
+from ppdl.crypto.keys.purpose import INFERENCE
 from ppdl.private_head.head import QuantisedHead
 from ppdl.serving.protocol import BATCH, SINGLE, Query
 from ppdl.serving.statement import Statement

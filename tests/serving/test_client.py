@@ -25,10 +25,10 @@ from PIL import Image
 from requests import Session
 
 from ppdl.cli import main
-from ppdl.crypto.inner import BatchPacking
-from ppdl.crypto.keys import PrivateKey, PublicKey
-from ppdl.crypto.keystore import default_private_dir, save_private, save_public
-from ppdl.crypto.purpose import INFERENCE
+from ppdl.crypto.inner_product.single import BatchPacking
+from ppdl.crypto.keys.keypair import PrivateKey, PublicKey
+from ppdl.crypto.keys.keystore import default_private_dir, save_private, save_public
+from ppdl.crypto.keys.purpose import INFERENCE
 from ppdl.datasets.reduced import Reduced
 from ppdl.errors import ConfigError, CryptoError, DataError, ServerError
 from ppdl.heads import integer_features

@@ -16,9 +16,9 @@ import pytest
 import requests
 import uvicorn
 
-from ppdl.crypto.jwk import encode_int, public_members
-from ppdl.crypto.keys import PublicKey
-from ppdl.crypto.purpose import INFERENCE
+from ppdl.crypto.keys.jwk import encode_int, public_members
+from ppdl.crypto.keys.keypair import PublicKey
+from ppdl.crypto.keys.purpose import INFERENCE
 from ppdl.errors import ConfigError
 from ppdl.serving import connections
 from ppdl.serving.connections import Connection, Loop

@@ -14,8 +14,8 @@ import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ppdl.crypto.obfuscators import build_obfuscators
-from ppdl.crypto.paillier import encrypt_batch
+from ppdl.crypto.arithmetic.obfuscators import build_obfuscators
+from ppdl.crypto.arithmetic.paillier import encrypt_batch
 from ppdl.serving.client import Server
 from ppdl.serving.problems import RULES
 from ppdl.serving.protocol import BATCH, QUERY_HEADER_BYTES, SINGLE, Query

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ppdl.crypto.inner import decrypt_logits
+from ppdl.crypto.inner_product.single import decrypt_logits
 from ppdl.errors import ServerError
 from ppdl.serving.client import Server
 from ppdl.serving.remote import connect

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ppdl.crypto.artifact import open_artifact
-from ppdl.crypto.keys import generate_keypair
-from ppdl.crypto.keystore import save_public
+from ppdl.crypto.artifact.reading import open_artifact
+from ppdl.crypto.keys.keypair import generate_keypair
+from ppdl.crypto.keys.keystore import save_public
 from ppdl.datasets.reduced import Reduced
 from ppdl.errors import ArtifactError, ConfigError, DataError, KeyStoreError, TrackingError
 from ppdl.evaluation.calibration import apply_temperature

@@ -19,9 +19,9 @@ import psutil
 import pytest
 import requests
 
-from ppdl.crypto.inner import decrypt_logit_batch, decrypt_logits
-from ppdl.crypto.jwk import encode_int, public_members
-from ppdl.crypto.keys import generate_keypair
+from ppdl.crypto.inner_product.single import decrypt_logit_batch, decrypt_logits
+from ppdl.crypto.keys.jwk import encode_int, public_members
+from ppdl.crypto.keys.keypair import generate_keypair
 from ppdl.errors import ConfigError
 from ppdl.serving import compute, protocol
 from ppdl.serving.addresses import client_address

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 from hypothesis import strategies as st
 
-from ppdl.crypto import jwk
-from ppdl.crypto.artifact import open_artifact
+from ppdl.crypto.artifact.header_file import parse_header
+from ppdl.crypto.artifact.reading import open_artifact
 from ppdl.crypto.decrypt import decrypt_images
-from ppdl.crypto.header_file import parse_header
-from ppdl.crypto.keys import generate_keypair
-from ppdl.crypto.keystore import load_private, load_public, save_private, save_public
+from ppdl.crypto.keys import jwk
+from ppdl.crypto.keys.keypair import generate_keypair
+from ppdl.crypto.keys.keystore import load_private, load_public, save_private, save_public
 from ppdl.errors import ArtifactError, KeyStoreError
 from ppdl.protections.filters import load_approved
 from ppdl.protections.noise import load_noise_secret

@@ -22,7 +22,7 @@ from pathlib import Path
 PROJECT = Path(__file__).parents[2]
 TIMEOUT_S = 600
 
-# file below ppdl/crypto/vector, what stands there once, and what takes its place
+# file below ppdl/crypto/arithmetic/vector, what stands there once, and what takes its place
 MUTANTS = [
     ("emit.py", 'half in "lh")', 'half in "hl")'),
     ("emit.py", "((self.low, 0), (self.high, 1)):\n                for j in range(TILE):\n                    self.collect(half, columns[i + j + shift], digit, ys[j])", "((self.low, 0), (self.high, 0)):\n                for j in range(TILE):\n                    self.collect(half, columns[i + j + shift], digit, ys[j])"),
@@ -102,7 +102,7 @@ def survives(number: int) -> bool:
         for part in ("ppdl", "tests"):
             shutil.copytree(PROJECT / part, Path(folder) / part, ignore=shutil.ignore_patterns("__pycache__", "results"))
         shutil.copy(PROJECT / "pyproject.toml", folder)
-        path = Path(folder) / "ppdl/crypto/vector" / file
+        path = Path(folder) / "ppdl/crypto/arithmetic/vector" / file
         source = path.read_text()
         if source.count(old) != 1:
             raise SystemExit(f"mutant {number}: {old!r} stands {source.count(old)} times in {file}, not once: the list is out of date")

@@ -27,11 +27,11 @@ from pathlib import Path
 import numpy as np
 
 from ppdl.audit.release_view import release_view
-from ppdl.crypto.artifact import open_artifact
+from ppdl.crypto.artifact.reading import open_artifact
+from ppdl.crypto.artifact.shards import npy_header
 from ppdl.crypto.decrypt import decrypt_images
-from ppdl.crypto.keys import PrivateKey
-from ppdl.crypto.keystore import load_public, require_private
-from ppdl.crypto.shards import npy_header
+from ppdl.crypto.keys.keypair import PrivateKey
+from ppdl.crypto.keys.keystore import load_public, require_private
 from ppdl.datasets.prepared import load_prepared
 from ppdl.datasets.reduced import Reduced
 from ppdl.protections.filters import parse_spec

@@ -35,7 +35,7 @@ from tests.soak import judge
 from tests.soak.mutations import Mutant, mutants_of
 from tests.test_pipeline import copy_of_the_project
 
-FILES = ("ppdl/crypto/*.py", "ppdl/evaluation/statistics.py")
+FILES = ("ppdl/crypto/**/*.py", "ppdl/evaluation/statistics.py")
 EQUIVALENT = Path(__file__).parent / "equivalent_mutants.json"
 BUDGET_S = 60
 SEED = 20220314
@@ -91,7 +91,7 @@ def kill(mutant: Mutant, index: int, measured: dict[str, Any], project: Path, sc
 def digest(root: Path) -> str:
     """Return a digest of what is mutated and of the tests that judge, which decides whether an interrupted run may go on."""
     tests = [
-        path for name in judge.PATHS for path in ((root / "tests" / name).glob("*.py") if "." not in name else [root / "tests" / name])
+        path for name in judge.PATHS for path in ((root / "tests" / name).rglob("*.py") if "." not in name else [root / "tests" / name])
     ]
     paths = sorted([*tests, root / EQUIVALENT.relative_to(PROJECT), *(path for pattern in FILES for path in root.glob(pattern))])
     return hashlib.sha256(b"".join(hashlib.sha256(path.read_bytes()).digest() for path in paths)).hexdigest()

@@ -36,7 +36,7 @@ PROMISES: dict[str, tuple[str, ...]] = {
         "tests/faults/test_faults.py::test_no_duration_*",
     ),
     "two `dvc repro` at once: one works, the other says why not": ("tests/faults/test_kills.py::test_of_two_repros_*",),
-    "two writers of one artifact: the second is refused": ("tests/crypto/test_artifact_resume.py::test_a_second_writer_*",),
+    "two writers of one artifact: the second is refused": ("tests/crypto/encryption/test_resume.py::test_a_second_writer_*",),
     "two sweeps at once on one sqlite store lose nothing": ("tests/faults/test_faults.py::test_two_sweeps_*",),
     "the MLflow server vanishes: training goes on, what is missing is sent later or said": (
         "tests/tracking/test_run.py::test_a_store_that_*",
@@ -44,7 +44,7 @@ PROMISES: dict[str, tuple[str, ...]] = {
     ),
     "no MLflow server at the start: an error within seconds": ("tests/tracking/test_store.py::test_unreachable_server_*",),
     "Ctrl-C and SIGTERM leave a state to go on from, and a marked run": (
-        "tests/crypto/test_artifact_resume.py::test_a_real_interrupt_*",
+        "tests/crypto/encryption/test_resume.py::test_a_real_interrupt_*",
         "tests/tracking/test_run.py::test_a_terminated_run_*",
         "tests/test_cli_repro.py::test_an_interruption_*",
     ),
@@ -54,15 +54,15 @@ PROMISES: dict[str, tuple[str, ...]] = {
         "tests/fuzz/test_found.py::test_the_first_stage_*",
     ),
     "the private key is in no file, log, exception, pickle or message": (
-        "tests/crypto/test_artifact_secrets.py::*",
+        "tests/crypto/encryption/test_secrets.py::*",
         "tests/tracking/test_run.py::test_nothing_of_a_private_key_*",
         "tests/tracking/test_run.py::test_key_material_*",
     ),
     "nor in a command line, an environment, a core dump or what other programs read": ("tests/security/test_process.py::*",),
     "private files and folders are the owner's alone": (
-        "tests/crypto/test_keystore.py::test_umask_*",
-        "tests/crypto/test_keystore.py::test_open_private_folder_*",
-        "tests/crypto/test_keystore.py::test_private_file_that_others_may_read_*",
+        "tests/crypto/keys/test_keystore.py::test_umask_*",
+        "tests/crypto/keys/test_keystore.py::test_open_private_folder_*",
+        "tests/crypto/keys/test_keystore.py::test_private_file_that_others_may_read_*",
         "tests/faults/test_faults.py::test_another_user_*",
     ),
     "nothing that is read may run code; randomness comes from the operating system; servers listen on 127.0.0.1": (
@@ -71,7 +71,7 @@ PROMISES: dict[str, tuple[str, ...]] = {
     "paths that lead out, decompression bombs: refused in little memory": ("tests/security/test_hostile_files.py::*",),
     "dependencies are exact, hashed, and lock to the same bytes again": ("tests/security/test_supply_chain.py::*",),
     "a signed artifact that anybody changed is refused, also with all digests made anew": ("tests/crypto/test_signing.py::*",),
-    "Ray: equal bytes, a killed worker's tasks are done again, no private key is sent": ("tests/crypto/test_cluster.py::*",),
+    "Ray: equal bytes, a killed worker's tasks are done again, no private key is sent": ("tests/crypto/workers/test_cluster.py::*",),
     "training on two devices learns what one does": ("tests/training/test_devices.py::*",),
     "a server of private inference that is killed under load answers nothing wrongly": ("tests/serving/test_load.py::*",),
     "stages side by side give what `dvc repro` gives": (

@@ -10,8 +10,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from ppdl.config import PARAMS, Workspace, branch, build, plain
-from ppdl.crypto.keystore import ensure_keypair
-from ppdl.crypto.purpose import INFERENCE
+from ppdl.crypto.keys.keystore import ensure_keypair
+from ppdl.crypto.keys.purpose import INFERENCE
 from ppdl.datasets.prepare import prepare
 from ppdl.datasets.prepared import load_prepared
 from ppdl.datasets.reduced import Reduced
@@ -98,7 +98,7 @@ def test_the_server_sees_nothing_that_an_attack_gets_at(checkout):
 
 def test_an_audit_of_requests_that_repeat_their_obfuscators_says_so(checkout, tmp_path, monkeypatch):
     """The audit can find something: a client that draws one obfuscator for all ciphertexts is told apart."""
-    from ppdl.crypto import obfuscators
+    from ppdl.crypto.arithmetic import obfuscators
 
     cfg, root = checkout
     draw = obfuscators.DjnObfuscators.draw

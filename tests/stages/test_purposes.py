@@ -11,9 +11,9 @@ from omegaconf import OmegaConf
 
 from ppdl.cli import main
 from ppdl.config import PARAMS, Workspace
-from ppdl.crypto.keys import PrivateKey, generate_keypair
-from ppdl.crypto.keystore import load_public, save_private, save_public
-from ppdl.crypto.purpose import ARCHIVE, INFERENCE, PUBLIC_PATHS
+from ppdl.crypto.keys.keypair import PrivateKey, generate_keypair
+from ppdl.crypto.keys.keystore import load_public, save_private, save_public
+from ppdl.crypto.keys.purpose import ARCHIVE, INFERENCE, PUBLIC_PATHS
 from ppdl.errors import ConfigError, KeyStoreError
 from ppdl.serving.client import Server
 from ppdl.serving.remote import connect

@@ -13,8 +13,8 @@ from omegaconf import OmegaConf
 from ppdl import config
 from ppdl.cli import main
 from ppdl.config import CONF, Workspace
-from ppdl.crypto.keys import generate_keypair
-from ppdl.crypto.keystore import save_private, save_public
+from ppdl.crypto.keys.keypair import generate_keypair
+from ppdl.crypto.keys.keystore import save_private, save_public
 from ppdl.crypto.signing import load_signing_key, make_signing_key, sign
 from ppdl.errors import ArtifactError, KeyStoreError
 from ppdl.protections.revealed import read_header

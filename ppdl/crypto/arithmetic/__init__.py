@@ -1,0 +1,1 @@
+"""Paillier on numbers: obfuscators, packing, encryption and decryption in batches, linear maps on ciphertexts."""

@@ -1,0 +1,1 @@
+"""What a job will cost, from measurements of a second."""

@@ -1,0 +1,159 @@
+"""Predict what encrypting and decrypting images costs on this machine, from a few seconds of the real work.
+
+A step is measured by doing a small part of it as a run would do it: in as many workers at once, with tables of the same
+size, shards of the same shape. What is left to arithmetic is the number of ciphertexts, which a `Plan` knows exactly.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ppdl.crypto.arithmetic.paillier import BATCH_CIPHERTEXTS, decrypt_batch
+from ppdl.crypto.artifact.fields import Source
+from ppdl.crypto.artifact.header import shard_name
+from ppdl.crypto.encryption.ciphertexts import Encryption, ShardTask, drop_tables, encrypt_shard
+from ppdl.crypto.encryption.plan import Plan, plan_packing
+from ppdl.crypto.keys.keypair import PrivateKey
+from ppdl.crypto.workers.parallel import Executor
+
+
+@dataclass(frozen=True)
+class Job:
+    """Describe the artifact whose cost is asked for, and the work that may be spent on measuring.
+
+    Args:
+        private_key: a pair of the key length; any will do, since cost depends on the length alone.
+        sample_ciphertexts: how many a worker encrypts to measure. A full batch (BATCH_CIPHERTEXTS) measures best.
+    """
+
+    kind: str
+    plan: Plan
+    private_key: PrivateKey
+    obfuscator: str
+    executor: Executor
+    sample_ciphertexts: int = BATCH_CIPHERTEXTS
+
+
+@dataclass(frozen=True)
+class Step:
+    """Cost of one step: time that passes, time of all cores together, bytes written."""
+
+    name: str
+    wall_s: float
+    core_s: float
+    bytes: int
+    detail: str
+
+
+def plan_job(
+    num_images: int,
+    px: int,
+    private_key: PrivateKey,
+    *,
+    kind: str,
+    stride: int,
+    slot_bits: int,
+    obfuscator: str,
+    executor: Executor,
+    sample_ciphertexts: int = BATCH_CIPHERTEXTS,
+) -> Job:
+    """Plan the artifact of `num_images` images of px * px.
+
+    Raises:
+        ConfigError: values that do not fit together.
+    """
+    plan = plan_packing(
+        Source(num_images, px, px),
+        kind=kind,
+        key_bits=private_key.public.key_bits,
+        stride=stride,
+        slot_bits=slot_bits,
+        images_per_group=None,
+        executor=executor,
+    )
+    return Job(kind, plan, private_key, obfuscator, executor, sample_ciphertexts)
+
+
+def estimate(job: Job) -> Iterator[Step]:
+    """Measure and predict each step of `STEPS`, one after the other.
+
+    Cost: for encryption the obfuscator tables and a batch in each worker, for decryption about a second.
+    """
+    return (step(job) for step in STEPS)
+
+
+@dataclass(frozen=True)
+class _SampleTask:
+    """Ask a worker to write `shard` until `num_ciphertexts` have been written."""
+
+    shard: ShardTask
+    num_ciphertexts: int
+
+
+def _encrypt_sample(sample: _SampleTask) -> tuple[float, ...]:
+    """Encrypt and write a shard as a run would (in a worker), again until there are enough ciphertexts.
+
+    Returns:
+        when this began (time.time), CPU time of the process until then; wall and CPU time of the tables; the same of a ciphertext.
+    """
+    began, imports_core_s, task, rows = time.time(), time.process_time(), sample.shard, 0
+    clocks = [(time.perf_counter(), time.process_time())]
+    task.encryption.encrypt(task.images[:0])  # no images: tables alone
+    clocks.append((time.perf_counter(), time.process_time()))
+    while rows < sample.num_ciphertexts:
+        rows += encrypt_shard(task).shape[0]
+    clocks.append((time.perf_counter(), time.process_time()))
+    (build_s, build_core_s), (work_s, work_core_s) = np.diff(clocks, axis=0)
+    return began, imports_core_s, build_s, build_core_s, work_s / rows, work_core_s / rows
+
+
+def encryption_step(job: Job) -> Step:
+    """Predict encryption: start of the workers, their tables, then shards in turn."""
+    plan, workers = job.plan, min(job.executor.workers, job.plan.num_shards)
+    per_worker = -(-plan.num_shards // job.executor.workers)
+    rows = plan.packing.rows(plan.images_per_shard)
+    encryption = Encryption(job.kind, plan, job.private_key.public, job.obfuscator, job.executor.table_bytes, per_worker * rows)
+    num_images = max(min(plan.images_per_shard, plan.images_per_shard * job.sample_ciphertexts // rows), 1)
+    images = np.random.default_rng(0).integers(0, 256, (num_images, plan.source.height, plan.source.width), np.uint8)
+    with tempfile.TemporaryDirectory(prefix="ppdl-estimate-") as folder:
+        shards = [ShardTask(encryption, Path(folder) / shard_name(job.kind, i), 0, images) for i in range(workers)]
+        start = time.time()
+        tasks = [_SampleTask(shard, job.sample_ciphertexts) for shard in shards]
+        samples = list(job.executor.map_unordered(_encrypt_sample, tasks))
+    drop_tables()
+    began, start_core_s, build_s, build_core_s, wall_s, core_s = np.mean(samples, axis=0).tolist()
+    work_s = wall_s * plan.num_ciphertexts / plan.num_shards * per_worker
+    start_core_s = start_core_s if job.executor.workers > 1 else 0.0  # a single worker is this process, which runs already
+    return Step(
+        "encrypt",
+        wall_s=began - start + build_s + work_s,
+        core_s=workers * (start_core_s + build_core_s) + core_s * plan.num_ciphertexts,
+        bytes=plan.total_bytes,
+        detail=f"{core_s * 1e3:.3f} ms a ciphertext and core, {build_s:.1f} s for tables, {workers} workers, {job.obfuscator}",
+    )
+
+
+def decryption_step(job: Job) -> Step:
+    """Predict decryption of every ciphertext, in as many threads as encryption has workers."""
+    threads, public = job.executor.threads, job.private_key.public
+    rng = np.random.default_rng(0)
+    rows = rng.integers(0, 256, (8 * threads, public.ciphertext_bytes), np.uint8)  # any unit below n^2 costs the same
+    rows[:, 0], rows[:, -1] = 0, 1
+    wall_s, core_s, count = 0.0, 0.0, 0
+    while wall_s < 1.0:
+        start, core_start = time.perf_counter(), time.process_time()
+        decrypt_batch(job.private_key, rows, num_threads=threads)
+        wall_s += time.perf_counter() - start
+        core_s += time.process_time() - core_start
+        count += len(rows)
+    scale = job.plan.num_ciphertexts / count
+    detail = f"{core_s / count * 1e3:.3f} ms a ciphertext and core, {threads} threads"
+    source = job.plan.source
+    return Step("decrypt", wall_s * scale, core_s * scale, source.num_images * source.height * source.width, detail)
+
+
+STEPS: tuple[Callable[[Job], Step], ...] = (encryption_step, decryption_step)

@@ -1,0 +1,1 @@
+"""Inner products of encrypted features with a server's weights."""

@@ -1,0 +1,1 @@
+"""Key pairs: numbers, files, the store of private keys, proofs that others can check."""
