@@ -174,7 +174,7 @@ def run_stage(stage: str, root: Path, num_images: int) -> None:
 def _train(cfg, workspace: Workspace) -> None:
     """Train for one epoch from the memory map, without a run in MLflow."""
     from ppdl.config import build
-    from ppdl.datasets.prepared import load_prepared
+    from ppdl.datasets.prepared.arrays import load_prepared
     from ppdl.protections.base import plain_view
     from ppdl.training.fit import fit
 

@@ -67,8 +67,8 @@ def forecasts() -> Iterator[Forecast]:
 
 def split_sample() -> Step:
     """Measure what stage split takes for one further image of RAW_PX px: the report's figures cost the same for any number."""
-    from ppdl.datasets.phantom import Phantom
-    from ppdl.datasets.prepare import Split, prepare
+    from ppdl.datasets.preparing.prepare import Split, prepare
+    from ppdl.datasets.sources.phantom import Phantom
 
     split = Split(test_fraction=0.2, validation_fraction=0.1, num_folds=None, fold=None, near_duplicate_bits=10, seed=1)
     found = {}

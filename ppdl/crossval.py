@@ -24,8 +24,8 @@ from ppdl.atomic import replacing
 from ppdl.config import Workspace, construct, differing, read_built_for, shown, write_built_for
 from ppdl.crypto.keys.keystore import default_private_dir, require_private
 from ppdl.crypto.keys.purpose import INFERENCE
-from ppdl.datasets.prepared import Prepared
-from ppdl.datasets.splitting import SPLITS, Split, assign_splits
+from ppdl.datasets.prepared.arrays import Prepared
+from ppdl.datasets.prepared.splitting import SPLITS, Split, assign_splits
 from ppdl.errors import ConfigError, PpdlError
 from ppdl.evaluation.predictions import Predictions, pool
 from ppdl.heads import features_of, infer, train_head, write_backbone

@@ -16,8 +16,8 @@ from omegaconf import DictConfig
 
 from ppdl.audit.base import Target
 from ppdl.config import PROJECT, Workspace, build, check_built_for, checkout, plain, read_built_for, write_built_for
-from ppdl.datasets.prepared import Prepared
-from ppdl.datasets.reduced import Reduced
+from ppdl.datasets.prepared.arrays import Prepared
+from ppdl.datasets.prepared.reduced import Reduced
 from ppdl.evaluation.calibration import Calibration, calibrate
 from ppdl.private_head.fit import FittedHead, fit_head
 from ppdl.private_head.head import BACKBONE_FILE, PublicHead, QuantisedHead, load_head, load_public_head

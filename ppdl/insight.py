@@ -11,7 +11,7 @@ import numpy as np
 from omegaconf import DictConfig
 
 from ppdl.config import Workspace, checkout
-from ppdl.datasets.prepared import Prepared
+from ppdl.datasets.prepared.arrays import Prepared
 from ppdl.evaluation.baselines import chance
 from ppdl.evaluation.calibration import apply_temperature
 from ppdl.evaluation.gradcam_figure import Looked, plot_gradcam

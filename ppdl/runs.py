@@ -20,8 +20,8 @@ from ppdl.config import PROJECT, Workspace, build, check_built_for, checkout, co
 from ppdl.crypto.artifact.shards import hash_file
 from ppdl.crypto.keys.keypair import generate_keypair
 from ppdl.crypto.signing import Signing
-from ppdl.datasets.prepared import Prepared, load_prepared
-from ppdl.datasets.reduced import Reduced
+from ppdl.datasets.prepared.arrays import Prepared, load_prepared
+from ppdl.datasets.prepared.reduced import Reduced
 from ppdl.errors import ConfigError, DataError
 from ppdl.evaluation.baselines import border_baseline
 from ppdl.evaluation.calibration import Calibration, calibrate

@@ -16,7 +16,7 @@ from ppdl.config import Workspace, branch, build, construct, stage
 from ppdl.crypto.keys.keypair import generate_keypair
 from ppdl.crypto.keys.keystore import load_public
 from ppdl.crypto.signing import Signing
-from ppdl.datasets.reduced import Reduced
+from ppdl.datasets.prepared.reduced import Reduced
 from ppdl.errors import ConfigError
 from ppdl.runs import prepared_data, protection_of
 

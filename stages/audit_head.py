@@ -14,7 +14,7 @@ from ppdl.audit.setting import Settings, draw_queries
 from ppdl.config import Workspace, branch, build, construct, stage
 from ppdl.crypto.keys.keystore import load_public
 from ppdl.crypto.keys.purpose import INFERENCE
-from ppdl.datasets.reduced import Reduced
+from ppdl.datasets.prepared.reduced import Reduced
 from ppdl.heads import server_view
 from ppdl.runs import prepared_data
 

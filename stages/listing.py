@@ -5,7 +5,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from ppdl.config import Workspace, build, stage
-from ppdl.datasets.listing import write_listing
+from ppdl.datasets.sources.listing import write_listing
 from ppdl.errors import DataError
 
 

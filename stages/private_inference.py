@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from ppdl.config import Workspace, branch, stage
 from ppdl.crypto.keys.keystore import default_private_dir, require_private
 from ppdl.crypto.keys.purpose import INFERENCE
-from ppdl.datasets.reduced import Reduced
+from ppdl.datasets.prepared.reduced import Reduced
 from ppdl.heads import head_run, infer, integer_features, open_head
 from ppdl.protections.cost import recorded_cost
 from ppdl.runs import prepared_data

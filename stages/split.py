@@ -3,8 +3,8 @@
 from omegaconf import DictConfig
 
 from ppdl.config import Workspace, check_built_for, construct, plain, read_built_for, stage
-from ppdl.datasets.prepare import prepare
-from ppdl.datasets.splitting import Split
+from ppdl.datasets.prepared.splitting import Split
+from ppdl.datasets.preparing.prepare import prepare
 
 
 def run(cfg: DictConfig, workspace: Workspace) -> None:

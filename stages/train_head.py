@@ -4,7 +4,7 @@ import numpy as np
 from omegaconf import DictConfig
 
 from ppdl.config import Workspace, branch, stage
-from ppdl.datasets.splitting import SPLITS
+from ppdl.datasets.prepared.splitting import SPLITS
 from ppdl.heads import features_of, head_run, train_head, write_backbone
 from ppdl.runs import prepared_data
 

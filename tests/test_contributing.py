@@ -14,7 +14,7 @@ from ppdl import config, reference
 from ppdl.audit.base import Symbols, Target, Truth
 from ppdl.crypto.artifact.reading import open_artifact
 from ppdl.crypto.keys.keypair import generate_keypair
-from ppdl.datasets.prepare import read_raw_index
+from ppdl.datasets.preparing.prepare import read_raw_index
 from ppdl.protections.base import View, plain_view
 from ppdl.training.fit import fit
 from tests.test_docs import LOCATION, blocks
@@ -22,7 +22,12 @@ from tests.training import toys
 
 PAGE = config.PROJECT / "CONTRIBUTING.md"
 FILES = {LOCATION.match(above)[1]: text for _, text, above in blocks(PAGE) if LOCATION.match(above)}
-MODULES = {"dataset": "datasets.stripes", "protection": "protections.posterised", "attack": "audit.outline", "model": "training.small_cnn"}
+MODULES = {
+    "dataset": "datasets.sources.stripes",
+    "protection": "protections.posterised",
+    "attack": "audit.outline",
+    "model": "training.small_cnn",
+}
 
 
 @pytest.fixture
@@ -31,9 +36,9 @@ def example(tmp_path, monkeypatch):
     for name, text in FILES.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text + "\n")
-    for package in ("datasets", "protections", "audit", "training"):
+    for package in sorted({module.rpartition(".")[0] for module in MODULES.values()}):
         module = import_module(f"ppdl.{package}")
-        monkeypatch.setattr(module, "__path__", [*module.__path__, str(tmp_path / "ppdl" / package)])
+        monkeypatch.setattr(module, "__path__", [*module.__path__, str(tmp_path / "ppdl" / package.replace(".", "/"))])
 
     def composed(*overrides: str):
         with initialize_config_dir(str(config.CONF), version_base="1.3"):
@@ -42,13 +47,14 @@ def example(tmp_path, monkeypatch):
     yield composed
     for module in MODULES.values():
         sys.modules.pop(f"ppdl.{module}", None)
-        vars(import_module(f"ppdl.{module.split('.')[0]}")).pop(module.split(".")[1], None)
+        package, _, name = module.rpartition(".")
+        vars(import_module(f"ppdl.{package}")).pop(name, None)
 
 
 def test_each_example_is_one_class_and_one_configuration_file():
     assert sorted(FILES) == sorted(
         [f"ppdl/{module.replace('.', '/')}.py" for module in MODULES.values()]
-        + [f"conf/{group}/{module.split('.')[1]}.yaml" for group, module in MODULES.items()]
+        + [f"conf/{group}/{module.rpartition('.')[2]}.yaml" for group, module in MODULES.items()]
     )
 
 

@@ -11,8 +11,8 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from ppdl.config import Workspace
-from ppdl.datasets.prepare import Split, load_prepared, prepare
-from ppdl.datasets.radiography import Radiography
+from ppdl.datasets.preparing.prepare import Split, load_prepared, prepare
+from ppdl.datasets.sources.radiography import Radiography
 from ppdl.insight import figures_of, insights_of, shown_rows
 from ppdl.protections.base import plain_view
 from ppdl.runs import open_trained, predictions_of, runs_of

@@ -34,4 +34,4 @@ def test_a_branch_without_views_is_refused():
 
 
 def test_the_dataset_is_named_after_its_class():
-    assert dataset_name(OmegaConf.create({"dataset": {"_target_": "ppdl.datasets.phantom.Phantom"}})) == "phantom"
+    assert dataset_name(OmegaConf.create({"dataset": {"_target_": "ppdl.datasets.sources.phantom.Phantom"}})) == "phantom"

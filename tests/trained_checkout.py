@@ -15,10 +15,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from ppdl.config import PARAMS, Workspace, build, plain
 from ppdl.crypto.keys.keystore import ensure_keypair
-from ppdl.datasets.prepare import prepare
-from ppdl.datasets.prepared import Prepared, load_prepared
-from ppdl.datasets.reduced import Reduced
-from ppdl.datasets.splitting import Split
+from ppdl.datasets.prepared.arrays import Prepared, load_prepared
+from ppdl.datasets.prepared.reduced import Reduced
+from ppdl.datasets.prepared.splitting import Split
+from ppdl.datasets.preparing.prepare import prepare
 from ppdl.evaluation.calibration import Calibration
 from ppdl.protections.base import View
 from ppdl.runs import Run, open_source, predict_test_set, protection_of, runs_of

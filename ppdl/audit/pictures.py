@@ -14,9 +14,9 @@ from tqdm import tqdm
 
 from ppdl.audit.as_is import at_size
 from ppdl.audit.base import Symbols, Target
-from ppdl.datasets.gray import MAX_PIXELS, BadImageError, luma
-from ppdl.datasets.image_io import PICTURE_SUFFIXES, file_bytes, read_gray
-from ppdl.datasets.picture import opened_picture
+from ppdl.datasets.images.gray import MAX_PIXELS, BadImageError, luma
+from ppdl.datasets.images.image_io import PICTURE_SUFFIXES, file_bytes, read_gray
+from ppdl.datasets.images.picture import opened_picture
 from ppdl.errors import DataError
 
 ARRAY_SUFFIXES = frozenset({".npy", ".npz"})
@@ -46,8 +46,8 @@ def read_pictures(path: Path, *, max_images: int | None, gray: bool = False, nam
 
     Args:
         max_images: read at most as many, evenly spaced over all; None: all.
-        gray: read pictures by the rule of ppdl.datasets.image_io, and colour arrays as their luma; for originals, which must have 8 bits.
-        names: read pictures of these names only.
+        gray: read pictures by the rule of ppdl.datasets.images.image_io, and colour arrays as their luma; for originals, which must have 8
+        bits. names: read pictures of these names only.
 
     Raises:
         DataError: nothing is there, sizes or kinds are mixed, or a file is unreadable, too large or of a kind that is refused.

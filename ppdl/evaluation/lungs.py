@@ -20,7 +20,7 @@ import numpy as np
 from scipy import ndimage
 
 from ppdl.arrays import Rows
-from ppdl.datasets.reduced import Reduced
+from ppdl.datasets.prepared.reduced import Reduced
 from ppdl.evaluation.html_format import interval as written_interval
 from ppdl.evaluation.html_format import percent
 from ppdl.evaluation.intervals import Support, group_codes, group_sums, jackknife, value_interval

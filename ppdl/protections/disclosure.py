@@ -5,8 +5,8 @@ give the same outputs exactly if k is in the integer kernel of all filters. So a
 W k = 0 and 0 <= x + k <= 255 changes it, and a patch has one solution where all its pixels are determined.
 
 All outputs count together, whatever their stride and the size of the encrypted images: the kernel is that of a tile on which the patches
-of every stride begin anew. Smaller images are taken for area means of the same ones, rounded (ppdl.datasets.resize): a mean and its
-remainder are unknowns of their own, sum over the area = area * mean + remainder. Noise and clipping are left out: they only take away.
+of every stride begin anew. Smaller images are taken for area means of the same ones, rounded (ppdl.datasets.prepared.resize): a mean and
+its remainder are unknowns of their own, sum over the area = area * mean + remainder. Noise and clipping are left out: they only take away.
 
 Whether such a k exists is an integer program, which HiGHS decides. A k that it finds is checked in integers; where floating point wrongly
 says that there is none, a pixel counts as determined. So the bound errs to one side. A pixel with few values is counted too:
@@ -28,7 +28,7 @@ from functools import cache, cached_property
 
 import numpy as np
 
-from ppdl.datasets.phantom import CLASS_NAMES, render
+from ppdl.datasets.sources.phantom import CLASS_NAMES, render
 from ppdl.errors import ConfigError
 
 FEW_VALUES = 16  # of a pixel: so few let whoever knows that neighbours are alike choose the right one nearly always

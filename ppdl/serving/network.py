@@ -15,7 +15,7 @@ from ppdl.crypto.artifact.header_file import HEADER_FILE
 from ppdl.crypto.artifact.shards import hash_file
 from ppdl.crypto.keys.keypair import PublicKey
 from ppdl.crypto.keys.keystore import load_public
-from ppdl.datasets.prepared import load_prepared
+from ppdl.datasets.prepared.arrays import load_prepared
 from ppdl.errors import ArtifactError, KeyStoreError
 from ppdl.evaluation.calibration import apply_temperature, load_temperature
 from ppdl.serving.recipe import PLAIN, RECIPE_FILE, Recipe, read_recipe

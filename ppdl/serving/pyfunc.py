@@ -20,8 +20,8 @@ import pandas as pd
 
 from ppdl.config import checkout
 from ppdl.crypto.keys.keystore import PRIVATE_DIR_VARIABLE, default_private_dir, require_private
-from ppdl.datasets.gray import BadImageError
-from ppdl.datasets.image_io import read_gray_bytes
+from ppdl.datasets.images.gray import BadImageError
+from ppdl.datasets.images.image_io import read_gray_bytes
 from ppdl.errors import DataError, KeyStoreError
 from ppdl.serving.network import open_network
 from ppdl.serving.steps import KeyHolder, read_images

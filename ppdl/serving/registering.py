@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ppdl.datasets.prepared import Prepared, load_prepared
+from ppdl.datasets.prepared.arrays import Prepared, load_prepared
 from ppdl.errors import ConfigError
 from ppdl.serving.package import input_example, source_sha256, write_package
 from ppdl.serving.recipe import PLAIN, Recipe

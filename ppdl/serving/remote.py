@@ -13,7 +13,7 @@ import numpy as np
 from ppdl.crypto.artifact.fields import quote
 from ppdl.crypto.keys.keypair import PrivateKey
 from ppdl.crypto.keys.purpose import INFERENCE, check_purpose
-from ppdl.datasets.reduced import Reduced
+from ppdl.datasets.prepared.reduced import Reduced
 from ppdl.errors import CryptoError, DataError, ServerError
 from ppdl.private_head.client import PrivateClient
 from ppdl.private_head.head import BACKBONE_FILE, PublicHead

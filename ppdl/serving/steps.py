@@ -16,10 +16,10 @@ from ppdl.config import construct
 from ppdl.crypto.keys.keypair import PublicKey
 from ppdl.crypto.keys.keystore import require_private
 from ppdl.crypto.workers.parallel import Executor
-from ppdl.datasets.gray import BadImageError
-from ppdl.datasets.image_io import read_gray
-from ppdl.datasets.reduced import Reduced
-from ppdl.datasets.resize import area_resize
+from ppdl.datasets.images.gray import BadImageError
+from ppdl.datasets.images.image_io import read_gray
+from ppdl.datasets.prepared.reduced import Reduced
+from ppdl.datasets.prepared.resize import area_resize
 from ppdl.errors import ConfigError, KeyStoreError, TrackingError
 from ppdl.protections.base import Protection, View, plain_view
 from ppdl.protections.noise import NOISE_FILE

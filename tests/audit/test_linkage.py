@@ -9,7 +9,7 @@ import pytest
 from ppdl.audit.base import Symbols, Target, Truth
 from ppdl.audit.linkage import Linkage, LinkageView, chance_of_a_hit
 from ppdl.audit.release_view import release_view
-from ppdl.datasets.phantom import CLASS_NAMES, render
+from ppdl.datasets.sources.phantom import CLASS_NAMES, render
 from ppdl.errors import AttackDoesNotApply, ConfigError
 from ppdl.protections.filters import Filters
 from ppdl.protections.revealed import Revealed

@@ -12,7 +12,7 @@ from ppdl.evaluation.html import PictureRow, Rebuilding, ReportContent
 SIDE = 64
 CLASSES = ("COVID", "Lung_Opacity", "Normal", "Viral Pneumonia")
 CONFIG = {
-    "dataset": {"_target_": "ppdl.datasets.phantom.Phantom", "num_images": 1000, "size_px": 299, "classes": None},
+    "dataset": {"_target_": "ppdl.datasets.sources.phantom.Phantom", "num_images": 1000, "size_px": 299, "classes": None},
     "prepared_px": 128,
     "input_px": 64,
     "split": {"test_fraction": 0.2, "validation_fraction": 0.1, "near_duplicate_bits": 10},

@@ -18,7 +18,7 @@ import pytest
 from ppdl.atomic import replacing
 from ppdl.crypto.keys.keypair import generate_keypair
 from ppdl.crypto.keys.keystore import load_private, save_private
-from ppdl.datasets.phantom import Phantom
+from ppdl.datasets.sources.phantom import Phantom
 from ppdl.errors import KeyStoreError
 from ppdl.tracking import open_store, start_training_run
 from ppdl.tracking.provenance import PROCESS, process_is_alive

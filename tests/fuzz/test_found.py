@@ -24,10 +24,10 @@ from ppdl.config import PROJECT, build, read_built_for
 from ppdl.config_check import check_config, disk_failure
 from ppdl.crypto.keys.keypair import generate_keypair
 from ppdl.crypto.keys.keystore import load_private, save_private
-from ppdl.datasets.gray import BadImageError
-from ppdl.datasets.image_io import read_gray
-from ppdl.datasets.prepare import read_raw_index
-from ppdl.datasets.prepared import load_prepared
+from ppdl.datasets.images.gray import BadImageError
+from ppdl.datasets.images.image_io import read_gray
+from ppdl.datasets.prepared.arrays import load_prepared
+from ppdl.datasets.preparing.prepare import read_raw_index
 from ppdl.errors import ArtifactError, ConfigError, DataError, KeyStoreError
 from ppdl.protections.filters import load_approved
 from ppdl.protections.revealed import read_header

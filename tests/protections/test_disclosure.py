@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ppdl.crypto.arithmetic.linear import dct_filters
-from ppdl.datasets.resize import area_mean
+from ppdl.datasets.prepared.resize import area_mean
 from ppdl.protections import disclosure as module
 from ppdl.protections.disclosure import FEW_VALUES, Disclosure, Outputs, Tile, Undecided, _Block, _Work, disclosure, essential
 from ppdl.protections.ledger import outputs_on

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from ppdl.datasets.gray import BadImageError
-from ppdl.datasets.image_io import read_gray
-from ppdl.datasets.prepare import read_raw_index
+from ppdl.datasets.images.gray import BadImageError
+from ppdl.datasets.images.image_io import read_gray
+from ppdl.datasets.preparing.prepare import read_raw_index
 from ppdl.errors import DataError
 from tests.soak.fuzz_data import _dataset, _pixels
 
@@ -142,9 +142,9 @@ READ = """
 import resource, sys
 from pathlib import Path
 import numpy, PIL.Image, pydicom, pydicom.pixels
-from ppdl.datasets.dicom import read_dicom
-from ppdl.datasets.gray import BadImageError
-from ppdl.datasets.image_io import read_gray
+from ppdl.datasets.images.dicom import read_dicom
+from ppdl.datasets.images.gray import BadImageError
+from ppdl.datasets.images.image_io import read_gray
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:
     read_gray(Path(sys.argv[1]))

@@ -29,7 +29,7 @@ from ppdl.crypto.inner_product.single import BatchPacking
 from ppdl.crypto.keys.keypair import PrivateKey, PublicKey
 from ppdl.crypto.keys.keystore import default_private_dir, save_private, save_public
 from ppdl.crypto.keys.purpose import INFERENCE
-from ppdl.datasets.reduced import Reduced
+from ppdl.datasets.prepared.reduced import Reduced
 from ppdl.errors import ConfigError, CryptoError, DataError, ServerError
 from ppdl.heads import integer_features
 from ppdl.private_head.client import PrivateClient

@@ -13,7 +13,7 @@ from PIL import Image
 from ppdl.crypto.artifact.reading import open_artifact
 from ppdl.crypto.keys.keypair import generate_keypair
 from ppdl.crypto.keys.keystore import save_public
-from ppdl.datasets.reduced import Reduced
+from ppdl.datasets.prepared.reduced import Reduced
 from ppdl.errors import ArtifactError, ConfigError, DataError, KeyStoreError, TrackingError
 from ppdl.evaluation.calibration import apply_temperature
 from ppdl.protections.deterministic import Deterministic

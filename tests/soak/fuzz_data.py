@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ppdl.config import read_built_for
-from ppdl.datasets.folder import Folder
-from ppdl.datasets.gray import BadImageError
-from ppdl.datasets.image_io import read_gray
-from ppdl.datasets.prepare import read_raw_index
-from ppdl.datasets.prepared import load_prepared
+from ppdl.datasets.images.gray import BadImageError
+from ppdl.datasets.images.image_io import read_gray
+from ppdl.datasets.prepared.arrays import load_prepared
+from ppdl.datasets.preparing.prepare import read_raw_index
+from ppdl.datasets.sources.folder import Folder
 from ppdl.errors import ConfigError, DataError, PpdlError, TrackingError
 from ppdl.tracking.record import DatasetRecord, EpochRecord, RunRecord, read_record
 from ppdl.training.state import State, read_state, write_state

@@ -32,8 +32,8 @@ from ppdl.crypto.artifact.shards import npy_header
 from ppdl.crypto.decrypt import decrypt_images
 from ppdl.crypto.keys.keypair import PrivateKey
 from ppdl.crypto.keys.keystore import load_public, require_private
-from ppdl.datasets.prepared import load_prepared
-from ppdl.datasets.reduced import Reduced
+from ppdl.datasets.prepared.arrays import load_prepared
+from ppdl.datasets.prepared.reduced import Reduced
 from ppdl.protections.filters import parse_spec
 from ppdl.protections.noise import NoiseSecret
 from ppdl.protections.revealed import read_revealed

@@ -12,10 +12,10 @@ from omegaconf import OmegaConf
 from ppdl.config import PARAMS, Workspace, branch, build, plain
 from ppdl.crypto.keys.keystore import ensure_keypair
 from ppdl.crypto.keys.purpose import INFERENCE
-from ppdl.datasets.prepare import prepare
-from ppdl.datasets.prepared import load_prepared
-from ppdl.datasets.reduced import Reduced
-from ppdl.datasets.splitting import Split
+from ppdl.datasets.prepared.arrays import load_prepared
+from ppdl.datasets.prepared.reduced import Reduced
+from ppdl.datasets.prepared.splitting import Split
+from ppdl.datasets.preparing.prepare import prepare
 from ppdl.errors import ConfigError, DataError, KeyStoreError
 from ppdl.heads import integer_features
 from ppdl.private_head.head import load_head

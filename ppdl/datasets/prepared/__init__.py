@@ -1,0 +1,1 @@
+"""The prepared arrays, as every later stage reads them."""

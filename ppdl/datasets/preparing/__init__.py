@@ -1,0 +1,1 @@
+"""From raw images to prepared arrays: quality, duplicates, split."""
