@@ -20,9 +20,9 @@ from ppdl.crypto.estimate.images import estimate, plan_job
 from ppdl.crypto.keys.keypair import PrivateKey, generate_keypair
 from ppdl.crypto.workers.parallel import Executor
 from ppdl.protections.cost import folder_bytes, reveal_steps, stem_step
-from ppdl.protections.homomorphic import Homomorphic
-from ppdl.protections.reveal import Reveal
-from ppdl.protections.stem import Stem
+from ppdl.protections.schemes.homomorphic import Homomorphic
+from ppdl.protections.steps.reveal import Reveal
+from ppdl.protections.steps.stem import Stem
 
 FILTERS = {"filters": "dct", "channels": 3, "weight_bits": 4}
 STEPS = ("encrypt", "stem", "reveal")

@@ -18,7 +18,7 @@ from ppdl.crypto.estimate.images import Step, estimate, plan_job
 from ppdl.crypto.keys.keypair import generate_keypair
 from ppdl.crypto.workers.parallel import Executor
 from ppdl.protections.cost import core_seconds, reveal_steps, stem_step
-from ppdl.protections.filters import LARGEST_PIXEL
+from ppdl.protections.steps.filters import LARGEST_PIXEL
 
 SETS = {"COVID-19 Radiography": 21165, "as many as MIMIC-CXR": 377110}
 PX, RAW_PX, KEY_BITS, STRIDE, CHANNELS, WEIGHT_BITS = 224, 299, 3072, 2, 3, 4

@@ -22,7 +22,7 @@ from ppdl.evaluation.calibration import Calibration, calibrate
 from ppdl.private_head.fit import FittedHead, fit_head
 from ppdl.private_head.head import BACKBONE_FILE, PublicHead, QuantisedHead, load_head, load_public_head
 from ppdl.private_head.inference import Answers, Inference
-from ppdl.protections.opaque import as_squares, bytes_side
+from ppdl.protections.schemes.opaque import as_squares, bytes_side
 from ppdl.runs import PLAIN, Run, runs_of, spec_of
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from ppdl.crypto.keys.keystore import default_private_dir, require_private
 from ppdl.crypto.signing import Signing
 from ppdl.handed_over import made_here
 from ppdl.protections.cost import folder_bytes, recorded_cost
-from ppdl.protections.ledger import open_ledger
-from ppdl.protections.recheck import Recheck
+from ppdl.protections.steps.ledger import open_ledger
+from ppdl.protections.steps.recheck import Recheck
 
 READ = ("encrypted", "stem")
 

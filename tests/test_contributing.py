@@ -24,7 +24,7 @@ PAGE = config.PROJECT / "CONTRIBUTING.md"
 FILES = {LOCATION.match(above)[1]: text for _, text, above in blocks(PAGE) if LOCATION.match(above)}
 MODULES = {
     "dataset": "datasets.sources.stripes",
-    "protection": "protections.posterised",
+    "protection": "protections.schemes.posterised",
     "attack": "audit.outline",
     "model": "training.small_cnn",
 }

@@ -19,7 +19,7 @@ from ppdl.errors import AttackDoesNotApply, ConfigError
 
 if TYPE_CHECKING:
     from ppdl.crypto.keys.keypair import PublicKey
-    from ppdl.protections.revealed import Revealed
+    from ppdl.protections.steps.revealed import Revealed
 
 # Parts of a target that an attack may need. Number and size of the images are known to everybody.
 SYMBOLS, CIPHERTEXTS, PUBLIC_KEY, VIEW = "symbols", "ciphertexts", "public_key", "view"

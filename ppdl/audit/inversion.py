@@ -15,8 +15,8 @@ from ppdl.audit.decoder import Decoder
 from ppdl.audit.linear_inversion import MIDDLE, UNIT, Look, coarsest, fit_context, pseudo_inverse, stacked
 from ppdl.audit.release_view import images_to_patches, patches_to_images
 from ppdl.errors import AttackDoesNotApply, ConfigError
-from ppdl.protections.filters import STRIDES, Filters, parse_approved
-from ppdl.protections.noise import NoiseSecret
+from ppdl.protections.steps.filters import STRIDES, Filters, parse_approved
+from ppdl.protections.steps.noise import NoiseSecret
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class Inversion(Attack):
         context: patches on each side that the regression looks at.
         held_out: fraction of the public images that stops the decoder's training.
         strides, noises: of the curve, with the filters of `curve_filters`.
-        curve_filters: `filters`, `channels` and `weight_bits`, see ppdl.protections.filters.
+        curve_filters: `filters`, `channels` and `weight_bits`, see ppdl.protections.steps.filters.
         unions: views that are inverted together, each `name` and `views`: a list of `stride`, `noise` and the keys of `curve_filters`.
         decoder: the network.
 

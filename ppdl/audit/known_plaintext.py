@@ -10,7 +10,7 @@ import numpy as np
 from ppdl.audit.base import KNOWN, SYMBOLS, Attack, Finding, Rebuilt, Target, Truth, check_whole, score_rebuilt, scored_rows
 from ppdl.audit.histogram import UNKNOWN, symbol_counts
 from ppdl.errors import AttackDoesNotApply, ConfigError
-from ppdl.protections.seriation import co_occurrence
+from ppdl.protections.schemes.seriation import co_occurrence
 
 
 @dataclass(frozen=True, eq=False)

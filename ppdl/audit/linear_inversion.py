@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ppdl.audit.release_view import filter_outputs, images_to_patches, release_view
-from ppdl.protections.filters import Filters
-from ppdl.protections.noise import NoiseSecret
-from ppdl.protections.release import LARGEST_VALUE, Release
+from ppdl.protections.steps.filters import Filters
+from ppdl.protections.steps.noise import NoiseSecret
+from ppdl.protections.steps.release import LARGEST_VALUE, Release
 
 MIDDLE, UNIT = 127.5, 64.0  # gray levels: features are (gray - MIDDLE) / UNIT
 _LEAST_NOISE = 0.5  # gray levels: what rounding leaves of a view without noise

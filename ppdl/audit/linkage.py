@@ -13,7 +13,7 @@ from scipy import linalg, ndimage
 from ppdl.audit.base import CIPHERTEXTS, PICTURE, PRIOR, QUERIES, SYMBOLS, VIEW, Attack, Finding, Target, Truth, check_whole
 from ppdl.audit.verdict import top1_interval
 from ppdl.errors import AttackDoesNotApply, ConfigError
-from ppdl.protections.seriation import spectral_table
+from ppdl.protections.schemes.seriation import spectral_table
 
 _BLOCK = 256  # images that are read at a time
 _RIDGE = 1e-3  # of the mean variance between retakes, added to it

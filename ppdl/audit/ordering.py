@@ -1,7 +1,7 @@
 """Order symbols by how often they are neighbours, with more care than one eigenvector takes.
 
-In a single image the Fiedler vector (ppdl.protections.seriation) folds the order where few symbols hang on the rest by a thread, such
-as those of a label on the film. So several orders are tried, and a likelihood decides. Its model: symbols a and b are neighbours as
+In a single image the Fiedler vector (ppdl.protections.schemes.seriation) folds the order where few symbols hang on the rest by a thread,
+such as those of a label on the film. So several orders are tried, and a likelihood decides. Its model: symbols a and b are neighbours as
 often as their frequencies say, times a fall-off with the distance of their ranks, which never rises and is estimated from the order.
 """
 
@@ -13,7 +13,7 @@ from scipy.optimize import isotonic_regression
 from scipy.sparse.csgraph import shortest_path
 from scipy.spatial.distance import cdist
 
-from ppdl.protections.seriation import seriate
+from ppdl.protections.schemes.seriation import seriate
 
 _STEPS = (8, 16, 32, 64, 128)  # of a random walk on the symbols, from neighbour to neighbour
 _NEAREST = 8  # symbols that one step of a path may reach

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from ppdl.errors import ConfigError
-from ppdl.protections.filters import Filters
-from ppdl.protections.noise import NoiseSecret
-from ppdl.protections.release import Release
+from ppdl.protections.steps.filters import Filters
+from ppdl.protections.steps.noise import NoiseSecret
+from ppdl.protections.steps.release import Release
 
 
 def release_view(

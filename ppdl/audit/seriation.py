@@ -17,7 +17,7 @@ from ppdl.audit.base import PRIOR, SYMBOLS, Attack, Finding, Rebuilt, Target, Tr
 from ppdl.audit.histogram import UNKNOWN, values_in_order
 from ppdl.audit.ordering import likeliest_order
 from ppdl.errors import AttackDoesNotApply, ConfigError
-from ppdl.protections.seriation import co_occurrence
+from ppdl.protections.schemes.seriation import co_occurrence
 
 _HEADLINE_IMAGES = 100  # the count behind psnr, ssim and rank_correlation, where the set has that many
 

@@ -15,11 +15,11 @@ import numpy as np
 from ppdl.audit.base import Symbols, Target
 from ppdl.audit.release_view import release_view
 from ppdl.crypto.artifact.reading import Artifact, open_artifact
-from ppdl.protections.filters import Filters, parse_spec
-from ppdl.protections.lazy import MappedRows
-from ppdl.protections.noise import NoiseSecret
-from ppdl.protections.opaque import as_squares, bytes_side
-from ppdl.protections.revealed import Revealed, read_revealed
+from ppdl.protections.schemes.lazy import MappedRows
+from ppdl.protections.schemes.opaque import as_squares, bytes_side
+from ppdl.protections.steps.filters import Filters, parse_spec
+from ppdl.protections.steps.noise import NoiseSecret
+from ppdl.protections.steps.revealed import Revealed, read_revealed
 
 if TYPE_CHECKING:
     from ppdl.crypto.keys.keypair import PublicKey

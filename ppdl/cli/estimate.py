@@ -63,7 +63,7 @@ def estimate(
     from ppdl.crypto.keys.keypair import generate_keypair
     from ppdl.crypto.workers.parallel import Executor
     from ppdl.protections.cost import reveal_steps, stem_step
-    from ppdl.protections.filters import LARGEST_PIXEL
+    from ppdl.protections.steps.filters import LARGEST_PIXEL
 
     key = generate_keypair(bits, allow_insecure_key=allow_insecure_key)
     packing = {"stride": 1, "slot_bits": 8}

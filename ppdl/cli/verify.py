@@ -46,7 +46,7 @@ def check_bytes(folder: Path, public: Path | None) -> str:
     from ppdl.crypto.artifact.reading import open_artifact
     from ppdl.crypto.keys.keystore import load_public
     from ppdl.errors import ConfigError
-    from ppdl.protections.revealed import VIEW_FILE, read_revealed
+    from ppdl.protections.steps.revealed import VIEW_FILE, read_revealed
 
     if (folder / VIEW_FILE).exists():
         if public:

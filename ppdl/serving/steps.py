@@ -22,9 +22,9 @@ from ppdl.datasets.prepared.reduced import Reduced
 from ppdl.datasets.prepared.resize import area_resize
 from ppdl.errors import ConfigError, KeyStoreError, TrackingError
 from ppdl.protections.base import Protection, View, plain_view
-from ppdl.protections.noise import NOISE_FILE
-from ppdl.protections.reveal import Reveal
-from ppdl.protections.stem import Stem
+from ppdl.protections.steps.noise import NOISE_FILE
+from ppdl.protections.steps.reveal import Reveal
+from ppdl.protections.steps.stem import Stem
 from ppdl.serving.recipe import Recipe
 
 _Step = TypeVar("_Step", Protection, Stem, Reveal)

@@ -13,9 +13,9 @@ from ppdl.audit.inversion import Inversion
 from ppdl.audit.linear_inversion import Look, pseudo_inverse
 from ppdl.audit.release_view import release_view
 from ppdl.errors import AttackDoesNotApply, ConfigError
-from ppdl.protections.filters import Filters
-from ppdl.protections.noise import NoiseSecret
-from ppdl.protections.revealed import Revealed, read_revealed
+from ppdl.protections.steps.filters import Filters
+from ppdl.protections.steps.noise import NoiseSecret
+from ppdl.protections.steps.revealed import Revealed, read_revealed
 from tests.protections.conftest import chain, small_key  # noqa: F401  (fixtures)
 
 PX = 32

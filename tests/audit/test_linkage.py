@@ -11,8 +11,8 @@ from ppdl.audit.linkage import Linkage, LinkageView, chance_of_a_hit
 from ppdl.audit.release_view import release_view
 from ppdl.datasets.sources.phantom import CLASS_NAMES, render
 from ppdl.errors import AttackDoesNotApply, ConfigError
-from ppdl.protections.filters import Filters
-from ppdl.protections.revealed import Revealed
+from ppdl.protections.steps.filters import Filters
+from ppdl.protections.steps.revealed import Revealed
 
 PX, NUM_PATIENTS = 64, 24
 ARGS = {

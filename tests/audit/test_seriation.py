@@ -13,7 +13,7 @@ from ppdl.audit.ordering import geodesic_order, likeliest_order, log_likelihood,
 from ppdl.audit.quality import image_ssim
 from ppdl.audit.seriation import Seriation, gray_table
 from ppdl.errors import AttackDoesNotApply, ConfigError
-from ppdl.protections.seriation import co_occurrence
+from ppdl.protections.schemes.seriation import co_occurrence
 from tests.audit.schemes import films
 
 PRIOR_SEED = 99

@@ -14,12 +14,12 @@ from ppdl.crypto.encryption.ciphertexts import write_ciphertext_artifact
 from ppdl.crypto.keys.keypair import generate_keypair
 from ppdl.crypto.workers.parallel import Executor
 from ppdl.errors import ArtifactError, AttackDoesNotApply
-from ppdl.protections.deterministic import Deterministic
-from ppdl.protections.filters import Filters
-from ppdl.protections.homomorphic import Homomorphic
-from ppdl.protections.opaque import Opaque
-from ppdl.protections.reveal import Reveal
-from ppdl.protections.stem import Stem
+from ppdl.protections.schemes.deterministic import Deterministic
+from ppdl.protections.schemes.homomorphic import Homomorphic
+from ppdl.protections.schemes.opaque import Opaque
+from ppdl.protections.steps.filters import Filters
+from ppdl.protections.steps.reveal import Reveal
+from ppdl.protections.steps.stem import Stem
 
 EXECUTOR = Executor(num_workers=1, shard_mib=1, min_shards=3, table_mib=4)
 DCT = {"filters": "dct", "channels": 3, "weight_bits": 4}

@@ -29,8 +29,8 @@ from ppdl.datasets.images.image_io import read_gray
 from ppdl.datasets.prepared.arrays import load_prepared
 from ppdl.datasets.preparing.prepare import read_raw_index
 from ppdl.errors import ArtifactError, ConfigError, DataError, KeyStoreError
-from ppdl.protections.filters import load_approved
-from ppdl.protections.revealed import read_header
+from ppdl.protections.steps.filters import load_approved
+from ppdl.protections.steps.revealed import read_header
 from tests.soak.fuzz_config import composed
 
 
@@ -177,7 +177,7 @@ def test_approved_filters_of_another_type(tmp_path, content):
 def test_a_view_whose_header_has_other_types(tmp_path):
     from dataclasses import fields
 
-    from ppdl.protections.revealed import FORMAT, RevealedHeader
+    from ppdl.protections.steps.revealed import FORMAT, RevealedHeader
 
     content = dict.fromkeys((field.name for field in fields(RevealedHeader)), None)
     (tmp_path / "header.json").write_text(json.dumps({"format": FORMAT} | content))

@@ -11,9 +11,9 @@ import pytest
 
 from ppdl.crypto.keys.keypair import PrivateKey, generate_keypair
 from ppdl.crypto.workers.parallel import Executor
-from ppdl.protections.homomorphic import Homomorphic
-from ppdl.protections.reveal import Reveal
-from ppdl.protections.stem import Stem
+from ppdl.protections.schemes.homomorphic import Homomorphic
+from ppdl.protections.steps.reveal import Reveal
+from ppdl.protections.steps.stem import Stem
 
 ONE_WORKER = Executor(num_workers=1, shard_mib=1, min_shards=3, table_mib=4)
 DCT = {"filters": "dct", "channels": 3, "weight_bits": 4}

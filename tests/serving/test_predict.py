@@ -16,8 +16,8 @@ from ppdl.crypto.keys.keystore import save_public
 from ppdl.datasets.prepared.reduced import Reduced
 from ppdl.errors import ArtifactError, ConfigError, DataError, KeyStoreError, TrackingError
 from ppdl.evaluation.calibration import apply_temperature
-from ppdl.protections.deterministic import Deterministic
-from ppdl.protections.noise import NOISE_FILE, load_noise_secret
+from ppdl.protections.schemes.deterministic import Deterministic
+from ppdl.protections.steps.noise import NOISE_FILE, load_noise_secret
 from ppdl.serving.network import open_network
 from ppdl.serving.predict import as_json, find_network, predict_files, write_overlays
 from ppdl.serving.steps import KeyHolder
@@ -228,10 +228,10 @@ def marked(path):
     "target",
     [
         "os.system",
-        "ppdl.protections.noise.os.system",
-        "ppdl.protections.noise.load_noise_secret",
+        "ppdl.protections.steps.noise.os.system",
+        "ppdl.protections.steps.noise.load_noise_secret",
         "ppdl.protections.base.Protection.encrypt",
-        "ppdl.protections.reveal.Reveal",
+        "ppdl.protections.steps.reveal.Reveal",
         "tests.serving.test_predict.marked",
         "ppdl.protections.missing_name.Missing",
         None,

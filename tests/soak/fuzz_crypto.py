@@ -17,9 +17,9 @@ from ppdl.crypto.keys import jwk
 from ppdl.crypto.keys.keypair import generate_keypair
 from ppdl.crypto.keys.keystore import load_private, load_public, save_private, save_public
 from ppdl.errors import ArtifactError, KeyStoreError
-from ppdl.protections.filters import load_approved
-from ppdl.protections.noise import load_noise_secret
-from ppdl.protections.revealed import read_revealed
+from ppdl.protections.steps.filters import load_approved
+from ppdl.protections.steps.noise import load_noise_secret
+from ppdl.protections.steps.revealed import read_revealed
 from tests.attacks.build import KINDS, dump
 from tests.crypto.artifacts import random_images
 from tests.crypto.artifacts import write as write_artifact

@@ -34,9 +34,9 @@ from ppdl.crypto.keys.keypair import PrivateKey
 from ppdl.crypto.keys.keystore import load_public, require_private
 from ppdl.datasets.prepared.arrays import load_prepared
 from ppdl.datasets.prepared.reduced import Reduced
-from ppdl.protections.filters import parse_spec
-from ppdl.protections.noise import NoiseSecret
-from ppdl.protections.revealed import read_revealed
+from ppdl.protections.steps.filters import parse_spec
+from ppdl.protections.steps.noise import NoiseSecret
+from ppdl.protections.steps.revealed import read_revealed
 from tests.secrets_search import find_in_bytes, find_private_key, private_keys
 from tests.soak.scratch import Scratch
 

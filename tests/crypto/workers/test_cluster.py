@@ -19,7 +19,7 @@ from ppdl.crypto.keys.keypair import generate_keypair
 from ppdl.crypto.workers.cluster import RayExecutor
 from ppdl.crypto.workers.parallel import Executor, away_core_seconds
 from ppdl.errors import ArtifactError, ConfigError, PpdlError
-from ppdl.protections.revealed import read_revealed
+from ppdl.protections.steps.revealed import read_revealed
 from tests.crypto.artifacts import decrypted, write
 from tests.protections.conftest import Chain
 from tests.secrets_search import find_in_bytes, find_private_key

@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 from scipy import stats
 
 from ppdl.errors import ConfigError, KeyStoreError
-from ppdl.protections import noise
-from ppdl.protections.noise import NOISE_FILE, NoiseSecret, discrete_gaussian, load_noise_secret
-from ppdl.protections.release import Release
+from ppdl.protections.steps import noise
+from ppdl.protections.steps.noise import NOISE_FILE, NoiseSecret, discrete_gaussian, load_noise_secret
+from ppdl.protections.steps.release import Release
 
 WEIGHTS = np.array([[1, 1, 1, 1], [1, -1, 1, -1]])
 SECRET = NoiseSecret(bytes(range(32)))

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from ppdl.errors import ArtifactError, ConfigError, KeyStoreError
-from ppdl.protections import ledger as module
-from ppdl.protections import reveal as reveal_module
-from ppdl.protections.filters import Filters
-from ppdl.protections.homomorphic import Homomorphic
-from ppdl.protections.ledger import open_ledger, outputs_on
-from ppdl.protections.stem import Stem
+from ppdl.protections.schemes.homomorphic import Homomorphic
+from ppdl.protections.steps import ledger as module
+from ppdl.protections.steps import reveal as reveal_module
+from ppdl.protections.steps.filters import Filters
+from ppdl.protections.steps.ledger import open_ledger, outputs_on
+from ppdl.protections.steps.stem import Stem
 from tests.protections.conftest import DCT, MEAN
 
 KEY = "0" * 64
@@ -91,7 +91,7 @@ def test_what_was_revealed_of_images_of_another_size_counts(admit):
 
 def test_what_cannot_be_decided_is_refused(admit, monkeypatch):
     large = explicit(*np.random.default_rng(0).integers(-(2**15), 2**15, (3, 16)).tolist())
-    monkeypatch.setattr("ppdl.protections.disclosure._Work.__init__", lambda self: vars(self).update(programs=50, nodes=200))
+    monkeypatch.setattr("ppdl.protections.steps.disclosure._Work.__init__", lambda self: vars(self).update(programs=50, nodes=200))
     with pytest.raises(ConfigError, match=r"together cannot be decided: .* was not decided in 10000 nodes\. Nothing was decrypted"):
         admit(outputs(large, 4), [Filters(**large)])
     assert not admit.path.exists()

@@ -1,8 +1,8 @@
 """The honest use: real IND-CPA ciphertexts that a compute side filters, and a low-dimensional view that the key holder reveals.
 
 Three parties, three stages. Sources encrypt with the public key (`Homomorphic.encrypt`). The compute side evaluates public integer
-filters on the ciphertexts (ppdl.protections.stem). The key holder checks that this is what was computed, decrypts the outputs alone and
-adds noise (ppdl.protections.reveal). The trainer sees what the key holder wrote (`Homomorphic.view`).
+filters on the ciphertexts (ppdl.protections.steps.stem). The key holder checks that this is what was computed, decrypts the outputs alone
+and adds noise (ppdl.protections.steps.reveal). The trainer sees what the key holder wrote (`Homomorphic.view`).
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from ppdl.crypto.encryption.ciphertexts import write_ciphertext_artifact
 from ppdl.errors import ArtifactError, ConfigError
 from ppdl.protections.base import Protection, View
 from ppdl.protections.contents import Contents
-from ppdl.protections.filters import LARGEST_PIXEL, STRIDES, check_weight_bits
-from ppdl.protections.lazy import MappedRows
-from ppdl.protections.opaque import REASONS, check_obfuscator
-from ppdl.protections.revealed import HEADER_FILE, VIEW_FILE, read_header, read_revealed
+from ppdl.protections.schemes.lazy import MappedRows
+from ppdl.protections.schemes.opaque import REASONS, check_obfuscator
+from ppdl.protections.steps.filters import LARGEST_PIXEL, STRIDES, check_weight_bits
+from ppdl.protections.steps.revealed import HEADER_FILE, VIEW_FILE, read_header, read_revealed
 
 if TYPE_CHECKING:
     from ppdl.crypto.keys.keypair import PublicKey

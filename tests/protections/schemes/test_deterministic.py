@@ -9,7 +9,7 @@ from ppdl.crypto.artifact.reading import open_artifact
 from ppdl.crypto.decrypt import decrypt_images
 from ppdl.crypto.keys.keypair import generate_keypair
 from ppdl.errors import ArtifactError, ConfigError
-from ppdl.protections.deterministic import Deterministic
+from ppdl.protections.schemes.deterministic import Deterministic
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 16, 16), dtype=np.uint8)
 TRAIN = np.arange(3)

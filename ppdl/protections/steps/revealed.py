@@ -42,7 +42,7 @@ class RevealedHeader:
         num_ciphertexts, source_bytes, sums_bytes: size of both.
         source_pixels: pixels of all encrypted images.
         filters: integer weights, (channels, stride * stride).
-        centre, limit, sigma: of each channel, in units of the output (ppdl.protections.release).
+        centre, limit, sigma: of each channel, in units of the output (ppdl.protections.steps.release).
         noise_secret: name of the secret that the noise was drawn with; None without noise.
         num_columns, num_checked: columns of outputs, and how many of them were computed again.
         shape: of the view. scale, offset: of its values.

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from ppdl.crypto.arithmetic.linear import dct_filters
 from ppdl.datasets.prepared.resize import area_mean
-from ppdl.protections import disclosure as module
-from ppdl.protections.disclosure import FEW_VALUES, Disclosure, Outputs, Tile, Undecided, _Block, _Work, disclosure, essential
-from ppdl.protections.ledger import outputs_on
+from ppdl.protections.steps import disclosure as module
+from ppdl.protections.steps.disclosure import FEW_VALUES, Disclosure, Outputs, Tile, Undecided, _Block, _Work, disclosure, essential
+from ppdl.protections.steps.ledger import outputs_on
 
 PIXELS = ((1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0))
 DIFFERENCES = ((1, -1, 0, 0), (0, 1, -1, 0), (0, 0, 1, -1))

@@ -9,7 +9,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 from scipy.stats import spearmanr
 
-from ppdl.protections.seriation import co_occurrence, seriate, spectral_table
+from ppdl.protections.schemes.seriation import co_occurrence, seriate, spectral_table
 
 ROWS = np.arange(6)
 

@@ -1,8 +1,9 @@
 """The compute side: evaluate public integer filters on ciphertexts, with nothing but the ciphertexts and the public key.
 
 The outputs are an artifact of kind `sums` with the shards of its input: the planes of stride^2 places become planes of filters. They are a
-deterministic function of input and filters, so that the key holder can compute them again and compare bytes (ppdl.protections.recheck).
-The header says which artifact and which filters they were computed from. Nothing is re-randomised: the filters are public.
+deterministic function of input and filters, so that the key holder can compute them again and compare bytes
+(ppdl.protections.steps.recheck). The header says which artifact and which filters they were computed from. Nothing is re-randomised: the
+filters are public.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from ppdl.crypto.artifact.reading import Artifact, open_artifact
 from ppdl.crypto.artifact.shards import hash_file, read_shard, write_shard
 from ppdl.crypto.encryption.partial import Partial
 from ppdl.errors import ArtifactError, ConfigError, CryptoError
-from ppdl.protections.filters import LARGEST_PIXEL, Filters, filters_sha256, weight_bits_for
+from ppdl.protections.steps.filters import LARGEST_PIXEL, Filters, filters_sha256, weight_bits_for
 
 if TYPE_CHECKING:
     from ppdl.crypto.keys.keypair import PublicKey

@@ -2,7 +2,7 @@
 
 Boulila et al. 2022 (arXiv 2203.07728) train on such ciphertexts. They are real ones, which phe decrypts, yet not confidential: with the
 public key one division reads every pixel difference, c_i / c_j = 1 + (m_i - m_j) n (mod n^2), and without it the symbols can be ordered
-by what stands side by side (ppdl.protections.seriation).
+by what stands side by side (ppdl.protections.schemes.seriation).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ppdl.crypto.artifact.reading import Artifact, open_artifact
 from ppdl.crypto.encryption.codebook import solve_codebook, write_codebook_artifact
 from ppdl.errors import ArtifactError, ConfigError
 from ppdl.protections.base import Protection, View
-from ppdl.protections.seriation import spectral_table
+from ppdl.protections.schemes.seriation import spectral_table
 
 if TYPE_CHECKING:
     from ppdl.crypto.keys.keypair import PublicKey

@@ -19,14 +19,14 @@ from ppdl.crypto.keys.keypair import generate_keypair
 from ppdl.crypto.keys.keystore import save_private, save_public
 from ppdl.crypto.workers.parallel import Executor
 from ppdl.errors import ArtifactError, ConfigError
-from ppdl.protections import stem as stem_module
-from ppdl.protections.filters import Filters, approved_filters, filters_sha256
-from ppdl.protections.homomorphic import Homomorphic
-from ppdl.protections.opaque import Opaque
-from ppdl.protections.stem import Stem, columns, from_columns
+from ppdl.protections.schemes.homomorphic import Homomorphic
+from ppdl.protections.schemes.opaque import Opaque
+from ppdl.protections.steps import stem as stem_module
+from ppdl.protections.steps.filters import Filters, approved_filters, filters_sha256
+from ppdl.protections.steps.stem import Stem, columns, from_columns
 from tests.protections.conftest import DCT, MEAN, plain_outputs
 
-PROJECT = Path(__file__).resolve().parents[2]
+PROJECT = Path(__file__).resolve().parents[3]
 
 
 def outputs_of(sums, private_key) -> np.ndarray:
@@ -169,7 +169,7 @@ import numpy, joblib, tqdm, filelock, hashlib, uuid, tempfile, encodings.idna
 from pathlib import Path
 from ppdl.crypto.keys.keystore import load_public
 from ppdl.crypto.workers.parallel import Executor
-from ppdl.protections.stem import Stem
+from ppdl.protections.steps.stem import Stem
 from ppdl.crypto.arithmetic.engine import engine
 if engine() == "vector":
     import ppdl.crypto.arithmetic.vector.linear

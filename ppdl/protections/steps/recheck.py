@@ -23,8 +23,8 @@ from ppdl.crypto.artifact.reading import Artifact
 from ppdl.crypto.artifact.shards import read_shard
 from ppdl.crypto.encryption.canary import open_canary
 from ppdl.errors import ArtifactError, ConfigError, CryptoError
-from ppdl.protections.filters import LARGEST_PIXEL, output_range
-from ppdl.protections.stem import SUMS_KIND, columns, filter_planes, header_sha256
+from ppdl.protections.steps.filters import LARGEST_PIXEL, output_range
+from ppdl.protections.steps.stem import SUMS_KIND, columns, filter_planes, header_sha256
 
 if TYPE_CHECKING:
     from ppdl.crypto.keys.keypair import PrivateKey, PublicKey

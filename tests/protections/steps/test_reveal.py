@@ -15,13 +15,13 @@ from ppdl.crypto.artifact.reading import open_artifact
 from ppdl.crypto.artifact.shards import write_shard
 from ppdl.crypto.keys.keypair import generate_keypair
 from ppdl.errors import ArtifactError, ConfigError, KeyStoreError
-from ppdl.protections import reveal as reveal_module
-from ppdl.protections.filters import filters_sha256
-from ppdl.protections.recheck import Recheck
-from ppdl.protections.release import Release
-from ppdl.protections.reveal import Reveal
-from ppdl.protections.revealed import VIEW_FILE, read_header, read_revealed
-from ppdl.protections.stem import Stem, header_sha256
+from ppdl.protections.steps import reveal as reveal_module
+from ppdl.protections.steps.filters import filters_sha256
+from ppdl.protections.steps.recheck import Recheck
+from ppdl.protections.steps.release import Release
+from ppdl.protections.steps.reveal import Reveal
+from ppdl.protections.steps.revealed import VIEW_FILE, read_header, read_revealed
+from ppdl.protections.steps.stem import Stem, header_sha256
 from tests.protections.conftest import DCT, MEAN, plain_outputs
 
 IDENTITY = {"filters": [[1, 0, 0, 0]], "channels": 1, "weight_bits": 4}

@@ -4,7 +4,7 @@
         format      "ppdl ledger v1"
         own_list    true once approved.json was there or had to be: from then on nothing takes its place
         revealed    height and width of the images, stride, filters, and when they were first revealed
-        checked     the last decision: the digest of the filters it was about, and the shares of ppdl.protections.disclosure
+        checked     the last decision: the digest of the filters it was about, and the shares of ppdl.protections.steps.disclosure
 
 All images under a key count as the same. Nothing in an artifact could tell them apart: a digest of images would let everybody test guesses
 of them, and sets that share all but one image would have different ones. Whoever wants other filters for other images gives those a key
@@ -30,8 +30,8 @@ import numpy as np
 from ppdl.crypto.keys.keyfile import create_private_dir, only_writer, read_file, replace_private
 from ppdl.crypto.keys.keystore import check_private_dir
 from ppdl.errors import ConfigError, KeyStoreError
-from ppdl.protections.disclosure import FEW_VALUES, METHOD, Disclosure, Outputs, Undecided, disclosure, essential
-from ppdl.protections.filters import STRIDES, Filters, approved_filters
+from ppdl.protections.steps.disclosure import FEW_VALUES, METHOD, Disclosure, Outputs, Undecided, disclosure, essential
+from ppdl.protections.steps.filters import STRIDES, Filters, approved_filters
 from ppdl.typecheck import check_types
 
 FORMAT = "ppdl ledger v1"
@@ -181,7 +181,7 @@ def _parse(text: bytes, path: Path) -> dict[str, Any]:
             raise ValueError
     except (ValueError, TypeError, LookupError, RecursionError, ConfigError):
         raise KeyStoreError(
-            f"{path}: damaged: must be a ledger as ppdl.protections.ledger describes it; restore it from a backup. "
+            f"{path}: damaged: must be a ledger as ppdl.protections.steps.ledger describes it; restore it from a backup. "
             "Without it, what was revealed under this key is not counted"
         ) from None
     return content

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from ppdl.errors import ConfigError
-from ppdl.protections.filters import output_range
-from ppdl.protections.noise import LARGEST_SIGMA, NoiseSecret
+from ppdl.protections.steps.filters import output_range
+from ppdl.protections.steps.noise import LARGEST_SIGMA, NoiseSecret
 
 LARGEST_VALUE = 32767
 SCALE = 1 / LARGEST_VALUE

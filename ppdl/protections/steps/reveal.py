@@ -3,7 +3,8 @@
 `Reveal.write` must not become a decryption oracle, so it decrypts nothing before all of this holds:
 
 1. The filters are on the key holder's own list. The artifact only says which of them it claims; the weights come from the list.
-   All that is on the list and all that was ever revealed under the key leave pixels open, and the ledger says so (ppdl.protections.ledger).
+   All that is on the list and all that was ever revealed under the key leave pixels open, and the ledger says so
+   (ppdl.protections.steps.ledger).
 2. The outputs claim to be computed from the source's artifact that lies here: its header's digest, key, canary, sizes and packing.
 3. Fingerprint and canary fit the private key.
 4. A random sample of the outputs (all of them by default), computed again from the source's ciphertexts, has the same bytes.
@@ -26,8 +27,8 @@ from tqdm import tqdm
 from ppdl.crypto.artifact.reading import Artifact, open_artifact
 from ppdl.crypto.decrypt import decrypt_planes
 from ppdl.errors import ArtifactError, ConfigError
-from ppdl.protections.disclosure import Disclosure
-from ppdl.protections.filters import (
+from ppdl.protections.steps.disclosure import Disclosure
+from ppdl.protections.steps.filters import (
     APPROVED_FILE,
     Filters,
     approved_filters,
@@ -36,12 +37,12 @@ from ppdl.protections.filters import (
     parse_approved,
     parse_spec,
 )
-from ppdl.protections.ledger import open_ledger, outputs_on
-from ppdl.protections.noise import NoiseSecret, load_noise_secret
-from ppdl.protections.recheck import Recheck, check_fraction, check_origin, check_outputs, recheck
-from ppdl.protections.release import SCALE, Release, check_release
-from ppdl.protections.revealed import RevealedHeader, RevealedWriter
-from ppdl.protections.stem import header_sha256, stride_of
+from ppdl.protections.steps.ledger import open_ledger, outputs_on
+from ppdl.protections.steps.noise import NoiseSecret, load_noise_secret
+from ppdl.protections.steps.recheck import Recheck, check_fraction, check_origin, check_outputs, recheck
+from ppdl.protections.steps.release import SCALE, Release, check_release
+from ppdl.protections.steps.revealed import RevealedHeader, RevealedWriter
+from ppdl.protections.steps.stem import header_sha256, stride_of
 
 if TYPE_CHECKING:
     from ppdl.crypto.keys.keypair import PrivateKey
@@ -57,7 +58,7 @@ class Reveal:
     Args:
         approved: what the key holder approves, a list of `filters`, `channels`, `weight_bits` each. A file `approved.json`
             beside the private keys takes its place, so that a change of the project cannot change it. Once it was there for a key,
-            or roles were apart, this list never counts for that key again (ppdl.protections.ledger).
+            or roles were apart, this list never counts for that key again (ppdl.protections.steps.ledger).
         check_fraction: fraction of the outputs that is computed again, (0, 1].
         clip, clip_detail, noise: see `Release`.
 

@@ -21,9 +21,9 @@ from ppdl.crypto.keys.keystore import save_private, save_public
 from ppdl.errors import ArtifactError, ConfigError, CryptoError, KeyStoreError
 from ppdl.protections.contents import contents_of_artifact
 from ppdl.protections.cost import recorded_cost, reveal_steps, stem_step
-from ppdl.protections.homomorphic import Homomorphic
-from ppdl.protections.revealed import read_revealed
-from ppdl.protections.stem import Stem
+from ppdl.protections.schemes.homomorphic import Homomorphic
+from ppdl.protections.steps.revealed import read_revealed
+from ppdl.protections.steps.stem import Stem
 from stages import reveal as reveal_stage
 from stages import stem as stem_stage
 from tests.protections.conftest import DCT, MEAN, ONE_WORKER, plain_outputs

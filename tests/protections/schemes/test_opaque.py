@@ -8,7 +8,7 @@ import pytest
 from ppdl.crypto.artifact.reading import open_artifact
 from ppdl.crypto.decrypt import decrypt_images
 from ppdl.errors import ArtifactError, ConfigError
-from ppdl.protections.opaque import Opaque, bytes_side
+from ppdl.protections.schemes.opaque import Opaque, bytes_side
 
 TRAIN = np.arange(3)
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 16, 16), dtype=np.uint8)

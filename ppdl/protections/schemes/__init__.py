@@ -1,0 +1,1 @@
+"""One file a protection: how images become ciphertexts, and ciphertexts network input."""
