@@ -162,7 +162,7 @@ def top_keys() -> list[str]:
 
 
 def _sections() -> dict[str, type]:
-    from ppdl.audit.setting import Settings
+    from ppdl.audit.examination.setting import Settings
     from ppdl.crypto.signing import Signing
     from ppdl.datasets.prepared.splitting import Split
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from omegaconf import DictConfig
 
-from ppdl.audit.base import Target
+from ppdl.audit.examination.base import Target
 from ppdl.config import PROJECT, Workspace, build, check_built_for, checkout, plain, read_built_for, write_built_for
 from ppdl.datasets.prepared.arrays import Prepared
 from ppdl.datasets.prepared.reduced import Reduced

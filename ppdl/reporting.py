@@ -11,8 +11,8 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from ppdl.audit.quality import image_psnr, image_ssim
-from ppdl.audit.records import PICTURES_FILE, audit_metric, headlines
+from ppdl.audit.examination.quality import image_psnr, image_ssim
+from ppdl.audit.examination.records import PICTURES_FILE, audit_metric, headlines
 from ppdl.config import PROJECT, Workspace, checkout, plain
 from ppdl.evaluation.answer import answer, glance
 from ppdl.evaluation.html import ReportContent, read_content, read_pictures, write_html

@@ -6,12 +6,12 @@ import shutil
 import numpy as np
 from omegaconf import DictConfig
 
-from ppdl.audit.base import Target, Truth, scored_rows
-from ppdl.audit.examine import examine
-from ppdl.audit.prior import phantom_prior
-from ppdl.audit.records import write_audit
-from ppdl.audit.setting import Settings, draw_known, draw_queries
-from ppdl.audit.target import encryption_of, release_of, reveal_of, target_of
+from ppdl.audit.examination.base import Target, Truth, scored_rows
+from ppdl.audit.examination.examine import examine
+from ppdl.audit.examination.prior import phantom_prior
+from ppdl.audit.examination.records import write_audit
+from ppdl.audit.examination.setting import Settings, draw_known, draw_queries
+from ppdl.audit.examination.target import encryption_of, release_of, reveal_of, target_of
 from ppdl.config import Workspace, branch, build, construct, stage
 from ppdl.crypto.keys.keypair import generate_keypair
 from ppdl.crypto.keys.keystore import load_public

@@ -5,12 +5,12 @@ import dataclasses
 import numpy as np
 from omegaconf import DictConfig
 
-from ppdl.audit.base import Attack, Truth, scored_rows
-from ppdl.audit.distinguisher import Distinguisher
-from ppdl.audit.examine import examine
-from ppdl.audit.prior import phantom_prior
-from ppdl.audit.records import write_audit
-from ppdl.audit.setting import Settings, draw_queries
+from ppdl.audit.attacks.distinguisher import Distinguisher
+from ppdl.audit.examination.base import Attack, Truth, scored_rows
+from ppdl.audit.examination.examine import examine
+from ppdl.audit.examination.prior import phantom_prior
+from ppdl.audit.examination.records import write_audit
+from ppdl.audit.examination.setting import Settings, draw_queries
 from ppdl.config import Workspace, branch, build, construct, stage
 from ppdl.crypto.keys.keystore import load_public
 from ppdl.crypto.keys.purpose import INFERENCE

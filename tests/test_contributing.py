@@ -11,7 +11,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from ppdl import config, reference
-from ppdl.audit.base import Symbols, Target, Truth
+from ppdl.audit.examination.base import Symbols, Target, Truth
 from ppdl.crypto.artifact.reading import open_artifact
 from ppdl.crypto.keys.keypair import generate_keypair
 from ppdl.datasets.preparing.prepare import read_raw_index
@@ -25,7 +25,7 @@ FILES = {LOCATION.match(above)[1]: text for _, text, above in blocks(PAGE) if LO
 MODULES = {
     "dataset": "datasets.sources.stripes",
     "protection": "protections.schemes.posterised",
-    "attack": "audit.outline",
+    "attack": "audit.attacks.outline",
     "model": "training.small_cnn",
 }
 

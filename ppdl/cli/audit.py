@@ -9,8 +9,8 @@ import click
 if TYPE_CHECKING:
     import numpy as np
 
-    from ppdl.audit.base import Attack, Target
-    from ppdl.audit.folder import FolderAudit
+    from ppdl.audit.examination.base import Attack, Target
+    from ppdl.audit.folder.examine import FolderAudit
 
 _NUM_PRIOR = 200
 _PRIOR_SEED = 1_000_003  # added to --seed, so that a set of phantoms under audit is not its own public images
@@ -43,9 +43,9 @@ def audit(
     ppdl audit encrypted/ --originals plain/ --out sheets/ --json audit.json
     ppdl audit ciphertexts.npy --prior public-xrays/
     """
-    from ppdl.audit.folder import audit_folder
-    from ppdl.audit.pictures import read_originals, read_pictures, read_prior, target_of_pictures
-    from ppdl.audit.prior import phantom_prior
+    from ppdl.audit.examination.prior import phantom_prior
+    from ppdl.audit.folder.examine import audit_folder
+    from ppdl.audit.folder.pictures import read_originals, read_pictures, read_prior, target_of_pictures
 
     found = read_pictures(path, max_images=max_images)
     truth = None if originals is None else read_originals(originals, found, max_images=max_images)
@@ -75,7 +75,7 @@ def _attacks(*, with_originals: bool) -> "dict[str, Attack]":
     """Build the attacks that apply to pictures, as conf/attack configures them."""
     import yaml
 
-    from ppdl.audit.folder import ATTACKS, WITH_ORIGINALS
+    from ppdl.audit.folder.examine import ATTACKS, WITH_ORIGINALS
     from ppdl.config import CONF, build
 
     files = {name: CONF / "attack" / f"{name}.yaml" for name in ATTACKS + (WITH_ORIGINALS if with_originals else ())}
@@ -86,7 +86,7 @@ def _print_table(result: "FolderAudit", title: str, *, with_originals: bool) -> 
     from rich.console import Console
     from rich.table import Table
 
-    from ppdl.audit.folder import meaning
+    from ppdl.audit.folder.examine import meaning
 
     table = Table(title=title, caption="null: the same attack on the same pixels in random places")
     numbers = ("psnr, dB", "ssim", "null") if with_originals else ("structure", "null")

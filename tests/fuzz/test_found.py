@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from ppdl import choices
-from ppdl.audit.inversion import Inversion
+from ppdl.audit.attacks.inversion import Inversion
 from ppdl.config import PROJECT, build, read_built_for
 from ppdl.config_check import check_config, disk_failure
 from ppdl.crypto.keys.keypair import generate_keypair

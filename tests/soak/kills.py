@@ -26,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ppdl.audit.release_view import release_view
+from ppdl.audit.examination.release_view import release_view
 from ppdl.crypto.artifact.reading import open_artifact
 from ppdl.crypto.artifact.shards import npy_header
 from ppdl.crypto.decrypt import decrypt_images

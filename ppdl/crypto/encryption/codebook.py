@@ -75,7 +75,7 @@ def solve_codebook(public_key: PublicKey, codebook: np.ndarray) -> bytes:
         ArtifactError: the rows do not share an obfuscator, or do not hold each pixel value once.
         CryptoError: a row is no ciphertext of this key.
 
-    Source: Paillier 1999; ppdl.audit.ratio is the same as an attack.
+    Source: Paillier 1999; ppdl.audit.attacks.ratio is the same as an attack.
 
     Cost: 256 multiplications mod n^2: some ms at 3072 bits.
     """

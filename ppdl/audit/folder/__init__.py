@@ -1,0 +1,1 @@
+"""The audit of anybody's folder of protected images."""

@@ -1,0 +1,124 @@
+"""Run the attacks that apply to anybody's "encrypted" images, with originals or without, and say what it means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ppdl.audit.attacks.as_is import gray_rows
+from ppdl.audit.examination import base
+from ppdl.audit.examination.base import Attack, Rebuilt, Target, Truth
+from ppdl.audit.examination.examine import examine
+from ppdl.audit.examination.judge import Structure, as_metrics, compare, judge_structure, shuffled
+from ppdl.audit.examination.setting import draw_known, draw_queries
+from ppdl.audit.examination.verdict import ARTIFACT, BLIND, LEAKY, MARGIN, REBUILT, UNBROKEN, judge
+
+ATTACKS = ("blind", "as_is", "negative_positive", "jigsaw", "frequency", "seriation", "cipher_metrics")  # on a folder of images
+WITH_ORIGINALS = ("known_plaintext", "linkage")
+NUM_KNOWN, NUM_QUERIES = 20, 100  # images that an attacker knows, patients looked up; at most a half of the images
+# Figures that compare with originals. Without any, an attack is scored against the picture itself, and these mean nothing.
+_NEED_ORIGINALS = {
+    "psnr",
+    "ssim",
+    "look",
+    "rank_correlation",
+    "images_needed",
+    "by_count",
+    "mutual_information",
+    "mutual_information_shuffled",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class FolderAudit:
+    """Hold what the attacks found: see ppdl.audit.examination.examine.Audit; level and sentence are the verdict's."""
+
+    results: dict[str, dict[str, Any]]
+    rebuilt: dict[str, Rebuilt]
+    level: str
+    sentence: str
+
+
+def audit_folder(attacks: Mapping[str, Attack], target: Target, originals: np.ndarray | None, *, seed: int) -> FolderAudit:
+    """Attack a set of images, and the same set with its pixels shuffled, against which success is measured.
+
+    Args:
+        attacks: by the name that the report gives them.
+        target: what a thief has, with public images.
+        originals: (num_images, height, width) uint8.
+        seed: of the attackers' choices.
+    """
+    rng = np.random.default_rng([seed, 1])
+    null = shuffled(target, rng)
+    if originals is None:
+        everything = np.arange(target.num_images)
+        truth, null_truth = (Truth(gray_rows(each.picture, everything)) for each in (target, null))
+        attacks = {name: attack for name, attack in attacks.items() if name != BLIND}
+    else:
+        target, truth = _with_known(target, originals, rng)
+        null_truth = Truth(originals)
+    found = examine(attacks, target, truth, seed=seed)
+    blank = {name: attack for name, attack in attacks.items() if name in found.rebuilt and name != BLIND and base.KNOWN not in attack.needs}
+    on_null = examine(blank, replace(null, name="null"), null_truth, seed=seed)
+    results, structures = dict(found.results), {}
+    for name in blank:
+        theirs = on_null.rebuilt.get(name)
+        structures[name] = compare(found.rebuilt[name].images, None if theirs is None else theirs.images)
+        results[name] = results[name] | as_metrics(structures[name])
+        if "ssim" in on_null.results[name]:
+            results[name]["ssim_null"] = on_null.results[name]["ssim"]
+    if originals is None:
+        hidden = _NEED_ORIGINALS | {"ssim_null"}
+        results = {name: {key: value for key, value in row.items() if key not in hidden} for name, row in results.items()}
+        return FolderAudit(results, found.rebuilt, *judge_structure(structures))
+    return FolderAudit(results, found.rebuilt, *_verdict(results, structures))
+
+
+def meaning(row: Mapping[str, Any]) -> str:
+    """Say what one attack's figures mean, in a few words, by the rules of the verdict."""
+    if "does_not_apply" in row:
+        return f"does not apply: {row['does_not_apply']}"
+    ssim, least = row.get("ssim"), row.get("ssim_null", 0.0)
+    if ssim is not None and ssim >= REBUILT and ssim > least + MARGIN:
+        return "images rebuilt"
+    if row.get("rebuilt"):
+        return "something of images, not the originals" if ssim is not None else "has the structure of images"
+    if row.get("found"):
+        return "images show through in part"
+    if "top1" in row:
+        return f"finds {row['top1']:.0%} of patients, chance {row['chance_top1']:.1%}"
+    if "entropy" in row:
+        return f"entropy {row['entropy']:.2f} of 8 bits, correlation {row['correlation_h']:.2f}; proves nothing"
+    return "no success"
+
+
+def _with_known(target: Target, originals: np.ndarray, rng: np.random.Generator) -> tuple[Target, Truth]:
+    """Give the attacker some originals, for attacks that start from such, and the examiner all."""
+    groups = np.arange(len(originals))
+    half = len(originals) // 2
+    if half < 1:
+        return target, Truth(originals, groups)
+    known = draw_known(originals, groups, min(NUM_KNOWN, half), rng)
+    queries = draw_queries(originals, groups, min(NUM_QUERIES, half), rng)
+    return replace(target, known=known, queries=queries.images), Truth(originals, groups, queries.groups, queries.rows)
+
+
+def _verdict(results: Mapping[str, Mapping[str, Any]], structures: Mapping[str, Structure]) -> tuple[str, str]:
+    """Return level and sentence where there are originals, by ppdl.audit.examination.verdict, and by structure where that finds nothing.
+
+    What an attack reaches on shuffled pixels as well is no success, whatever its SSIM. Structure alone, without likeness to the originals,
+    means at most that images show through.
+    """
+    judged = {name: dict(row) for name, row in results.items() if "does_not_apply" not in row}
+    for row in judged.values():
+        row["surface"] = ARTIFACT
+        if "ssim" in row and row["ssim"] <= row.get("ssim_null", -1.0) + MARGIN:
+            del row["ssim"]
+    verdict = judge(judged)
+    if verdict.level != UNBROKEN:
+        return verdict.level, verdict.sentence
+    level, sentence = judge_structure(structures)
+    return (UNBROKEN if level == UNBROKEN else LEAKY), sentence

@@ -1,0 +1,141 @@
+"""Division reads differences of plaintexts exactly wherever an obfuscator is shared, and finds nothing where none is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ppdl.audit.attacks.ratio import Ratio, by_obfuscator, difference, shared_between
+from ppdl.audit.examination.base import Finding, Symbols, Target, Truth
+from ppdl.crypto.encryption.codebook import draw_codebook
+from ppdl.crypto.keys.keypair import generate_keypair
+from ppdl.errors import AttackDoesNotApply, ConfigError
+from tests.audit.schemes import films
+
+
+@pytest.fixture(scope="module")
+def key():
+    return generate_keypair(512, allow_insecure_key=True).public
+
+
+@pytest.fixture(scope="module")
+def images() -> np.ndarray:
+    return films(0, 8)
+
+
+def encrypt(key, plaintext: int, randomness: int) -> int:
+    """Paillier as in the paper, written independently of the library."""
+    return pow(key.n + 1, plaintext % key.n, key.n**2) * pow(randomness, key.n, key.n**2) % key.n**2
+
+
+def as_rows(key, ciphertexts: list[int]) -> np.ndarray:
+    return np.stack([np.frombuffer(c.to_bytes(key.ciphertext_bytes, "big"), np.uint8) for c in ciphertexts])
+
+
+def examine(target: Target, images: np.ndarray, num_ciphertexts: int | None = None) -> Finding:
+    return Ratio(num_ciphertexts, 5).examine(target, Truth(images), np.random.default_rng(0))
+
+
+def codebook_target(key, images: np.ndarray, codebook: np.ndarray, table: np.ndarray, **more) -> Target:
+    return Target("t", *images.shape, symbols=Symbols(table[images], len(codebook), codebook), public_key=key, **more)
+
+
+def packed_target(key, ciphertexts: list[list[int]], images: np.ndarray, **more) -> Target:
+    return Target("t", *images.shape, ciphertexts=np.stack([as_rows(key, row) for row in ciphertexts]), public_key=key, **more)
+
+
+def test_a_codebook_of_one_obfuscator_is_read_exactly(key, images):
+    codebook, table = draw_codebook(key)
+    finding = examine(codebook_target(key, images, codebook, np.frombuffer(table, np.uint8)), images)
+    assert finding.metrics == {
+        "num_ciphertexts": 256,
+        "shared_obfuscators": 1.0,
+        "plaintext_differences_known": 256 * 255 // 2,
+        "exact_up_to_offset": True,
+        "num_offsets": 1,  # 256 values leave no room
+        "psnr": 100.0,
+        "ssim": 1.0,
+    }
+
+
+def test_an_encryption_without_randomness_is_read_too(key, images):
+    codebook = as_rows(key, [encrypt(key, value, 1) for value in range(256)])
+    assert examine(codebook_target(key, images, codebook, np.arange(256)), images).metrics["psnr"] == 100.0
+
+
+def test_the_offset_is_bounded_by_the_range_and_guessed_within(key, images):
+    dark = (images // 2).astype(np.uint8)
+    lowest, highest = int(dark.min()), int(dark.max())
+    codebook = as_rows(key, [encrypt(key, value, 77) for value in range(lowest, highest + 1)])
+    target = codebook_target(key, dark - lowest, codebook, np.arange(highest - lowest + 1))
+    blind = examine(target, dark).metrics
+    assert blind["exact_up_to_offset"] and blind["num_offsets"] == 256 - (highest - lowest)
+    error = np.asarray(dark[:1]).astype(int) - examine(target, dark).rebuilt.images[:1]
+    assert np.ptp(error) == 0  # the same for each pixel
+    guided = examine(replace(target, prior=(films(99, 30) // 2).astype(np.uint8)), dark).metrics
+    assert guided["psnr"] > blind["psnr"] and guided["psnr"] > 20
+
+
+def test_plaintexts_wider_than_a_pixel_are_stretched_over_the_range(key, images):
+    huge = (key.n // 3) // 255  # differences beyond any float
+    codebook = as_rows(key, [encrypt(key, value * huge, 5) for value in range(256)])
+    metrics = examine(codebook_target(key, images, codebook, np.arange(256)), images).metrics
+    assert metrics["psnr"] == 100.0 and metrics["num_offsets"] is None and not metrics["exact_up_to_offset"]
+
+
+def test_fresh_obfuscators_give_nothing(key, images):
+    rng = np.random.default_rng(1)
+    ciphertexts = [[encrypt(key, int(rng.integers(256)), int(rng.integers(2, 2**62))) for _ in range(4)] for _ in range(8)]
+    metrics = examine(packed_target(key, ciphertexts, images), images).metrics
+    assert metrics == {"num_ciphertexts": 32, "shared_obfuscators": 0.0, "plaintext_differences_known": 0}
+    noise = packed_target(key, ciphertexts, images).ciphertexts.copy()
+    noise[:] = rng.integers(0, 256, noise.shape)
+    assert examine(Target("t", *images.shape, ciphertexts=noise, public_key=key), images).metrics["shared_obfuscators"] == 0.0
+
+
+def test_a_codebook_of_fresh_obfuscators_rebuilds_no_image(key, images):
+    codebook = as_rows(key, [encrypt(key, value, 1000 + value) for value in range(256)])
+    metrics = examine(codebook_target(key, images, codebook, np.arange(256)), images).metrics
+    assert metrics["shared_obfuscators"] == 0.0 and not metrics["exact_up_to_offset"] and metrics["ssim"] < 0.3
+
+
+def test_reused_randomness_is_found_and_counted(key, images):
+    ciphertexts = [[encrypt(key, 10 * i + j, 500 + 10 * i + j) for j in range(4)] for i in range(8)]
+    ciphertexts[2][1] = encrypt(key, 999, 500)  # with 0, 0
+    ciphertexts[7][3] = encrypt(key, 5, 500)
+    target = packed_target(key, ciphertexts, images)
+    metrics = examine(target, images).metrics
+    assert metrics == {"num_ciphertexts": 32, "shared_obfuscators": 3 / 32, "plaintext_differences_known": 3}
+    assert examine(target, images, num_ciphertexts=9).metrics["num_ciphertexts"] == 8  # two whole images
+    groups = by_obfuscator([c for row in ciphertexts for c in row], key)
+    assert [members for members in groups.values() if len(members) > 1] == [[0, 9, 31]]
+
+
+def test_differences_are_exact_and_signed(key):
+    large = key.n // 3
+    for a, b in ((255, 0), (0, 255), (7, 7), (large, 1), (1, large)):
+        assert difference(encrypt(key, a, 12345), encrypt(key, b, 12345), key) == a - b
+
+
+def test_two_artifacts_that_share_an_obfuscator_tell_about_each_other(key, images):
+    first = as_rows(key, [encrypt(key, 40, 3), encrypt(key, 50, 4), encrypt(key, 60, 5)])
+    second = as_rows(key, [encrypt(key, 1, 6), encrypt(key, 45, 5), encrypt(key, 20, 3)])
+    assert shared_between(first, second, key) == {(0, 2): 20, (2, 1): 15}
+    target = Target("t", *images.shape, ciphertexts=np.stack([first, second[:1].repeat(3, 0)]), public_key=key)
+    target = replace(target, num_images=2, others={"other": second, "none": first[:0]})
+    assert examine(target, images).metrics["differences_with_others"] == {"other": 2 + 3, "none": 0}
+
+
+def test_without_a_public_key_or_ciphertexts_it_does_not_apply(key, images):
+    with pytest.raises(AttackDoesNotApply, match="no public key"):
+        examine(Target("t", *images.shape, symbols=Symbols(images, 256, as_rows(key, [5] * 256))), images)
+    with pytest.raises(AttackDoesNotApply, match="no Paillier ciphertexts"):
+        examine(Target("t", *images.shape, symbols=Symbols(images, 256, None), public_key=key), images)
+
+
+@pytest.mark.parametrize(("arguments", "name"), [((1, 5), "num_ciphertexts"), ((None, 0), "num_scored")])
+def test_impossible_arguments_are_refused(arguments, name):
+    with pytest.raises(ConfigError, match=name):
+        Ratio(*arguments)
