@@ -156,7 +156,7 @@ def milliseconds(run: Callable[[], object], repeats: int) -> float:
 def features_ms(px: int, repeats: int) -> float:
     """Return the wall time of features of one image, with a warm network."""
     from ppdl.protections.base import plain_view
-    from ppdl.training.model import MobileNetV2
+    from ppdl.training.networks.model import MobileNetV2
 
     image = np.random.default_rng(2).integers(0, 256, (1, px, px), np.uint8)
     network = MobileNetV2(alpha=1.0, weights=None, dropout=0.0, fine_tune_depth=None, batchnorm_momentum=None)

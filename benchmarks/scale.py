@@ -176,7 +176,7 @@ def _train(cfg, workspace: Workspace) -> None:
     from ppdl.config import build
     from ppdl.datasets.prepared.arrays import load_prepared
     from ppdl.protections.base import plain_view
-    from ppdl.training.fit import fit
+    from ppdl.training.fitting.fit import fit
 
     prepared = load_prepared(workspace.inputs / "data/prepared")
     fit(

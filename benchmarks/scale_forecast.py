@@ -90,8 +90,8 @@ def epoch_sample() -> Step:
     import keras
 
     from ppdl.protections.base import plain_view
-    from ppdl.training.fit import Training, fit
-    from ppdl.training.model import MobileNetV2
+    from ppdl.training.fitting.fit import Training, fit
+    from ppdl.training.networks.model import MobileNetV2
 
     class Clock(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):

@@ -51,7 +51,7 @@ def build(folder: Path, weights: str) -> Any:
     from PIL import Image
 
     from ppdl.private_head.head import BACKBONE_FILE
-    from ppdl.training.features import Backbone, save_backbone
+    from ppdl.training.networks.features import Backbone, save_backbone
 
     backbone = Backbone(weights=weights, alpha=ALPHA, input_px=PREPARED_PX, layer=None).build(folder)
     said = {"alpha": ALPHA, "prepared_px": PREPARED_PX, "input_px": PREPARED_PX, "sha256": save_backbone(backbone, folder / BACKBONE_FILE)}

@@ -5,8 +5,8 @@
     python -m benchmarks.train --json                   # one JSON object a line
 
 Both train the same MobileNetV2 with the same batches of 32. "plain" is keras.applications.MobileNetV2 with AdamW, fed with float32
-arrays, as a tutorial does it; "ours" is what `ppdl.training.fit` runs, which reads a memory map, augments and shuffles besides; "2 parts"
-is ours with batch_parts=2.
+arrays, as a tutorial does it; "ours" is what `ppdl.training.fitting.fit` runs, which reads a memory map, augments and shuffles besides; "2
+parts" is ours with batch_parts=2.
 
 images/s is wall time of warm epochs with the pauses between them; "cores" is CPU time over wall time. Both need an idle machine; "CPU ms
 an image" hardly does. Medians. "first step" is mostly tracing. "2 x 1 thread" is two trainings of ours side by side, each with one
@@ -154,12 +154,12 @@ def _plain(alpha: float, images: np.ndarray, labels: np.ndarray) -> tuple[Any, d
 
 def _ours(alpha: float, images: np.ndarray, labels: np.ndarray, *, num_threads: int | None, batch_parts: int) -> tuple[Any, dict[str, Any]]:
     from ppdl.protections.base import plain_view
-    from ppdl.training.augment import Augmentation
-    from ppdl.training.data import Batches
-    from ppdl.training.fit import Training
-    from ppdl.training.model import MobileNetV2
-    from ppdl.training.session import compiled
-    from ppdl.training.threads import set_num_threads
+    from ppdl.training.fitting.fit import Training
+    from ppdl.training.fitting.session import compiled
+    from ppdl.training.fitting.threads import set_num_threads
+    from ppdl.training.networks.augment import Augmentation
+    from ppdl.training.networks.data import Batches
+    from ppdl.training.networks.model import MobileNetV2
 
     augmentation = Augmentation(flip=True, shift=0.06)
     training = Training(

@@ -122,7 +122,7 @@ def predictions_path(workspace: Workspace, run: Run, fold: int) -> Path:
 
 
 def _train_fold(tree: dict[str, Any], workspace: Workspace, run: Run, k: int) -> str | PpdlError:
-    from ppdl.training.predict import predict_logits
+    from ppdl.training.networks.predict import predict_logits
 
     cfg = OmegaConf.create(tree)
     try:

@@ -42,7 +42,7 @@ def head_run(cfg: DictConfig, name: str) -> Run:
 
 def write_backbone(cfg: DictConfig, workspace: Workspace, name: str) -> tuple[Any, str]:
     """Build the backbone of a head, write it to models/NAME, and return the Keras model with the SHA-256 of its file."""
-    from ppdl.training.features import save_backbone
+    from ppdl.training.networks.features import save_backbone
 
     (network,) = runs_of(cfg, PLAIN)
     backbone = build(cfg.heads[name].backbone, f"heads.{name}.backbone").build(workspace.inputs / network.folder / "model.keras")
@@ -51,7 +51,7 @@ def write_backbone(cfg: DictConfig, workspace: Workspace, name: str) -> tuple[An
 
 def features_of(backbone: Any, prepared: Prepared, rows: np.ndarray) -> np.ndarray:
     """Return the features of some prepared images: (num_images, num_features) float32, zero in all other rows."""
-    from ppdl.training.features import extract_features
+    from ppdl.training.networks.features import extract_features
 
     features = np.zeros((len(prepared.index), backbone.output_shape[-1]), np.float32)
     features[rows] = extract_features(backbone, Reduced(prepared.images, backbone.input_shape[1]), rows)
@@ -151,7 +151,7 @@ def open_head(cfg: DictConfig, workspace: Workspace, name: str) -> QuantisedHead
 
 def integer_features(head: PublicHead, folder: Path, images: Any, rows: np.ndarray | None = None) -> np.ndarray:
     """Return what a client encrypts of images (num_images, input_px, input_px) uint8, or of some rows: uint8 (num_rows, num_features)."""
-    from ppdl.training.features import load_extractor
+    from ppdl.training.networks.features import load_extractor
 
     return head.quantise(load_extractor(folder / BACKBONE_FILE, sha256=head.backbone["sha256"])(images, rows))
 
@@ -163,7 +163,7 @@ def server_view(cfg: DictConfig, workspace: Workspace, name: str, public_key: Pu
     """
     from ppdl.crypto.arithmetic.obfuscators import build_obfuscators
     from ppdl.crypto.inner_product.single import InnerPacking, encrypt_features
-    from ppdl.training.features import load_extractor
+    from ppdl.training.networks.features import load_extractor
 
     folder = workspace.inputs / head_run(cfg, name).folder
     head, source = load_public_head(folder), build_obfuscators(public_key)

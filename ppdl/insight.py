@@ -61,7 +61,7 @@ def insights_of(
 
     Cost: a Grad-CAM of up to 500 test images and, with lung masks, two predictions of all of them, for each such run.
     """
-    from ppdl.training.gradcam import NoMapError
+    from ppdl.evaluation.insight.gradcam import NoMapError
 
     shown, masks, found = shown_rows(prepared), prepared.masks, dict[str, Insight]()
     masked = masked_rows(masks, prepared.rows("test")) if masks is not None else shown[:0]
@@ -101,14 +101,14 @@ def accuracy_by_part(
     """Test a network on images with and without their lungs.
 
     Args:
-        fused_model: see `ppdl.training.fused`.
+        fused_model: see `ppdl.training.networks.fused`.
         rows: test images with a mask.
         predictions: of all test images.
 
     Returns:
         lungs_num_images and lungs_chance; whole_accuracy, only_lungs_accuracy and without_lungs_accuracy with their ends.
     """
-    from ppdl.training.predict import fused_logits
+    from ppdl.training.networks.predict import fused_logits
 
     labels = prepared.index["label"].to_numpy()[rows]
     found: dict[str, Any] = {"lungs_num_images": len(rows), "lungs_chance": chance(labels, len(prepared.class_names))["accuracy"]}
@@ -135,7 +135,7 @@ def gradcam_shares(
         ends; gradcam_num_images, and gradcam_cells, the side of the map before it is enlarged. Nothing where fewer than two groups
         have a map.
     """
-    from ppdl.training.gradcam import map_shape
+    from ppdl.evaluation.insight.gradcam import map_shape
 
     rows = rows[np.linspace(0, len(rows) - 1, min(NUM_MAPS, len(rows))).astype(int)]
     chunks = np.array_split(rows, -(-len(rows) // _CHUNK))
@@ -156,8 +156,8 @@ def predictions_of_rows(predictions: Predictions, prepared: Prepared, rows: np.n
 
 
 def _maps(model: Any, view: View, rows: np.ndarray) -> np.ndarray:
-    from ppdl.training.gradcam import grad_cam
-    from ppdl.training.model import input_dtype
+    from ppdl.evaluation.insight.gradcam import grad_cam
+    from ppdl.training.networks.model import input_dtype
 
     return grad_cam(model, np.asarray(view.array[rows], input_dtype(view.array.dtype)))
 

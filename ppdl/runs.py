@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from ppdl.evaluation.permutation import PermutationResult
     from ppdl.evaluation.summary import Summary
     from ppdl.tracking import RunSpec, TrainingRun
-    from ppdl.training.callbacks import OnEpoch
-    from ppdl.training.fit import FitResult
-    from ppdl.training.pruning import MedianStopping
+    from ppdl.training.fitting.callbacks import OnEpoch
+    from ppdl.training.fitting.fit import FitResult
+    from ppdl.training.fitting.pruning import MedianStopping
 
 PLAIN = "plain"
 
@@ -181,7 +181,7 @@ def train(
     """
     from ppdl.evaluation.plots import plot_history
     from ppdl.tracking import start_training_run
-    from ppdl.training.fit import fit
+    from ppdl.training.fitting.fit import fit
 
     model, training, rule = build(cfg.model, "model"), build(cfg.training, "training"), _pruning(cfg, workspace)
     source = open_source(cfg, workspace, run, prepared, rows["train"])
@@ -289,14 +289,14 @@ def _after_epoch(rule: MedianStopping | None, workspace: Workspace, run: Run, tr
 
 def _calibrate(result: FitResult, view: View, prepared: Prepared, validation_rows: np.ndarray, batch_size: int) -> Calibration:
     """Fit the temperature of a trained network; no test image has a part in it."""
-    from ppdl.training.predict import predict_logits
+    from ppdl.training.networks.predict import predict_logits
 
     labels = prepared.index["label"].to_numpy()[validation_rows]
     return calibrate(labels, predict_logits(result.model, view, validation_rows, batch_size))
 
 
 def _keep(folder: Path, result: FitResult, calibration: Calibration, source: Source, prepared: Prepared, tracked: TrainingRun) -> None:
-    from ppdl.training.predict import save_model
+    from ppdl.training.networks.predict import save_model
 
     save_model(result.model, folder / "model.keras")
     result.history.to_csv(folder / "history.csv", index=False)
@@ -322,15 +322,15 @@ class Trained:
 
     @cached_property
     def fused(self) -> Any:
-        """The network as it is quickest to ask, see `ppdl.training.fused`."""
-        from ppdl.training.fused import fused
+        """The network as it is quickest to ask, see `ppdl.training.networks.fused`."""
+        from ppdl.training.networks.fused import fused
 
         return fused(self.model)
 
 
 def open_trained(cfg: DictConfig, workspace: Workspace, run: Run, prepared: Prepared) -> Trained:
     """Load the network of a run, and open what it is fed."""
-    from ppdl.training.predict import load_model
+    from ppdl.training.networks.predict import load_model
 
     view = open_source(cfg, workspace, run, prepared, prepared.rows("train")).view
     return Trained(view, load_model(workspace.inputs / run.folder / "model.keras"))
@@ -342,7 +342,7 @@ def predict_test_set(cfg: DictConfig, workspace: Workspace, run: Run, prepared: 
     Args:
         trained: the run's network where it is open already.
     """
-    from ppdl.training.predict import fused_logits
+    from ppdl.training.networks.predict import fused_logits
 
     rows = prepared.rows("test")
     if run.private:
@@ -489,7 +489,7 @@ def repeat_under_second_key(cfg: DictConfig, workspace: Workspace, run: Run, pre
 
     For protections that the trainer reads as they were encrypted. Nothing of it is kept but the MLflow run.
     """
-    from ppdl.training.predict import predict_logits
+    from ppdl.training.networks.predict import predict_logits
 
     folder = workspace.unfinished / "second-key" / run.branch
     shutil.rmtree(folder, ignore_errors=True)

@@ -21,7 +21,7 @@ from ppdl.crypto.signing import sign
 from ppdl.evaluation.predictions import Predictions
 from ppdl.tracking import DatasetRecord
 from ppdl.tracking.record import RunRecord
-from ppdl.training.state import State, write_state
+from ppdl.training.fitting.state import State, write_state
 
 
 def test_a_failure_keeps_the_old_file_and_leaves_no_other(tmp_path):

@@ -16,7 +16,7 @@ from ppdl.crypto.artifact.reading import open_artifact
 from ppdl.crypto.keys.keypair import generate_keypair
 from ppdl.datasets.preparing.prepare import read_raw_index
 from ppdl.protections.base import View, plain_view
-from ppdl.training.fit import fit
+from ppdl.training.fitting.fit import fit
 from tests.test_docs import LOCATION, blocks
 from tests.training import toys
 
@@ -26,7 +26,7 @@ MODULES = {
     "dataset": "datasets.sources.stripes",
     "protection": "protections.schemes.posterised",
     "attack": "audit.attacks.outline",
-    "model": "training.small_cnn",
+    "model": "training.networks.small_cnn",
 }
 
 

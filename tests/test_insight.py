@@ -16,7 +16,7 @@ from ppdl.datasets.sources.radiography import Radiography
 from ppdl.insight import figures_of, insights_of, shown_rows
 from ppdl.protections.base import plain_view
 from ppdl.runs import open_trained, predictions_of, runs_of
-from ppdl.training.predict import predict_logits, save_model
+from ppdl.training.networks.predict import predict_logits, save_model
 
 PX, NUM_IMAGES = 32, 24
 CFG = OmegaConf.create({"protections": {}, "input_px": PX, "training": {"batch_size": 16}})

@@ -102,7 +102,7 @@ def cfg_with(pruning: object) -> object:
     return OmegaConf.create({"pruning": pruning})
 
 
-RULE = {"_target_": "ppdl.training.pruning.MedianStopping", "least_epochs": 2, "least_trials": 1}
+RULE = {"_target_": "ppdl.training.fitting.pruning.MedianStopping", "least_epochs": 2, "least_trials": 1}
 
 
 def test_pruning_is_for_jobs_of_a_sweep_alone(tmp_path):

@@ -23,7 +23,7 @@ from ppdl.evaluation.calibration import Calibration
 from ppdl.protections.base import View
 from ppdl.runs import Run, open_source, predict_test_set, protection_of, runs_of
 from ppdl.tracking import DatasetRecord, RunSpec, start_training_run
-from ppdl.training.predict import save_model
+from ppdl.training.networks.predict import save_model
 
 TEMPERATURE = 1.7
 SMALL = {

@@ -84,13 +84,13 @@ class Network:
     @cached_property
     def model(self) -> Any:
         """The Keras model as it was saved."""
-        from ppdl.training.predict import load_model
+        from ppdl.training.networks.predict import load_model
 
         return load_model(self.folder / MODEL_FILE)
 
     @cached_property
     def _fused(self) -> Any:
-        from ppdl.training.fused import fused
+        from ppdl.training.networks.fused import fused
 
         return fused(self.model)
 
@@ -131,7 +131,7 @@ class Network:
 
         Cost: that of the protection's steps (3072 bits, 128 px, homomorphic: some 0.5 s an image), and a second for the first call.
         """
-        from ppdl.training.predict import fused_logits
+        from ppdl.training.networks.predict import fused_logits
 
         with tempfile.TemporaryDirectory(prefix="ppdl-") as folder:
             view = view_of(

@@ -130,8 +130,8 @@ def write_overlays(network: Network, found: Predictions, out_dir: Path) -> list[
     Raises:
         ConfigError: the view is no image of the patient, so a place in it is no place in the patient.
     """
+    from ppdl.evaluation.insight.gradcam import grad_cam
     from ppdl.evaluation.overlay import write_overlay
-    from ppdl.training.gradcam import grad_cam
 
     recipe = network.recipe
     if recipe.protection != PLAIN and not protection_of(recipe).learnable:

@@ -158,7 +158,7 @@ def load_features(head: PublicHead, backbone_dir: Path) -> Callable[[np.ndarray]
     Raises:
         DataError: the file is missing, or another one than the server's head was trained with.
     """
-    from ppdl.training.features import load_extractor
+    from ppdl.training.networks.features import load_extractor
 
     sha256 = head.backbone.get("sha256")
     if not isinstance(sha256, str) or not sha256:

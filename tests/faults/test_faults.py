@@ -23,7 +23,7 @@ from ppdl.errors import KeyStoreError
 from ppdl.tracking import open_store, start_training_run
 from ppdl.tracking.provenance import PROCESS, process_is_alive
 from ppdl.tracking.spec import RunSpec
-from ppdl.training.state import State, read_state, write_state
+from ppdl.training.fitting.state import State, read_state, write_state
 from tests.crypto.artifacts import decrypted, random_images
 from tests.crypto.artifacts import write as write_artifact
 from tests.protections.conftest import Chain

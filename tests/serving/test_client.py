@@ -414,7 +414,7 @@ def with_backbone(tmp_path_factory):
     """A server whose head wants the features of a small network, the folder of that network, and two image files."""
     import keras
 
-    from ppdl.training.features import save_backbone
+    from ppdl.training.networks.features import save_backbone
 
     folder = tmp_path_factory.mktemp("backbone")
     layers = [keras.Input((32, 32), dtype="uint8"), keras.layers.Rescaling(1 / 255), keras.layers.Flatten()]

@@ -20,7 +20,7 @@ from ppdl.errors import ConfigError, DataError, KeyStoreError
 from ppdl.heads import integer_features
 from ppdl.private_head.head import load_head
 from ppdl.runs import predict_test_set, runs_of
-from ppdl.training.model import MobileNetV2
+from ppdl.training.networks.model import MobileNetV2
 from stages import audit_head, private_inference, train_head
 
 NAME = "private_head"

@@ -10,7 +10,7 @@ import pytest
 
 from ppdl.errors import ConfigError
 from ppdl.protections.base import View, plain_view
-from ppdl.training.model import MobileNetV2
+from ppdl.training.networks.model import MobileNetV2
 
 RNG = np.random.default_rng(0)
 PIXELS = plain_view(RNG.integers(0, 256, (3, 32, 32)).astype(np.uint8))

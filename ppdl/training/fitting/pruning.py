@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ppdl.training.checks import check_integer
+from ppdl.training.networks.checks import check_integer
 
 
 @dataclass(frozen=True)

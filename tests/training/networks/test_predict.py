@@ -8,8 +8,8 @@ import pytest
 
 from ppdl.errors import ConfigError, DataError
 from ppdl.protections.base import View, plain_view
-from ppdl.training.model import MobileNetV2
-from ppdl.training.predict import load_model, predict_logits, save_model
+from ppdl.training.networks.model import MobileNetV2
+from ppdl.training.networks.predict import load_model, predict_logits, save_model
 
 VIEW = plain_view(np.random.default_rng(0).integers(0, 256, (11, 32, 32)).astype(np.uint8))
 ROWS = np.array([7, 3, 3, 10, 0])

@@ -8,9 +8,9 @@ import pytest
 
 from ppdl.errors import ConfigError, DataError
 from ppdl.protections.base import plain_view
-from ppdl.training.features import Backbone, extract_features, load_backbone, save_backbone
-from ppdl.training.model import MobileNetV2
-from ppdl.training.predict import save_model
+from ppdl.training.networks.features import Backbone, extract_features, load_backbone, save_backbone
+from ppdl.training.networks.model import MobileNetV2
+from ppdl.training.networks.predict import save_model
 
 IMAGES = np.random.default_rng(1).integers(0, 256, (5, 32, 32)).astype(np.uint8)
 

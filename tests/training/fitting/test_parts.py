@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from ppdl.training.fused import fused
-from ppdl.training.parts import InParts
+from ppdl.training.fitting.parts import InParts
+from ppdl.training.networks.fused import fused
 
 RNG = np.random.default_rng(0)
 PART = RNG.integers(0, 256, (8, 6, 6)).astype(np.uint8)

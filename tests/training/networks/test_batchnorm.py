@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from ppdl.protections.base import plain_view
-from ppdl.training.fit import fit
-from ppdl.training.model import MobileNetV2
+from ppdl.training.fitting.fit import fit
+from ppdl.training.networks.model import MobileNetV2
 from tests.training.toys import NUM_CLASSES, images_and_labels, training
 
 

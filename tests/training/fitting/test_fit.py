@@ -15,9 +15,9 @@ import pytest
 from ppdl.config import PROJECT
 from ppdl.errors import ConfigError, DataError
 from ppdl.protections.base import View, plain_view
-from ppdl.training.fit import COLUMNS, FitResult, fit
-from ppdl.training.predict import predict_logits
-from ppdl.training.threads import set_num_threads
+from ppdl.training.fitting.fit import COLUMNS, FitResult, fit
+from ppdl.training.fitting.threads import set_num_threads
+from ppdl.training.networks.predict import predict_logits
 from tests.training.toys import NUM_CLASSES, NUM_IMAGES, TRAIN_ROWS, VALIDATION_ROWS, TinyNet, images_and_labels, training
 
 IMAGES, LABELS = images_and_labels()
@@ -92,7 +92,7 @@ import os, signal, sys
 from pathlib import Path
 import keras, tensorflow as tf
 from ppdl.protections.base import plain_view
-from ppdl.training.fit import fit
+from ppdl.training.fitting.fit import fit
 from tests.training.toys import *
 
 class Kill(keras.callbacks.Callback):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ppdl.training.augment import Augmentation
+from ppdl.training.networks.augment import Augmentation
 
 IMAGES = np.arange(2 * 8 * 10, dtype=np.uint8).reshape(2, 8, 10)
 

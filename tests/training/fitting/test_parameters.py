@@ -6,8 +6,8 @@ import pytest
 
 from ppdl.config import CONF
 from ppdl.errors import ConfigError
-from ppdl.training.augment import Augmentation
-from ppdl.training.model import MobileNetV2
+from ppdl.training.networks.augment import Augmentation
+from ppdl.training.networks.model import MobileNetV2
 from tests.training.toys import training
 
 

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from ppdl.training.fused import FusedBatchNormalization, fused
+from ppdl.training.networks.fused import FusedBatchNormalization, fused
 
 tf = pytest.importorskip("tensorflow")
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="other backends keep the standard layer")

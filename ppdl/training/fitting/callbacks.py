@@ -14,8 +14,8 @@ import numpy as np
 from tqdm import tqdm
 
 from ppdl.errors import DivergedError
-from ppdl.training.data import Batches
-from ppdl.training.state import State, write_state
+from ppdl.training.fitting.state import State, write_state
+from ppdl.training.networks.data import Batches
 
 OnEpoch = Callable[[int, Mapping[str, Any]], bool | None]
 

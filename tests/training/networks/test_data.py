@@ -10,8 +10,8 @@ import pytest
 
 from ppdl.errors import DataError
 from ppdl.protections.base import View, plain_view
-from ppdl.training.augment import Augmentation
-from ppdl.training.data import Batches, check_symbols
+from ppdl.training.networks.augment import Augmentation
+from ppdl.training.networks.data import Batches, check_symbols
 
 # Image i is full of the number i, so that a batch shows which rows it holds.
 VIEW = plain_view(np.repeat(np.arange(50, dtype=np.uint8), 4 * 4).reshape(50, 4, 4))

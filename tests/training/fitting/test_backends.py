@@ -16,10 +16,10 @@ import sys
 from pathlib import Path
 import keras, numpy as np
 from ppdl.protections.base import View
-from ppdl.training.fit import fit
-from ppdl.training.gradcam import grad_cam
-from ppdl.training.model import MobileNetV2
-from ppdl.training.predict import load_model, predict_logits, save_model
+from ppdl.training.fitting.fit import fit
+from ppdl.evaluation.insight.gradcam import grad_cam
+from ppdl.training.networks.model import MobileNetV2
+from ppdl.training.networks.predict import load_model, predict_logits, save_model
 from tests.training.toys import images_and_labels, training
 
 folder = Path(sys.argv[1])

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from ppdl.errors import ConfigError
+from ppdl.evaluation.insight.gradcam import grad_cam, map_shape
 from ppdl.protections.base import View, plain_view
-from ppdl.training.gradcam import grad_cam, map_shape
-from ppdl.training.model import MobileNetV2
-from ppdl.training.predict import load_model, save_model
+from ppdl.training.networks.model import MobileNetV2
+from ppdl.training.networks.predict import load_model, save_model
 
 PX = 64
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, PX, PX)).astype(np.uint8)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ppdl.training.checks import check_flag, check_number
+from ppdl.training.networks.checks import check_flag, check_number
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 
 from ppdl.errors import ConfigError
 from ppdl.protections.base import View
-from ppdl.training.checks import check_integer, check_number
+from ppdl.training.networks.checks import check_integer, check_number
 
 if TYPE_CHECKING:
     import keras

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import keras
 
 from ppdl.errors import ConfigError
-from ppdl.training.optimizer import FlatAdamW
+from ppdl.training.fitting.optimizer import FlatAdamW
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -11,7 +11,7 @@ import pytest
 
 from ppdl.config import PROJECT
 from ppdl.errors import ConfigError
-from ppdl.training.devices import mirrored
+from ppdl.training.fitting.devices import mirrored
 
 _TRAIN = """
 import json, sys
@@ -21,8 +21,8 @@ import tensorflow as tf
 tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
 import keras
 from ppdl.protections.base import plain_view
-from ppdl.training.fit import fit
-from ppdl.training.predict import load_model, predict_logits, save_model
+from ppdl.training.fitting.fit import fit
+from ppdl.training.networks.predict import load_model, predict_logits, save_model
 from tests.training.toys import TRAIN_ROWS, VALIDATION_ROWS, TinyNet, images_and_labels, training
 
 folder = Path(sys.argv[1])

@@ -13,9 +13,9 @@ import pandas as pd
 
 from ppdl.errors import ConfigError, DataError
 from ppdl.protections.base import View
-from ppdl.training.augment import Augmentation
-from ppdl.training.checks import check_integer, check_number
-from ppdl.training.model import MobileNetV2
+from ppdl.training.networks.augment import Augmentation
+from ppdl.training.networks.checks import check_integer, check_number
+from ppdl.training.networks.model import MobileNetV2
 
 if TYPE_CHECKING:
     import keras
@@ -183,10 +183,10 @@ def fit(
     started = time.perf_counter()
     check_integer("seed", seed, least=0)
     labels, rows = _checked(view, np.asarray(labels), train_rows, validation_rows, num_classes)
-    from ppdl.training.threads import set_num_threads
+    from ppdl.training.fitting.threads import set_num_threads
 
     set_num_threads(training.num_threads, training.batch_parts)  # before the backend's first operation
-    from ppdl.training.session import Session
+    from ppdl.training.fitting.session import Session
 
     session = Session(
         view, labels, rows, model=model, training=training, num_classes=num_classes, seed=seed, state_dir=state_dir, started=started

@@ -28,7 +28,7 @@ def grad_cam(model: keras.Model, inputs: np.ndarray, class_index: int | None = N
     is brought to the input's size, by bilinear interpolation: no edge in it is finer than a cell.
 
     Args:
-        model: From a view's integers to logits, as `ppdl.training.model` builds it; any layers whose last 4-D output is pooled or
+        model: From a view's integers to logits, as `ppdl.training.networks.model` builds it; any layers whose last 4-D output is pooled or
             flattened.
         inputs: (num_images, height, width[, channels]) integers as the model takes them.
         class_index: The class that is explained; None: of each image the one with the largest logit.

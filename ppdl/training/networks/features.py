@@ -12,15 +12,15 @@ import numpy as np
 from ppdl.crypto.artifact.shards import hash_file
 from ppdl.errors import ConfigError, DataError
 from ppdl.protections.base import plain_view
-from ppdl.training.checks import check_integer
-from ppdl.training.model import LEAST_PX, MobileNetV2, as_images
-from ppdl.training.predict import fused_logits, load_model, save_model
+from ppdl.training.networks.checks import check_integer
+from ppdl.training.networks.model import LEAST_PX, MobileNetV2, as_images
+from ppdl.training.networks.predict import fused_logits, load_model, save_model
 
 if TYPE_CHECKING:
     import keras
 
 PLAIN = "plain"
-BACKBONE = "backbone"  # the layer of ppdl.training.model that is MobileNetV2
+BACKBONE = "backbone"  # the layer of ppdl.training.networks.model that is MobileNetV2
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def load_extractor(path: Path, *, sha256: str) -> Callable[..., np.ndarray]:
 
 
 def _extractor(backbone: keras.Model, batch_size: int = 64) -> Callable[..., np.ndarray]:
-    from ppdl.training.fused import fused
+    from ppdl.training.networks.fused import fused
 
     network = fused(backbone)
 

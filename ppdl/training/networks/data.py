@@ -10,8 +10,8 @@ import numpy as np
 
 from ppdl.errors import ConfigError, DataError
 from ppdl.protections.base import View
-from ppdl.training.augment import Augmentation
-from ppdl.training.model import input_dtype
+from ppdl.training.networks.augment import Augmentation
+from ppdl.training.networks.model import input_dtype
 
 _CHUNK = 256  # rows read at a time where the whole view is gone through
 

@@ -25,14 +25,15 @@ def predict_logits(model: keras.Model, view: View, rows: np.ndarray, batch_size:
         ConfigError: The model was built for views of another shape.
         DataError: The view holds symbols that its table, and so the model, does not have.
     """
-    from ppdl.training.fused import fused
+    from ppdl.training.networks.fused import fused
 
     return fused_logits(fused(model), view, rows, batch_size)
 
 
 def fused_logits(fused_model: keras.Model, view: View, rows: np.ndarray, batch_size: int) -> np.ndarray:
-    """Do the same as `predict_logits` with a model that `ppdl.training.fused.fused` made: many calls then share one traced graph."""
-    from ppdl.training.data import Batches, check_symbols
+    """Do the same as `predict_logits` with a model that `ppdl.training.networks.fused.fused` made: many calls then share one traced
+    graph."""
+    from ppdl.training.networks.data import Batches, check_symbols
 
     expected, found = tuple(fused_model.input_shape[1:]), tuple(view.array.shape[1:])
     if expected != found:

@@ -11,15 +11,15 @@ import numpy as np
 import pandas as pd
 
 from ppdl.protections.base import View
-from ppdl.training.callbacks import FeedEpoch, Keep, OnEpoch, Progress, RefuseNaN, Report, Stopwatch
-from ppdl.training.data import Batches, check_symbols
-from ppdl.training.devices import adamw, mirrored
-from ppdl.training.fit import COLUMNS, FitResult, Training
-from ppdl.training.fused import fused
-from ppdl.training.model import MobileNetV2
-from ppdl.training.parts import InParts
-from ppdl.training.schedule import warmup_cosine
-from ppdl.training.state import State, digest_of, read_state, remove_state
+from ppdl.training.fitting.callbacks import FeedEpoch, Keep, OnEpoch, Progress, RefuseNaN, Report, Stopwatch
+from ppdl.training.fitting.devices import adamw, mirrored
+from ppdl.training.fitting.fit import COLUMNS, FitResult, Training
+from ppdl.training.fitting.parts import InParts
+from ppdl.training.fitting.schedule import warmup_cosine
+from ppdl.training.fitting.state import State, digest_of, read_state, remove_state
+from ppdl.training.networks.data import Batches, check_symbols
+from ppdl.training.networks.fused import fused
+from ppdl.training.networks.model import MobileNetV2
 
 
 class Session:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ppdl.errors import ConfigError
-from ppdl.training.pruning import MedianStopping
+from ppdl.training.fitting.pruning import MedianStopping
 
 FINISHED = [[3.0, 1.0, 0.5], [3.0, 2.0, 0.4], [9.0, 9.0, 0.3]]  # averages of two epochs: 2, 2.5, 9
 loss = st.floats(0, 100)

@@ -1,0 +1,1 @@
+"""Networks, what they are fed, and what they answer."""
