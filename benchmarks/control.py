@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ppdl.evaluation.permutation import BEATS_CHANCE, permutation_test
-from ppdl.evaluation.predictions import Predictions
+from ppdl.evaluation.measures.permutation import BEATS_CHANCE, permutation_test
+from ppdl.evaluation.predictions.predictions import Predictions
 
 NUM_CLASSES = 2
 Patients = Callable[[np.random.Generator], tuple[np.ndarray, np.ndarray]]

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import norm
 
-from ppdl.evaluation.intervals import Support, difference_ends, jackknife, share_ends
-from ppdl.evaluation.scores import auroc
+from ppdl.evaluation.predictions.intervals import Support, difference_ends, jackknife, share_ends
+from ppdl.evaluation.predictions.scores import auroc
 
 GROUPS = (5, 10, 40, 200)
 SIZES: dict[str, Callable[[np.random.Generator, tuple[int, int]], np.ndarray]] = {

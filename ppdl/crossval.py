@@ -27,7 +27,7 @@ from ppdl.crypto.keys.purpose import INFERENCE
 from ppdl.datasets.prepared.arrays import Prepared
 from ppdl.datasets.prepared.splitting import SPLITS, Split, assign_splits
 from ppdl.errors import ConfigError, PpdlError
-from ppdl.evaluation.predictions import Predictions, pool
+from ppdl.evaluation.predictions.predictions import Predictions, pool
 from ppdl.heads import features_of, infer, train_head, write_backbone
 from ppdl.runs import PLAIN, Run, border_predictions, open_source, predictions_of, prepared_data, runs_of, scaled_logits, train
 

@@ -18,7 +18,7 @@ from ppdl.audit.examination.base import Target
 from ppdl.config import PROJECT, Workspace, build, check_built_for, checkout, plain, read_built_for, write_built_for
 from ppdl.datasets.prepared.arrays import Prepared
 from ppdl.datasets.prepared.reduced import Reduced
-from ppdl.evaluation.calibration import Calibration, calibrate
+from ppdl.evaluation.predictions.calibration import Calibration, calibrate
 from ppdl.private_head.fit import FittedHead, fit_head
 from ppdl.private_head.head import BACKBONE_FILE, PublicHead, QuantisedHead, load_head, load_public_head
 from ppdl.private_head.inference import Answers, Inference

@@ -12,12 +12,12 @@ from omegaconf import DictConfig
 
 from ppdl.config import Workspace, checkout
 from ppdl.datasets.prepared.arrays import Prepared
-from ppdl.evaluation.baselines import chance
-from ppdl.evaluation.calibration import apply_temperature
-from ppdl.evaluation.gradcam_figure import Looked, plot_gradcam
-from ppdl.evaluation.lungs import PARTS, blanked, is_picture, masked_rows, mass_inside, mean_with_ends
-from ppdl.evaluation.metrics import evaluate
-from ppdl.evaluation.predictions import Predictions
+from ppdl.evaluation.insight.gradcam_figure import Looked, plot_gradcam
+from ppdl.evaluation.insight.lungs import PARTS, blanked, is_picture, masked_rows, mass_inside, mean_with_ends
+from ppdl.evaluation.measures.baselines import chance
+from ppdl.evaluation.measures.metrics import evaluate
+from ppdl.evaluation.predictions.calibration import apply_temperature
+from ppdl.evaluation.predictions.predictions import Predictions
 from ppdl.protections.base import View
 from ppdl.runs import Run, Trained, predictions_of, runs_of
 

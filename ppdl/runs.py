@@ -23,9 +23,9 @@ from ppdl.crypto.signing import Signing
 from ppdl.datasets.prepared.arrays import Prepared, load_prepared
 from ppdl.datasets.prepared.reduced import Reduced
 from ppdl.errors import ConfigError, DataError
-from ppdl.evaluation.baselines import border_baseline
-from ppdl.evaluation.calibration import Calibration, calibrate
-from ppdl.evaluation.predictions import Predictions
+from ppdl.evaluation.measures.baselines import border_baseline
+from ppdl.evaluation.predictions.calibration import Calibration, calibrate
+from ppdl.evaluation.predictions.predictions import Predictions
 from ppdl.private_head.head import load_public_head
 from ppdl.protections.base import Protection, View, plain_view
 from ppdl.tracking.record import DatasetRecord
@@ -33,9 +33,9 @@ from ppdl.tracking.record import DatasetRecord
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from ppdl.evaluation.controls import Control
-    from ppdl.evaluation.permutation import PermutationResult
-    from ppdl.evaluation.summary import Summary
+    from ppdl.evaluation.measures.controls import Control
+    from ppdl.evaluation.measures.permutation import PermutationResult
+    from ppdl.evaluation.report.summary import Summary
     from ppdl.tracking import RunSpec, TrainingRun
     from ppdl.training.fitting.callbacks import OnEpoch
     from ppdl.training.fitting.fit import FitResult
@@ -179,7 +179,7 @@ def train(
         stage: module that trains, for the run's tags.
         keep_model: False for one fold of many: the model is neither written nor logged.
     """
-    from ppdl.evaluation.plots import plot_history
+    from ppdl.evaluation.figures.plots import plot_history
     from ppdl.tracking import start_training_run
     from ppdl.training.fitting.fit import fit
 
@@ -406,14 +406,14 @@ def report(
 
     Args:
         predictions: of each run by name, and of the border-only baseline as "border".
-        temperatures: by run, see `ppdl.evaluation.calibration`.
+        temperatures: by run, see `ppdl.evaluation.predictions.calibration`.
         more: by run, further figures for reports/metrics.json.
         more_figures: by name, further pictures.
 
     Returns:
         The summary, and what is known of each run that must stay at chance.
     """
-    from ppdl.evaluation.report import write_reports
+    from ppdl.evaluation.report.reports import write_reports
 
     runs = [run for run in runs_of(cfg) if run.name in predictions]
     controls = {
@@ -438,7 +438,7 @@ def report(
 
 def examine_control(cfg: DictConfig, workspace: Workspace, run: Run, predictions: Predictions) -> Control:
     """Test whether a run that must stay at chance beats it, and write it down if it does."""
-    from ppdl.evaluation.controls import RECORD, remember
+    from ppdl.evaluation.measures.controls import RECORD, remember
 
     return remember(
         run.name,
@@ -450,14 +450,14 @@ def examine_control(cfg: DictConfig, workspace: Workspace, run: Run, predictions
 
 def permute_control(cfg: DictConfig, name: str, predictions: Predictions) -> PermutationResult:
     """Test whether a run that must stay at chance beats it, whatever was found before."""
-    from ppdl.evaluation.permutation import permutation_test
+    from ppdl.evaluation.measures.permutation import permutation_test
 
     return permutation_test(predictions, num_permutations=cfg.evaluation.num_permutations, seed=cfg.evaluation.seed, name=name)
 
 
 def log_results(cfg: DictConfig, workspace: Workspace, summary: Summary, predictions: dict[str, Predictions]) -> None:
     """Add test metrics, figures and costs to the MLflow run of each training."""
-    from ppdl.evaluation.plots import plot_confusion, plot_reliability, plot_roc
+    from ppdl.evaluation.figures.plots import plot_confusion, plot_reliability, plot_roc
     from ppdl.tracking import log_test_results, open_store
     from ppdl.tracking.names import numbers_and_words
 

@@ -6,10 +6,10 @@ import rich
 from omegaconf import DictConfig
 
 from ppdl.config import Workspace, stage
-from ppdl.evaluation.calibration import load_temperature
-from ppdl.evaluation.controls import settle_control
-from ppdl.evaluation.permutation import PermutationResult
-from ppdl.evaluation.tables import results_table
+from ppdl.evaluation.measures.controls import settle_control
+from ppdl.evaluation.measures.permutation import PermutationResult
+from ppdl.evaluation.predictions.calibration import load_temperature
+from ppdl.evaluation.report.tables import results_table
 from ppdl.insight import figures_of, insights_of, log_insights
 from ppdl.reporting import log_audits, write_report
 from ppdl.runs import (

@@ -18,7 +18,7 @@ from ppdl.config import keep_in_step, write_built_for
 from ppdl.crypto.keys.keyfile import save_public
 from ppdl.crypto.keys.keypair import generate_keypair
 from ppdl.crypto.signing import sign
-from ppdl.evaluation.predictions import Predictions
+from ppdl.evaluation.predictions.predictions import Predictions
 from ppdl.tracking import DatasetRecord
 from ppdl.tracking.record import RunRecord
 from ppdl.training.fitting.state import State, write_state

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from ppdl.evaluation.frontier import FrontierPoint
+    from ppdl.evaluation.figures.frontier import FrontierPoint
     from ppdl.tracking.query import EvaluatedRun
 
 ACCURACY = ("test/accuracy", "test/accuracy_low", "test/accuracy_high")
@@ -39,7 +39,7 @@ def frontier(out: Path) -> None:
 
     from ppdl.config import PARAMS, checkout
     from ppdl.errors import DataError
-    from ppdl.evaluation.frontier import plot_frontier
+    from ppdl.evaluation.figures.frontier import plot_frontier
     from ppdl.tracking import open_store
     from ppdl.tracking.query import evaluated_runs
 
@@ -61,7 +61,7 @@ def frontier(out: Path) -> None:
 
 def points_of(runs: list[EvaluatedRun]) -> list[FrontierPoint]:
     """Return a point for each setting, the newest run of it; settings of one protection that differ in noise alone are one group."""
-    from ppdl.evaluation.frontier import FrontierPoint
+    from ppdl.evaluation.figures.frontier import FrontierPoint
 
     found: dict[tuple[str, ...], FrontierPoint] = {}
     for run in runs:

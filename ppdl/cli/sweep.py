@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from ppdl.evaluation.predictions import Predictions
-    from ppdl.evaluation.sweep import Importance, Trial
+    from ppdl.evaluation.figures.sweep import Importance, Trial
+    from ppdl.evaluation.predictions.predictions import Predictions
     from ppdl.tracking.record import RunRecord
     from ppdl.tracking.sweep import TrialRun
 
@@ -42,7 +42,7 @@ def summary(folder: str | None, out: Path | None, as_json: bool) -> None:
     from omegaconf import OmegaConf
 
     from ppdl.config import PARAMS, checkout
-    from ppdl.evaluation.sweep import importance, plot_sweep
+    from ppdl.evaluation.figures.sweep import importance, plot_sweep
     from ppdl.tracking import open_store
     from ppdl.tracking.sweep import find_sweep
 
@@ -77,7 +77,7 @@ def test(folder: str | None, reference: Path | None) -> None:
 
     from ppdl.config import PARAMS, checkout
     from ppdl.errors import TrackingError
-    from ppdl.evaluation.statistics import compare
+    from ppdl.evaluation.measures.statistics import compare
     from ppdl.tracking import open_store
     from ppdl.tracking.record import read_record
     from ppdl.tracking.sweep import OBJECTIVE, find_sweep, model_folder
@@ -114,7 +114,7 @@ def _on_test(record: RunRecord, folder: Path) -> Predictions:
 
 def trials_of(runs: list[TrialRun]) -> list[Trial]:
     """Return what is compared of each run."""
-    from ppdl.evaluation.sweep import DIVERGED, DONE, PRUNED, Trial, varying
+    from ppdl.evaluation.figures.sweep import DIVERGED, DONE, PRUNED, Trial, varying
     from ppdl.tracking.sweep import OBJECTIVE
 
     several = len({run.name for run in runs}) > 1

@@ -17,7 +17,7 @@ from ppdl.crypto.keys.keypair import PublicKey
 from ppdl.crypto.keys.keystore import load_public
 from ppdl.datasets.prepared.arrays import load_prepared
 from ppdl.errors import ArtifactError, KeyStoreError
-from ppdl.evaluation.calibration import apply_temperature, load_temperature
+from ppdl.evaluation.predictions.calibration import apply_temperature, load_temperature
 from ppdl.serving.recipe import PLAIN, RECIPE_FILE, Recipe, read_recipe
 from ppdl.serving.steps import KeyHolder, protection_of, view_of
 from ppdl.tracking.record import read_record

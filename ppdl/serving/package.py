@@ -21,7 +21,7 @@ from ppdl.crypto.artifact.shards import hash_file
 from ppdl.crypto.keys.keystore import save_public
 from ppdl.crypto.workers.parallel import Executor
 from ppdl.errors import TrackingError
-from ppdl.evaluation.calibration import CALIBRATION_NAME
+from ppdl.evaluation.predictions.calibration import CALIBRATION_NAME
 from ppdl.serving.network import ARTIFACT_DIR, MODEL_FILE, PUBLIC_FILE, SEEN_FILE, Network
 from ppdl.serving.pyfunc import COLUMN
 from ppdl.serving.recipe import PLAIN, RECIPE_FILE, Recipe

@@ -131,7 +131,7 @@ def write_overlays(network: Network, found: Predictions, out_dir: Path) -> list[
         ConfigError: the view is no image of the patient, so a place in it is no place in the patient.
     """
     from ppdl.evaluation.insight.gradcam import grad_cam
-    from ppdl.evaluation.overlay import write_overlay
+    from ppdl.evaluation.insight.overlay import write_overlay
 
     recipe = network.recipe
     if recipe.protection != PLAIN and not protection_of(recipe).learnable:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from ppdl.evaluation.predictions import Predictions
+from ppdl.evaluation.predictions.predictions import Predictions
 
 
 def simulate(num_images: int, num_classes: int = 3, *, seed: int = 0, skill: float = 2.0, group_size: int = 1) -> Predictions:

@@ -15,7 +15,7 @@ from ppdl.crypto.keys.keypair import generate_keypair
 from ppdl.crypto.keys.keystore import save_public
 from ppdl.datasets.prepared.reduced import Reduced
 from ppdl.errors import ArtifactError, ConfigError, DataError, KeyStoreError, TrackingError
-from ppdl.evaluation.calibration import apply_temperature
+from ppdl.evaluation.predictions.calibration import apply_temperature
 from ppdl.protections.schemes.deterministic import Deterministic
 from ppdl.protections.steps.noise import NOISE_FILE, load_noise_secret
 from ppdl.serving.network import open_network

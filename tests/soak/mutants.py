@@ -35,7 +35,7 @@ from tests.soak import judge
 from tests.soak.mutations import Mutant, mutants_of
 from tests.test_pipeline import copy_of_the_project
 
-FILES = ("ppdl/crypto/**/*.py", "ppdl/evaluation/statistics.py")
+FILES = ("ppdl/crypto/**/*.py", "ppdl/evaluation/measures/statistics.py")
 EQUIVALENT = Path(__file__).parent / "equivalent_mutants.json"
 BUDGET_S = 60
 SEED = 20220314

@@ -3,7 +3,7 @@
 import json
 import re
 
-from ppdl.evaluation.answer import answer
+from ppdl.evaluation.report.answer import answer
 from ppdl.tracking import open_store
 from ppdl.tracking.page import ANSWERS, MAX_NOTE, VIEW_TAG, describe_experiment, page_address, server_command, server_environment
 from ppdl.tracking.spec import NOTE

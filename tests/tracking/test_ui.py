@@ -19,8 +19,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from ppdl.config import PARAMS
-from ppdl.evaluation.html import ReportContent, write_html
-from ppdl.evaluation.plots import plot_history
+from ppdl.evaluation.figures.plots import plot_history
+from ppdl.evaluation.report.html import ReportContent, write_html
 from ppdl.reporting import REPORT, log_audits
 from ppdl.runs import runs_of
 from ppdl.tracking import DatasetRecord, RunSpec, log_test_results, open_store, start_training_run

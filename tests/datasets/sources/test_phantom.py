@@ -19,7 +19,7 @@ from sklearn.preprocessing import StandardScaler
 from ppdl.datasets.phantoms.lungs import FINDINGS
 from ppdl.datasets.sources.phantom import CLASS_NAMES, Phantom, render, render_with_lungs
 from ppdl.errors import ConfigError, DataError
-from ppdl.evaluation.baselines import border_baseline
+from ppdl.evaluation.measures.baselines import border_baseline
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "vectors/phantom_golden.json").read_text())
 SMALL = {"classes": None, "on_bad_image": "raise", "num_images": 12, "images_per_patient": 2, "size_px": 32, "seed": 1}

@@ -1,0 +1,1 @@
+"""Figures. None touches a file."""

@@ -1,0 +1,1 @@
+"""What a run said of images, its calibration, and resampling by group."""

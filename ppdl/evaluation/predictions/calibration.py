@@ -1,0 +1,164 @@
+"""Temperature scaling: one number, fitted on validation images, that makes a network's confidence as large as its accuracy.
+
+Probabilities are softmax(logits / T). T > 1 softens, T < 1 sharpens; the order of the classes, and with it the accuracy, stays. No test
+label touches T. The validation images also chose the epoch whose weights are kept, so T errs a little towards sharpness.
+
+Source: Guo et al. 2017 (arXiv 1706.04599), section 4.2.
+"""
+
+import json
+import logging
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
+
+from ppdl.errors import DataError
+from ppdl.evaluation.predictions.predictions import Predictions
+from ppdl.evaluation.predictions.scores import probabilities, scores
+
+logger = logging.getLogger(__name__)
+
+CALIBRATION_NAME = "calibration.json"
+CALIBRATED = "_calibrated"  # ends the names of figures at a run's temperature
+LEAST, MOST = 0.01, 100.0  # at MOST any logits a network gives are as good as even
+MIN_IMAGES = 10
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Hold a temperature and what it did to the images that it was fitted on.
+
+    Attributes:
+        temperature: In [0.01, 100]; 1 leaves the logits as they are.
+        num_images: Validation images that it was fitted on.
+        nll_before, nll_after: Mean negative log-likelihood of the true class, at 1 and at `temperature`.
+        ece_before, ece_after: Expected calibration error, see `metrics`.
+    """
+
+    temperature: float
+    num_images: int
+    nll_before: float
+    nll_after: float
+    ece_before: float
+    ece_after: float
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """What is logged of a training: all but the number of images."""
+        return {name: value for name, value in asdict(self).items() if name != "num_images"}
+
+    def write(self, folder: Path) -> None:
+        """Write `folder`/calibration.json."""
+        text = json.dumps(asdict(self), indent=1, allow_nan=False)
+        (folder / CALIBRATION_NAME).write_text(text + "\n", encoding="utf-8", newline="\n")
+
+
+def fit_temperature(labels: np.ndarray, logits: np.ndarray) -> float:
+    """Return the one T in [0.01, 100] that minimises the negative log-likelihood of `labels`.
+
+    That is a smooth problem with one minimum, for the negative log-likelihood is convex in 1 / T. Where images cannot answer it the
+    logits are left as they are (T = 1) and a warning says so: with fewer than 10 images, and where no image is classified wrongly, for
+    then the likelihood only grows as T goes to 0, and certainty would be made of a lack of hard images.
+
+    Args:
+        labels: (num_images,) integers in [0, num_classes).
+        logits: (num_images, num_classes).
+
+    Raises:
+        DataError: The arrays do not fit each other, a label is out of range, or a logit is not finite.
+
+    Cost: some 20 passes over the logits.
+    """
+    labels, logits = _checked(labels, logits)
+    if len(labels) < MIN_IMAGES:
+        logger.warning("%d validation images are too few for a temperature (%d are needed): T = 1", len(labels), MIN_IMAGES)
+        return 1.0
+    if (logits.argmax(axis=1) == labels).all():
+        logger.warning("no validation image of %d is classified wrongly, which sets confidence no limit: T = 1", len(labels))
+        return 1.0
+    found = minimize_scalar(
+        lambda log_t: _nll(labels, logits / math.exp(log_t)),
+        bounds=(math.log(LEAST), math.log(MOST)),
+        method="bounded",
+        options={"xatol": 1e-4},
+    )
+    candidates = (1.0, math.exp(found.x), LEAST, MOST)  # of equally likely ones the first: logits that are all alike stay as they are
+    best = min(candidates, key=lambda temperature: _nll(labels, logits / temperature))
+    if best == MOST:
+        logger.warning("on %d validation images the network is no better than even probabilities: T = %g, its bound", len(labels), MOST)
+    return best
+
+
+def calibrate(labels: np.ndarray, logits: np.ndarray) -> Calibration:
+    """Fit a temperature on validation images and measure what it does there; see `fit_temperature`."""
+    temperature = fit_temperature(labels, logits)
+    before, after = (_scores(labels, np.asarray(logits, np.float64) / t) for t in (1.0, temperature))
+    return Calibration(temperature, len(labels), before["log_loss"], after["log_loss"], before["ece"], after["ece"])
+
+
+def apply_temperature(logits: np.ndarray, temperature: float) -> np.ndarray:
+    """Return (num_images, num_classes) float64 probabilities at a temperature, whose order is that of the logits.
+
+    Raises:
+        DataError: `temperature` is not a finite number above 0.
+    """
+    return probabilities(np.asarray(logits, np.float64) / _checked_temperature(temperature, "temperature"))
+
+
+def load_calibration(folder: Path) -> Calibration:
+    """Read the calibration.json of a model's folder.
+
+    Raises:
+        DataError: It is missing, damaged, or its temperature is not a finite number above 0.
+    """
+    path = Path(folder) / CALIBRATION_NAME
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        found = Calibration(**content)
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing: train the model with `dvc repro`, or fetch it with `dvc pull`") from None
+    except (OSError, ValueError, TypeError) as error:
+        raise DataError(f"{path} cannot be read as a calibration ({error}): train the model again") from None
+    _checked_temperature(found.temperature, f"{path}: temperature")
+    return found
+
+
+def load_temperature(folder: Path) -> float:
+    """Read the temperature of the model in `folder`; see `load_calibration`."""
+    return float(load_calibration(folder).temperature)
+
+
+def calibrated(predictions: Predictions, temperature: float) -> Predictions:
+    """Return predictions with logits / `temperature`, whose softmax is the calibrated probabilities."""
+    logits = predictions.logits.astype(np.float64) / _checked_temperature(temperature, "temperature")
+    return Predictions(predictions.labels, logits, predictions.groups, predictions.image_ids, predictions.class_names)
+
+
+def _scores(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
+    """Return log_loss and ece as the reports define them."""
+    rows = np.arange(len(labels))
+    names = tuple(str(c) for c in range(logits.shape[1]))
+    found = scores(Predictions(labels, logits, rows, rows, names), np.zeros(len(rows), int), 1)
+    return {name: float(found[name][0]) for name in ("log_loss", "ece")}
+
+
+def _nll(labels: np.ndarray, logits: np.ndarray) -> float:
+    return float(-log_softmax(logits, axis=1)[np.arange(len(labels)), labels].mean())
+
+
+def _checked(labels: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    labels, logits = np.asarray(labels), np.asarray(logits)
+    rows = np.arange(len(labels))
+    names = tuple(str(c) for c in range(logits.shape[1] if logits.ndim == 2 else 0))
+    Predictions(labels, logits, rows, rows, names)  # the rules of predictions are those of validation images
+    return labels.astype(np.int64), logits.astype(np.float64)
+
+
+def _checked_temperature(temperature: float, what: str) -> float:
+    if isinstance(temperature, bool) or not isinstance(temperature, int | float | np.number) or not 0 < temperature < math.inf:
+        raise DataError(f"{what} must be a finite number above 0, got {temperature!r}: train the model again")
+    return float(temperature)

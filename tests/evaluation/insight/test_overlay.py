@@ -1,0 +1,57 @@
+"""An overlay shows the image where it is cold and the colour where it is hot."""
+
+import matplotlib
+import numpy as np
+import pytest
+from PIL import Image
+
+from ppdl.errors import DataError
+from ppdl.evaluation.insight.overlay import COLOURS, OPACITY, overlay, write_overlay
+
+GRAY = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
+
+
+def test_cold_places_show_the_image_and_hot_ones_the_colour():
+    heat = np.zeros((8, 8), np.float32)
+    heat[2, 3] = 1
+    picture = overlay(GRAY, heat)
+    hottest = np.array(matplotlib.colormaps[COLOURS](1.0)[:3]) * 255
+    assert picture.shape == (8, 8, 3) and picture.dtype == np.uint8
+    assert np.abs(picture[2, 3] - ((1 - OPACITY) * GRAY[2, 3] + OPACITY * hottest)).max() <= 1
+    picture[2, 3] = GRAY[2, 3]
+    assert np.array_equal(picture, GRAY[..., None].repeat(3, axis=2))
+
+
+def test_a_map_of_another_size_is_brought_to_the_images():
+    heat = np.array([[0, 0], [0, 1]], np.float32)
+    picture = overlay(np.full((8, 12), 100, np.uint8), heat).astype(int)
+    changed = np.abs(picture - 100).sum(axis=2)
+    assert changed[0, 0] == 0 and changed[-1, -1] == changed.max() > 50
+    assert np.array_equal(overlay(GRAY, np.ones((2, 2))), overlay(GRAY, np.ones((8, 8))))
+
+
+def test_a_small_image_is_written_large_enough_to_be_seen(tmp_path):
+    write_overlay(tmp_path / "new/overlay.png", GRAY, np.zeros((8, 8)))
+    with Image.open(tmp_path / "new/overlay.png") as image:
+        assert image.size == (256, 256) and image.mode == "RGB"
+        assert np.array_equal(np.asarray(image)[::32, ::32, 0], GRAY)
+    write_overlay(tmp_path / "large.png", GRAY.repeat(40, axis=0).repeat(50, axis=1), np.zeros((2, 2)))
+    with Image.open(tmp_path / "large.png") as image:
+        assert image.size == (400, 320)
+
+
+@pytest.mark.parametrize(
+    ("image", "heat", "message"),
+    [
+        (GRAY.astype(float), np.zeros((8, 8)), "image of shape .* in uint8"),
+        (GRAY[..., None], np.zeros((8, 8)), "image of shape"),
+        (GRAY, np.full((8, 8), 1.01), r"heat map of shape .* in \[0, 1\]"),
+        (GRAY, np.full((8, 8), np.nan), "heat map"),
+        (GRAY, np.zeros((8, 8, 1)), "heat map"),
+    ],
+)
+def test_what_does_not_fit_is_refused(image, heat, message, tmp_path):
+    with pytest.raises(DataError, match=message):
+        overlay(image, heat)
+    with pytest.raises(DataError, match=message):
+        write_overlay(tmp_path / "overlay.png", image, heat)

@@ -1,0 +1,298 @@
+"""The report as text: what stands on the page, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ppdl.errors import DataError
+from ppdl.evaluation.report.formatting import data_uri
+from ppdl.evaluation.report.html import PictureRow, Rebuilding, ReportContent, read_content, read_pictures, write_html
+from tests.evaluation.report_content import CONFIG, chest, full_content, least_content
+
+MAX_BYTES = 3_000_000
+VOID = {"meta", "link", "img", "br", "path", "circle"}
+MEASURES = {"psnr": lambda a, b: 30.0, "ssim": lambda a, b: float(np.mean(a == b))}
+
+
+class Page(HTMLParser):
+    """Read a page, and complain about tags that are not closed in order and about images without alt text."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.stack: list[str] = []
+        self.headings: list[tuple[str, str]] = []
+        self.texts: list[str] = []
+        self.sources: list[str] = []
+        self.ids: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.stack == []
+
+    def handle_starttag(self, tag, attrs):
+        given = dict(attrs)
+        if tag == "img":
+            assert given.get("alt"), attrs
+        self.sources += [given[key] for key in ("src", "href") if key in given]
+        self.ids += [given["id"]] if "id" in given else []
+        if tag not in VOID:
+            self.stack.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        assert tag in VOID, tag
+
+    def handle_endtag(self, tag):
+        assert self.stack and self.stack.pop() == tag, f"</{tag}> closes another tag"
+
+    def handle_data(self, data):
+        if self.stack and self.stack[-1] != "style":
+            self.texts.append(data)
+        if self.stack and re.fullmatch("h[1-6]", self.stack[-1]):
+            self.headings.append((self.stack[-1], data.strip()))
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.texts).split())
+
+
+def page_of(content: ReportContent, folder: Path) -> Page:
+    write_html(folder / "report.html", content)
+    return Page((folder / "report.html").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("content", [full_content, least_content])
+def test_is_well_formed_self_contained_and_small(content, tmp_path: Path):
+    page = page_of(content(), tmp_path)
+    assert all(source.startswith(("data:", "#")) for source in page.sources)
+    assert len(page.ids) == len(set(page.ids))
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "<script" not in text and "@import" not in text and "url(" not in text
+    assert len(text.encode()) < MAX_BYTES
+
+
+def test_sections_come_in_order(tmp_path: Path):
+    page = page_of(full_content(), tmp_path)
+    order = ["verdicts", "pictures", "accuracy", "lungs", "attacks", "frontier", "cost", "data", "cipher", "clear", "reproduce"]
+    assert [name for name in page.ids if name in order] == order
+    assert page.headings[0][0] == "h1" and page.headings[0][1].startswith("Can a network learn")
+
+
+def test_synthetic_images_are_called_so_before_any_figure(tmp_path: Path):
+    text = page_of(full_content(), tmp_path).text
+    assert text.index("These images are synthetic") < text.index("A network learned") < text.index("88.1")
+    assert "synthetic" not in page_of(least_content(), tmp_path).text
+
+
+def test_a_page_with_images_of_patients_says_that_it_holds_them(tmp_path: Path):
+    warning = "This page shows images of the data set itself."
+    assert warning in page_of(full_content(synthetic=False), tmp_path).text
+    assert warning in page_of(full_content(synthetic=False, pictures={}), tmp_path).text  # the Grad-CAM figure
+    assert warning not in page_of(full_content(synthetic=False, pictures={}, figures={}), tmp_path).text
+    assert warning not in page_of(full_content(), tmp_path).text
+
+
+def test_the_summary_follows_from_the_figures(tmp_path: Path):
+    text = page_of(full_content(), tmp_path).text
+    for sentence in ("learned from deterministic and homomorphic.", "nothing from opaque:", "rebuilt the images of deterministic."):
+        assert sentence in text
+    leaking = json.loads(json.dumps(full_content().metrics)) | {}
+    leaking["opaque"] |= {"control": "beats chance", "permutation_p": 1e-5}
+    text = page_of(full_content(metrics=leaking), tmp_path).text
+    assert "learned from deterministic, opaque and homomorphic." in text and "opaque BEATS chance" in text
+
+
+def test_no_accuracy_stands_without_what_attackers_get(tmp_path: Path):
+    text = page_of(least_content(), tmp_path).text
+    assert "Nobody attacked deterministic and homomorphic here." in text
+    assert "Not attacked: deterministic, homomorphic." in text
+    assert text.count("unknown: not attacked") == 2
+    assert "deterministic-bytes 74.1 % [67.1, 81.1] 0.737 0.885 not attacked" in text
+    assert "Not drawn, since no attacker's SSIM is known: deterministic, deterministic-bytes and homomorphic." in text
+
+
+def test_what_does_not_apply_says_why(tmp_path: Path):
+    assert "does not apply: nothing was revealed" in page_of(full_content(), tmp_path).text
+
+
+def test_the_lungs_and_the_shortcut_are_on_the_page(tmp_path: Path):
+    text = page_of(full_content(), tmp_path).text
+    for said in (
+        "With the lungs blanked out, plain is right on 63.0 % [57.0, 69.0], above chance (25.4 %): something outside the lungs",
+        "With the lungs blanked out, homomorphic is right on 29.0 % [23.0, 35.0], not above chance (25.4 %): no sign of a shortcut",
+        "plain 84.6 % [78.6, 90.6] 71.0 % [65.0, 77.0] 63.0 % [57.0, 69.0] 25.4 % 31.0 % [30.0, 32.0] 27.0 %",
+        "201 test images with a lung mask",
+        "over 198 test images",
+        "The maps have only 2 cells a side at this input size",
+        "no picture that lungs could be cut from: deterministic-bytes, opaque.",
+    ):
+        assert said in text, said
+    assert "Does the network look at the lungs?" not in page_of(least_content(), tmp_path).text
+
+
+def test_probabilities_stand_before_and_after_the_temperature(tmp_path: Path):
+    text = page_of(full_content(), tmp_path).text
+    assert "plain 1.62 0.043 → 0.021 [0.017, 0.027] 0.246 → 0.231 [0.185, 0.300] 0.520 → 0.433 [0.346, 0.563]" in text
+    assert "How far the probabilities can be believed" not in page_of(least_content(), tmp_path).text
+    figure = data_uri(full_content().figures["reliability"])
+    assert page_of(full_content(), tmp_path).sources.count(figure) == 1
+    without = full_content(metrics={run: {k: v for k, v in of.items() if k != "temperature"} for run, of in full_content().metrics.items()})
+    assert page_of(without, tmp_path).sources.count(figure) == 1
+
+
+def test_figures_of_the_audit_are_on_the_page(tmp_path: Path):
+    text = page_of(full_content(), tmp_path).text
+    for figure in (
+        "SSIM 0.98",
+        "37.2 dB",
+        "first hit 62.0 % chance 0.5 %",
+        "−0.06, 0.08",
+        "rank correlation 0.9991",
+        "7.955",
+        "strides 2 and 4 2 0.93 32.4",
+    ):
+        assert figure in text, figure
+
+
+def test_a_new_protection_and_a_new_attack_need_no_change(tmp_path: Path):
+    attack = {"ssim": 0.5, "psnr": 20.0, "knowledge": "a crystal ball", "surface": "artifact"}
+    audit = {
+        "rot13": {
+            "attacks": {"oracle": attack},
+            "verdict": {"level": "leaky", "sentence": "So.", "best_attack": "oracle", "best_ssim": 0.5},
+        }
+    }
+    metrics = {"rot13": least_content().metrics["opaque"]} | dict(least_content().metrics)
+    text = page_of(replace(least_content(), audit=audit, metrics=metrics), tmp_path).text
+    assert "oracle a crystal ball SSIM 0.50" in text and "rot13 leaky So." in text
+
+
+def test_everything_from_a_file_is_escaped(tmp_path: Path):
+    evil = "<script>alert(1)</script>"
+    audit = {evil: {"attacks": {evil: {"does_not_apply": evil, "knowledge": evil}}, "verdict": {"level": "leaky", "sentence": evil}}}
+    content = full_content(audit=audit, config={evil: evil}, provenance={"git_commit": evil, "hashes": {evil: evil}})
+    page = page_of(content, tmp_path)
+    assert "<script" not in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert evil in page.text
+
+
+def test_the_same_content_gives_the_same_bytes(tmp_path: Path):
+    write_html(tmp_path / "a.html", full_content())
+    write_html(tmp_path / "b.html", full_content())
+    assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
+
+
+def test_large_noise_does_not_swell_the_page(tmp_path: Path):
+    rng = np.random.default_rng(1)
+    large = rng.integers(0, 256, (512, 512, 3), dtype=np.uint8)
+    films = [
+        PictureRow(i, large[:224, :224, 0], large, {str(a): Rebuilding(large[:224, :224, 1], 9.0, 0.0) for a in range(5)}) for i in range(6)
+    ]
+    page_of(full_content(pictures=dict.fromkeys(("deterministic", "opaque", "homomorphic"), films)), tmp_path)
+    assert (tmp_path / "report.html").stat().st_size < MAX_BYTES
+
+
+def test_the_attack_of_the_verdict_is_shown_first(tmp_path: Path):
+    film = chest(1)
+    rows = [PictureRow(7, film, film, {"better": Rebuilding(film, 90.0, 0.99), "seriation": Rebuilding(film, 20.0, 0.5)})]
+    audit = {"x": {"attacks": {}, "verdict": {"level": "broken", "sentence": ".", "best_attack": "seriation", "best_ssim": 0.5}}}
+    text = page_of(full_content(pictures={"x": rows}, audit=audit), tmp_path).text
+    assert text.index("seriation SSIM 0.50") < text.index("better SSIM 0.99")
+
+
+def write_files(reports: Path) -> None:
+    content = full_content()
+    (reports / "evaluation").mkdir(parents=True)
+    for path, part in (("metrics.json", content.metrics), ("evaluation/details.json", content.details), ("data.json", content.data)):
+        (reports / path).write_text(json.dumps(part), encoding="utf-8")
+    for protection, steps in content.cost.items():
+        for step, cost in steps.items():
+            (reports / "cost" / protection).mkdir(parents=True, exist_ok=True)
+            (reports / "cost" / protection / f"{step}.json").write_text(json.dumps(cost), encoding="utf-8")
+    for protection, audit in content.audit.items():
+        (reports / "audit" / protection).mkdir(parents=True)
+        (reports / "audit" / protection / "audit.json").write_text(json.dumps({"protection": protection} | dict(audit)), encoding="utf-8")
+
+
+def test_files_are_read_as_they_were_written(tmp_path: Path):
+    write_files(tmp_path)
+    content, wanted = read_content(tmp_path, tmp_path / "audit", config=CONFIG), full_content()
+    assert content.metrics == wanted.metrics and content.details == wanted.details and content.data == wanted.data
+    assert content.cost == wanted.cost and content.synthetic
+    assert {name: found["attacks"] for name, found in content.audit.items()} == {n: found["attacks"] for n, found in wanted.audit.items()}
+    assert not read_content(tmp_path, tmp_path / "none", config={"dataset": {"_target_": "a.Folder"}}).synthetic
+
+
+@pytest.mark.parametrize("path", ["metrics.json", "evaluation/details.json", "data.json"])
+def test_a_missing_or_damaged_file_is_named(path: str, tmp_path: Path):
+    write_files(tmp_path)
+    (tmp_path / path).write_text("{", encoding="utf-8")
+    with pytest.raises(DataError, match=f"{path} is no JSON"):
+        read_content(tmp_path, tmp_path / "audit", config={})
+    (tmp_path / path).unlink()
+    with pytest.raises(DataError, match=f"{path} is missing"):
+        read_content(tmp_path, tmp_path / "audit", config={})
+
+
+def test_an_audit_without_a_verdict_is_refused(tmp_path: Path):
+    write_files(tmp_path)
+    (tmp_path / "audit" / "opaque" / "audit.json").write_text('{"attacks": {}}', encoding="utf-8")
+    with pytest.raises(DataError, match="must hold attacks and verdict"):
+        read_content(tmp_path, tmp_path / "audit", config={})
+
+
+def pictures(**changes: np.ndarray) -> dict[str, np.ndarray]:
+    films = np.stack([chest(1), chest(2)])
+    return {"rows": np.array([4, 9]), "original": films, "seen": np.zeros((2, 5, 6, 3), np.uint8), "rebuilt__ratio": films.copy()} | changes
+
+
+def test_pictures_are_read(tmp_path: Path):
+    np.savez_compressed(tmp_path / "pictures.npz", **pictures())
+    first, second = read_pictures(tmp_path / "pictures.npz", MEASURES)
+    assert (first.row, second.row) == (4, 9) and second.seen.shape == (5, 6, 3)
+    assert np.array_equal(second.original, chest(2)) and second.rebuilt["ratio"].ssim == 1.0 and second.rebuilt["ratio"].psnr == 30.0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seen": np.zeros((2, 5, 6, 4), np.uint8)}, "seen must be uint8"),
+        ({"seen": np.zeros((1, 5, 6), np.uint8)}, "seen must be uint8"),
+        ({"seen": np.array([None, None])}, "cannot be read"),
+        ({"rebuilt__ratio": np.zeros((2, 64, 63), np.uint8)}, r"rebuilt__ratio must be uint8 \(2, 64, 64\)"),
+        ({"rebuilt__ratio": np.zeros((2, 64, 64))}, "float64"),
+        ({"rows": np.array([0.5, 1.5])}, "rows must be integers"),
+        ({"original": np.zeros((2, 64), np.uint8)}, r"original must be \(images, height, width\)"),
+    ],
+)
+def test_wrong_pictures_are_refused(changes: dict, message: str, tmp_path: Path):
+    np.savez_compressed(tmp_path / "pictures.npz", **pictures(**changes))
+    with pytest.raises(DataError, match=message):
+        read_pictures(tmp_path / "pictures.npz", MEASURES)
+
+
+def test_pictures_that_lack_or_are_no_archive_are_refused(tmp_path: Path):
+    path = tmp_path / "pictures.npz"
+    with pytest.raises(DataError, match="cannot be read"):
+        read_pictures(path, MEASURES)
+    for damaged in (b"no archive", b"PK\x03\x04 and no more", b""):
+        path.write_bytes(damaged)
+        with pytest.raises(DataError, match="cannot be read"):
+            read_pictures(path, MEASURES)
+    with path.open("wb") as file:
+        np.save(file, np.arange(2))
+    with pytest.raises(DataError, match="one array and no archive"):
+        read_pictures(path, MEASURES)
+    np.savez_compressed(path, **pictures())
+    whole = path.read_bytes()
+    path.write_bytes(whole[:200] + bytes(100) + whole[300:])
+    with pytest.raises(DataError, match="cannot be read"):
+        read_pictures(path, MEASURES)
+    np.savez(path, rows=np.arange(2))
+    with pytest.raises(DataError, match="lacks original, seen"):
+        read_pictures(path, MEASURES)
