@@ -16,7 +16,7 @@ from ppdl.audit.examination.records import PICTURES_FILE, audit_metric, headline
 from ppdl.config import PROJECT, Workspace, checkout, plain
 from ppdl.evaluation.report.answer import answer, glance
 from ppdl.evaluation.report.html import ReportContent, read_content, read_pictures, write_html
-from ppdl.tracking.provenance import dvc_tags, git_tags
+from ppdl.tracking.runs.provenance import dvc_tags, git_tags
 
 REPORT = "report.html"
 MEASURES = {"psnr": image_psnr, "ssim": image_ssim}
@@ -51,7 +51,7 @@ def log_audits(cfg: DictConfig, workspace: Workspace, content: ReportContent) ->
     """
     from ppdl.runs import PLAIN, runs_of
     from ppdl.tracking import log_test_results, open_store, read_record
-    from ppdl.tracking.page import describe_experiment, run_address
+    from ppdl.tracking.runs.page import describe_experiment, run_address
 
     store = open_store(checkout(), cfg.tracking.experiment)
     artifacts = [workspace.outputs / "reports" / REPORT] if store.takes_pictures(cfg.tracking.log_report) else []

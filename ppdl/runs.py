@@ -28,7 +28,7 @@ from ppdl.evaluation.predictions.calibration import Calibration, calibrate
 from ppdl.evaluation.predictions.predictions import Predictions
 from ppdl.private_head.head import load_public_head
 from ppdl.protections.base import Protection, View, plain_view
-from ppdl.tracking.record import DatasetRecord
+from ppdl.tracking.runs.record import DatasetRecord
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -271,7 +271,7 @@ def _after_epoch(rule: MedianStopping | None, workspace: Workspace, run: Run, tr
     """Return what follows each epoch: it is logged, and `rule` may end the training."""
     if rule is None or workspace.sweep is None:
         return tracked.log_epoch
-    from ppdl.tracking.sweep import PRUNED, finished_losses
+    from ppdl.tracking.runs.sweep import PRUNED, finished_losses
 
     losses: list[float] = []
     sweep = Path(workspace.sweep)
@@ -459,7 +459,7 @@ def log_results(cfg: DictConfig, workspace: Workspace, summary: Summary, predict
     """Add test metrics, figures and costs to the MLflow run of each training."""
     from ppdl.evaluation.figures.plots import plot_confusion, plot_reliability, plot_roc
     from ppdl.tracking import log_test_results, open_store
-    from ppdl.tracking.names import numbers_and_words
+    from ppdl.tracking.runs.names import numbers_and_words
 
     store = open_store(checkout(), cfg.tracking.experiment)
     for run in runs_of(cfg):

@@ -20,7 +20,7 @@ from ppdl.crypto.keys.keypair import generate_keypair
 from ppdl.crypto.signing import sign
 from ppdl.evaluation.predictions.predictions import Predictions
 from ppdl.tracking import DatasetRecord
-from ppdl.tracking.record import RunRecord
+from ppdl.tracking.runs.record import RunRecord
 from ppdl.training.fitting.state import State, write_state
 
 

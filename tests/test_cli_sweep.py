@@ -10,8 +10,8 @@ from click.testing import CliRunner
 
 from ppdl.cli import main
 from ppdl.cli.sweep import trials_of
+from ppdl.tracking.runs.sweep import OBJECTIVE, TrialRun
 from ppdl.tracking.store import Point, now_ms, open_store
-from ppdl.tracking.sweep import OBJECTIVE, TrialRun
 
 FOLDER = "multirun/2026-01-31/12-00-00"
 

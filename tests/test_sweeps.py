@@ -113,7 +113,9 @@ def test_pruning_is_for_jobs_of_a_sweep_alone(tmp_path):
 
 
 def test_a_hopeless_trial_is_logged_marked_and_stopped(tmp_path, monkeypatch):
-    monkeypatch.setattr("ppdl.tracking.sweep.finished_losses", lambda folder, name: {(tmp_path, "plain"): [[1.0, 0.5, 0.2]]}[folder, name])
+    monkeypatch.setattr(
+        "ppdl.tracking.runs.sweep.finished_losses", lambda folder, name: {(tmp_path, "plain"): [[1.0, 0.5, 0.2]]}[folder, name]
+    )
     workspace = Workspace(inputs=tmp_path, outputs=tmp_path, sweep=str(tmp_path), job=1)
     logged, marked = [], []
     tracked = SimpleNamespace(log_epoch=lambda epoch, row: logged.append(epoch), mark=marked.append)

@@ -13,8 +13,8 @@ import click
 if TYPE_CHECKING:
     from ppdl.evaluation.figures.sweep import Importance, Trial
     from ppdl.evaluation.predictions.predictions import Predictions
-    from ppdl.tracking.record import RunRecord
-    from ppdl.tracking.sweep import TrialRun
+    from ppdl.tracking.runs.record import RunRecord
+    from ppdl.tracking.runs.sweep import TrialRun
 
 ACCURACY = "fit/best_val_accuracy"
 RUN = "run"  # stands among the parameters where a sweep has runs of several names
@@ -44,7 +44,7 @@ def summary(folder: str | None, out: Path | None, as_json: bool) -> None:
     from ppdl.config import PARAMS, checkout
     from ppdl.evaluation.figures.sweep import importance, plot_sweep
     from ppdl.tracking import open_store
-    from ppdl.tracking.sweep import find_sweep
+    from ppdl.tracking.runs.sweep import find_sweep
 
     name, runs = find_sweep(open_store(checkout(), OmegaConf.load(PARAMS).tracking.experiment), folder)
     rows = sorted(zip(trials_of(runs), runs, strict=True), key=lambda row: math.inf if row[0].objective is None else row[0].objective)
@@ -79,8 +79,8 @@ def test(folder: str | None, reference: Path | None) -> None:
     from ppdl.errors import TrackingError
     from ppdl.evaluation.measures.statistics import compare
     from ppdl.tracking import open_store
-    from ppdl.tracking.record import read_record
-    from ppdl.tracking.sweep import OBJECTIVE, find_sweep, model_folder
+    from ppdl.tracking.runs.record import read_record
+    from ppdl.tracking.runs.sweep import OBJECTIVE, find_sweep, model_folder
 
     name, runs = find_sweep(open_store(checkout(), OmegaConf.load(PARAMS).tracking.experiment), folder)
     done = [run for run in runs if run.status == "FINISHED" and OBJECTIVE in run.metrics]
@@ -115,7 +115,7 @@ def _on_test(record: RunRecord, folder: Path) -> Predictions:
 def trials_of(runs: list[TrialRun]) -> list[Trial]:
     """Return what is compared of each run."""
     from ppdl.evaluation.figures.sweep import DIVERGED, DONE, PRUNED, Trial, varying
-    from ppdl.tracking.sweep import OBJECTIVE
+    from ppdl.tracking.runs.sweep import OBJECTIVE
 
     several = len({run.name for run in runs}) > 1
     params = [{**run.params, **({RUN: run.name} if several else {})} for run in runs]

@@ -21,7 +21,7 @@ def ui(port: int) -> None:
     from ppdl.config import PARAMS, checkout
     from ppdl.tracking import open_store
     from ppdl.tracking.failures import is_http
-    from ppdl.tracking.page import describe_experiment, page_address, server_command, server_environment
+    from ppdl.tracking.runs.page import describe_experiment, page_address, server_command, server_environment
 
     store = open_store(checkout(), OmegaConf.load(PARAMS).tracking.experiment)
     if not is_http(store.uri):

@@ -20,7 +20,7 @@ from ppdl.errors import ArtifactError, KeyStoreError
 from ppdl.evaluation.predictions.calibration import apply_temperature, load_temperature
 from ppdl.serving.recipe import PLAIN, RECIPE_FILE, Recipe, read_recipe
 from ppdl.serving.steps import KeyHolder, protection_of, view_of
-from ppdl.tracking.record import read_record
+from ppdl.tracking.runs.record import read_record
 
 MODEL_FILE, PUBLIC_FILE, ARTIFACT_DIR, SEEN_FILE = "model.keras", "public.json", "artifact", "seen.npy"
 _BATCH_SIZE = 64

@@ -64,7 +64,7 @@ def find_network(model: str | None, protection: str | None, *, root: Path, confi
     """
     if model is not None and model.startswith(REGISTERED):
         from ppdl.tracking import open_store
-        from ppdl.tracking.registry import fetch_registered
+        from ppdl.tracking.registry.models import fetch_registered
 
         found = fetch_registered(open_store(root, config["tracking"]["experiment"]), model, folder)
     else:

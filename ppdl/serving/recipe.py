@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ppdl.errors import ConfigError, TrackingError
-from ppdl.tracking.record import RunRecord
+from ppdl.tracking.runs.record import RunRecord
 
 FORMAT = "ppdl-recipe/1"
 RECIPE_FILE = "recipe.json"

@@ -12,9 +12,9 @@ from ppdl.datasets.prepared.arrays import Prepared, load_prepared
 from ppdl.errors import ConfigError
 from ppdl.serving.package import input_example, source_sha256, write_package
 from ppdl.serving.recipe import PLAIN, Recipe
-from ppdl.tracking.candidates import Candidate, best_run, fetch_keras_file
-from ppdl.tracking.card import model_card
-from ppdl.tracking.registry import PACKAGE, Registration, register
+from ppdl.tracking.registry.candidates import Candidate, best_run, fetch_keras_file
+from ppdl.tracking.registry.card import model_card
+from ppdl.tracking.registry.models import PACKAGE, Registration, register
 from ppdl.tracking.store import Store
 
 
@@ -27,7 +27,7 @@ class Outcome:
 
 
 def register_best(store: Store, config: Mapping[str, Any], root: Path, names: Sequence[str], *, promote: bool) -> Iterator[Outcome]:
-    """Register the best run of each protection, see `ppdl.tracking.registry`.
+    """Register the best run of each protection, see `ppdl.tracking.registry.models`.
 
     Args:
         config: the checkout's configuration.

@@ -20,13 +20,13 @@ A clone after `dvc pull`::
 
     restore_runs(Path("models"), open_store(checkout(), cfg.tracking.experiment))
 
-Names of metrics: see `ppdl.tracking.names`. What is never logged: see `ppdl.tracking.redact`.
+Names of metrics: see `ppdl.tracking.runs.names`. What is never logged: see `ppdl.tracking.runs.redact`.
 """
 
-from ppdl.tracking.record import DatasetRecord, ModelRecord, RunRecord, read_record
-from ppdl.tracking.results import RunState, ensure_run, log_test_results, restore_runs
-from ppdl.tracking.run import TrainingRun, start_training_run
-from ppdl.tracking.spec import RunSpec
+from ppdl.tracking.runs.record import DatasetRecord, ModelRecord, RunRecord, read_record
+from ppdl.tracking.runs.results import RunState, ensure_run, log_test_results, restore_runs
+from ppdl.tracking.runs.run import TrainingRun, start_training_run
+from ppdl.tracking.runs.spec import RunSpec
 from ppdl.tracking.store import Store, open_store
 
 __all__ = [

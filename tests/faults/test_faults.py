@@ -21,8 +21,8 @@ from ppdl.crypto.keys.keystore import load_private, save_private
 from ppdl.datasets.sources.phantom import Phantom
 from ppdl.errors import KeyStoreError
 from ppdl.tracking import open_store, start_training_run
-from ppdl.tracking.provenance import PROCESS, process_is_alive
-from ppdl.tracking.spec import RunSpec
+from ppdl.tracking.runs.provenance import PROCESS, process_is_alive
+from ppdl.tracking.runs.spec import RunSpec
 from ppdl.training.fitting.state import State, read_state, write_state
 from tests.crypto.artifacts import decrypted, random_images
 from tests.crypto.artifacts import write as write_artifact

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 
 from ppdl.cli import main
 from ppdl.tracking import DatasetRecord, RunSpec, log_test_results, open_store, start_training_run
-from ppdl.tracking.page import describe_experiment
+from ppdl.tracking.runs.page import describe_experiment
 from tests.processes import answers, free_port, running
 
 psycopg2 = pytest.importorskip("psycopg2", reason="no driver for PostgreSQL: pip install 'ppdl[postgres]'")

@@ -22,7 +22,7 @@ from ppdl.serving.pyfunc import _load_pyfunc
 from ppdl.serving.registering import register_best
 from ppdl.serving.steps import KeyHolder
 from ppdl.tracking import open_store
-from ppdl.tracking.registry import fetch_registered
+from ppdl.tracking.registry.models import fetch_registered
 from tests.processes import answers, free_port, running
 
 MLFLOW = Path(sys.executable).with_name("mlflow")

@@ -47,7 +47,7 @@ def _worker(root: str, num: int, in_place: bool) -> dict[str, Any]:
     from sqlalchemy.engine import Engine
 
     from ppdl.tracking import open_store
-    from ppdl.tracking.write import create_run
+    from ppdl.tracking.runs.write import create_run
 
     # What reaches the disk matters to a power cut, not to a kill, and is most of the time.
     event.listen(Engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous = OFF"))

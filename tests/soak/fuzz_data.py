@@ -18,7 +18,7 @@ from ppdl.datasets.prepared.arrays import load_prepared
 from ppdl.datasets.preparing.prepare import read_raw_index
 from ppdl.datasets.sources.folder import Folder
 from ppdl.errors import ConfigError, DataError, PpdlError, TrackingError
-from ppdl.tracking.record import DatasetRecord, EpochRecord, RunRecord, read_record
+from ppdl.tracking.runs.record import DatasetRecord, EpochRecord, RunRecord, read_record
 from ppdl.training.fitting.state import State, read_state, write_state
 from tests.soak.mutate import damaged_bytes, damaged_tree
 from tests.soak.target import Target, contents_of, one_of_files, restore

@@ -39,13 +39,13 @@ PROMISES: dict[str, tuple[str, ...]] = {
     "two writers of one artifact: the second is refused": ("tests/crypto/encryption/test_resume.py::test_a_second_writer_*",),
     "two sweeps at once on one sqlite store lose nothing": ("tests/faults/test_faults.py::test_two_sweeps_*",),
     "the MLflow server vanishes: training goes on, what is missing is sent later or said": (
-        "tests/tracking/test_run.py::test_a_store_that_*",
-        "tests/tracking/test_results.py::test_a_run_that_lost_its_store_*",
+        "tests/tracking/runs/test_run.py::test_a_store_that_*",
+        "tests/tracking/runs/test_results.py::test_a_run_that_lost_its_store_*",
     ),
     "no MLflow server at the start: an error within seconds": ("tests/tracking/test_store.py::test_unreachable_server_*",),
     "Ctrl-C and SIGTERM leave a state to go on from, and a marked run": (
         "tests/crypto/encryption/test_resume.py::test_a_real_interrupt_*",
-        "tests/tracking/test_run.py::test_a_terminated_run_*",
+        "tests/tracking/runs/test_run.py::test_a_terminated_run_*",
         "tests/test_cli_repro.py::test_an_interruption_*",
     ),
     "misspelt keys, wrong types and ranges: named before any work": (
@@ -55,8 +55,8 @@ PROMISES: dict[str, tuple[str, ...]] = {
     ),
     "the private key is in no file, log, exception, pickle or message": (
         "tests/crypto/encryption/test_secrets.py::*",
-        "tests/tracking/test_run.py::test_nothing_of_a_private_key_*",
-        "tests/tracking/test_run.py::test_key_material_*",
+        "tests/tracking/runs/test_run.py::test_nothing_of_a_private_key_*",
+        "tests/tracking/runs/test_run.py::test_key_material_*",
     ),
     "nor in a command line, an environment, a core dump or what other programs read": ("tests/security/test_process.py::*",),
     "private files and folders are the owner's alone": (

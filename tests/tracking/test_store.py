@@ -18,7 +18,7 @@ import sys
 import time
 from pathlib import Path
 from ppdl.tracking import open_store
-from ppdl.tracking.write import create_run
+from ppdl.tracking.runs.write import create_run
 root, gate = map(Path, sys.argv[1:])
 import mlflow  # so that the processes reach the gate together
 print("ready", flush=True)

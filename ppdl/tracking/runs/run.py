@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ppdl.tracking.failures import store_failures, without_password
-from ppdl.tracking.model import model_record
-from ppdl.tracking.names import epoch_metrics, section_metrics
-from ppdl.tracking.provenance import PROCESS
-from ppdl.tracking.record import EpochRecord, ModelRecord, RunRecord
-from ppdl.tracking.redact import MAX_TAG, guard, redact, shorten, valid_name
-from ppdl.tracking.signals import Killed, signals_raise
-from ppdl.tracking.spec import NOTE, RunSpec
+from ppdl.tracking.runs.model import model_record
+from ppdl.tracking.runs.names import epoch_metrics, section_metrics
+from ppdl.tracking.runs.provenance import PROCESS
+from ppdl.tracking.runs.record import EpochRecord, ModelRecord, RunRecord
+from ppdl.tracking.runs.redact import MAX_TAG, guard, redact, shorten, valid_name
+from ppdl.tracking.runs.signals import Killed, signals_raise
+from ppdl.tracking.runs.spec import NOTE, RunSpec
+from ppdl.tracking.runs.write import create_run, end_run, log_description, log_model, mark_dead_runs, points_of
 from ppdl.tracking.store import Point, Store, now_ms, open_store
-from ppdl.tracking.write import create_run, end_run, log_description, log_model, mark_dead_runs, points_of
 
 if TYPE_CHECKING:
     import keras

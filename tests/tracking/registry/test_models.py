@@ -12,9 +12,9 @@ from ppdl.serving.network import open_network
 from ppdl.serving.package import input_example, source_sha256
 from ppdl.serving.registering import register_best
 from ppdl.tracking import open_store
-from ppdl.tracking.candidates import best_run
-from ppdl.tracking.card import model_card
-from ppdl.tracking.registry import fetch_registered, register
+from ppdl.tracking.registry.candidates import best_run
+from ppdl.tracking.registry.card import model_card
+from ppdl.tracking.registry.models import fetch_registered, register
 from tests.trained_checkout import add_run, build_checkout
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from ppdl.errors import TrackingError
 from ppdl.tracking import open_store
-from ppdl.tracking.sweep import OBJECTIVE, PRUNED, find_sweep, finished_losses, model_folder
+from ppdl.tracking.runs.sweep import OBJECTIVE, PRUNED, find_sweep, finished_losses, model_folder
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from mlflow.exceptions import MlflowException
 from ppdl.errors import TrackingError
 from ppdl.tracking import open_store
 
-PROJECT = Path(__file__).resolve().parents[2]
+PROJECT = Path(__file__).resolve().parents[3]
 
 
 def read(store_root, run_id):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from mlflow.utils.validation import _validate_param, _validate_param_name, _validate_tag
 
 from ppdl.errors import TrackingError
-from ppdl.tracking.redact import MAX_PARAM, flatten, guard, redact, shorten, valid_name, without_private
+from ppdl.tracking.runs.redact import MAX_PARAM, flatten, guard, redact, shorten, valid_name, without_private
 
 KEY_MATERIAL = {
     "jwk": json.dumps({"kty": "DAJ", "p": "AQAB", "q": "AQAC"}),

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ppdl.errors import TrackingError
-from ppdl.tracking.redact import valid_name
+from ppdl.tracking.runs.redact import valid_name
 
 
 def epoch_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:

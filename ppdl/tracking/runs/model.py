@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ppdl.errors import TrackingError
-from ppdl.tracking.record import ModelRecord, RunRecord
+from ppdl.tracking.runs.record import ModelRecord, RunRecord
 from ppdl.tracking.store import Store
 
 if TYPE_CHECKING:

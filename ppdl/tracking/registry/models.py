@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ppdl.errors import TrackingError
-from ppdl.tracking.candidates import Candidate, download
-from ppdl.tracking.model import pinned
+from ppdl.tracking.registry.candidates import Candidate, download
+from ppdl.tracking.runs.model import pinned
 from ppdl.tracking.store import Store
 
 if TYPE_CHECKING:

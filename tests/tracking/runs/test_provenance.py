@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from ppdl.tracking.provenance import PROCESS, dvc_tags, git_tags, machine_tags, process_is_alive
+from ppdl.tracking.runs.provenance import PROCESS, dvc_tags, git_tags, machine_tags, process_is_alive
 
 LOCK = """\
 schema: '2.0'

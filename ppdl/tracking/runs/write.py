@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from ppdl.errors import TrackingError
-from ppdl.tracking.model import log_model_file
-from ppdl.tracking.provenance import PROCESS, process_is_alive
-from ppdl.tracking.record import DatasetRecord, EpochRecord, ModelRecord
-from ppdl.tracking.redact import MAX_TAG, flatten, guard, shorten
+from ppdl.tracking.runs.model import log_model_file
+from ppdl.tracking.runs.provenance import PROCESS, process_is_alive
+from ppdl.tracking.runs.record import DatasetRecord, EpochRecord, ModelRecord
+from ppdl.tracking.runs.redact import MAX_TAG, flatten, guard, shorten
 from ppdl.tracking.store import Point, Store
 
 if TYPE_CHECKING:

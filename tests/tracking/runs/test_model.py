@@ -6,7 +6,7 @@ import pytest
 
 from ppdl.errors import TrackingError
 from ppdl.tracking import ModelRecord, open_store
-from ppdl.tracking.model import input_example
+from ppdl.tracking.runs.model import input_example
 
 keras = pytest.importorskip("keras")
 

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
-from ppdl.tracking.redact import guard, shorten
-from ppdl.tracking.spec import NOTE
+from ppdl.tracking.runs.redact import guard, shorten
+from ppdl.tracking.runs.spec import NOTE
 from ppdl.tracking.store import Store, now_ms
 
 VIEW, VIEW_NAME = "ppdl", "Utility, leakage, cost"

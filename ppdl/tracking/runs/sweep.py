@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ppdl.errors import TrackingError
 from ppdl.tracking.query import found_runs
-from ppdl.tracking.record import read_record
+from ppdl.tracking.runs.record import read_record
 from ppdl.tracking.store import Store
 
 if TYPE_CHECKING:

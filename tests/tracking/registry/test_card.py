@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from ppdl.errors import TrackingError
-from ppdl.tracking.candidates import VALIDATION, Candidate
-from ppdl.tracking.card import model_card
-from ppdl.tracking.registry import MAX_DESCRIPTION
-from ppdl.tracking.spec import NOTE
+from ppdl.tracking.registry.candidates import VALIDATION, Candidate
+from ppdl.tracking.registry.card import model_card
+from ppdl.tracking.registry.models import MAX_DESCRIPTION
+from ppdl.tracking.runs.spec import NOTE
 
 CANDIDATE = Candidate(
     run_id="0123abcd",

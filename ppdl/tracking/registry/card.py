@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from ppdl.tracking.candidates import VALIDATION, Candidate
-from ppdl.tracking.redact import guard, shorten
-from ppdl.tracking.registry import MAX_DESCRIPTION
-from ppdl.tracking.spec import NOTE
+from ppdl.tracking.registry.candidates import VALIDATION, Candidate
+from ppdl.tracking.registry.models import MAX_DESCRIPTION
+from ppdl.tracking.runs.redact import guard, shorten
+from ppdl.tracking.runs.spec import NOTE
 
 # Name in MLflow, in words; with an interval where evaluation gave one.
 METRICS = (

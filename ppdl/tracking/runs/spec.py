@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ppdl.tracking.provenance import dvc_tags, git_tags, machine_tags
-from ppdl.tracking.record import DatasetRecord
-from ppdl.tracking.redact import MAX_TAG, guard, shorten, valid_name, without_private
+from ppdl.tracking.runs.provenance import dvc_tags, git_tags, machine_tags
+from ppdl.tracking.runs.record import DatasetRecord
+from ppdl.tracking.runs.redact import MAX_TAG, guard, shorten, valid_name, without_private
 
 NOTE = "mlflow.note.content"  # the description on top of a run's page
 

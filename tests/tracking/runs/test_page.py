@@ -5,8 +5,8 @@ import re
 
 from ppdl.evaluation.report.answer import answer
 from ppdl.tracking import open_store
-from ppdl.tracking.page import ANSWERS, MAX_NOTE, VIEW_TAG, describe_experiment, page_address, server_command, server_environment
-from ppdl.tracking.spec import NOTE
+from ppdl.tracking.runs.page import ANSWERS, MAX_NOTE, VIEW_TAG, describe_experiment, page_address, server_command, server_environment
+from ppdl.tracking.runs.spec import NOTE
 
 
 def test_the_view_shows_what_evaluation_logs():

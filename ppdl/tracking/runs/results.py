@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ppdl.errors import TrackingError
-from ppdl.tracking.model import model_path_beside
-from ppdl.tracking.names import numbers_and_words, section_metrics
-from ppdl.tracking.provenance import PROCESS, process_is_alive
-from ppdl.tracking.record import RunRecord, read_record
-from ppdl.tracking.redact import MAX_TAG, guard, shorten, valid_name
-from ppdl.tracking.spec import NOTE
+from ppdl.tracking.runs.model import model_path_beside
+from ppdl.tracking.runs.names import numbers_and_words, section_metrics
+from ppdl.tracking.runs.provenance import PROCESS, process_is_alive
+from ppdl.tracking.runs.record import RunRecord, read_record
+from ppdl.tracking.runs.redact import MAX_TAG, guard, shorten, valid_name
+from ppdl.tracking.runs.spec import NOTE
+from ppdl.tracking.runs.write import create_run, end_run, log_description, log_model, points_of
 from ppdl.tracking.store import Point, Store, now_ms
-from ppdl.tracking.write import create_run, end_run, log_description, log_model, points_of
 
 if TYPE_CHECKING:
     import matplotlib.figure

@@ -5,7 +5,7 @@ import pytest
 
 from ppdl.errors import TrackingError
 from ppdl.tracking import DatasetRecord, ModelRecord, RunRecord, read_record
-from ppdl.tracking.record import EpochRecord
+from ppdl.tracking.runs.record import EpochRecord
 
 RECORD = RunRecord(
     run_id="0123",

@@ -1,0 +1,1 @@
+"""What MLflow is told of runs, and what is read of them again."""
