@@ -80,9 +80,9 @@ def cpu_of(process: subprocess.Popen) -> float:
 
 def time_single(remote: Any, folder: Path, head: Any, process: subprocess.Popen) -> dict[str, float]:
     """Time one image after the other, step by step."""
+    from ppdl.prediction.steps import read_images
+    from ppdl.serving.client.remote import load_features
     from ppdl.serving.protocol import SINGLE
-    from ppdl.serving.remote import load_features
-    from ppdl.serving.steps import read_images
 
     features_of = load_features(head.public, folder)
     laps: list[list[float]] = []
@@ -111,7 +111,7 @@ def time_single(remote: Any, folder: Path, head: Any, process: subprocess.Popen)
 
 def time_batches(remote: Any, url: str, num_clients: int, process: subprocess.Popen) -> dict[str, float]:
     """Time full batches of several clients at once, and the encryption of one."""
-    from ppdl.serving.client import Server
+    from ppdl.serving.client.connection import Server
     from ppdl.serving.protocol import BATCH
 
     capacity, num_features = remote.client.batch_packing.capacity, remote.client.packing.num_features
@@ -168,8 +168,8 @@ def main() -> None:
 
     from ppdl.crypto.keys.keypair import generate_keypair
     from ppdl.crypto.keys.purpose import INFERENCE
-    from ppdl.serving.client import Server
-    from ppdl.serving.remote import connect
+    from ppdl.serving.client.connection import Server
+    from ppdl.serving.client.remote import connect
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -8,9 +8,9 @@ import pytest
 from click.testing import CliRunner
 
 from ppdl.cli import main
-from ppdl.serving.network import open_network
-from ppdl.serving.predict import DISCLAIMER, predict_files
-from ppdl.serving.steps import KeyHolder
+from ppdl.prediction.network import open_network
+from ppdl.prediction.predict import DISCLAIMER, predict_files
+from ppdl.prediction.steps import KeyHolder
 
 
 @pytest.fixture

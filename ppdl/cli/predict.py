@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from ppdl.serving.network import Network
-    from ppdl.serving.predict import Predictions
+    from ppdl.prediction.network import Network
+    from ppdl.prediction.predict import Predictions
 
 
 @click.command(short_help="What a trained network says of IMAGEs.")
@@ -62,9 +62,9 @@ def predict(
 
     from ppdl.config import PARAMS, checkout, plain
     from ppdl.crypto.keys.keystore import default_private_dir
-    from ppdl.serving.predict import as_json as json_of
-    from ppdl.serving.predict import find_network, predict_files, write_overlays
-    from ppdl.serving.steps import KeyHolder
+    from ppdl.prediction.predict import as_json as json_of
+    from ppdl.prediction.predict import find_network, predict_files, write_overlays
+    from ppdl.prediction.steps import KeyHolder
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow would print ten lines above the answer
     if server is not None:
@@ -93,7 +93,7 @@ def predict(
 
 def finish(found: Predictions) -> None:
     """Say what the answers are not for, and which files were not read; exit with status 1 when there are such."""
-    from ppdl.serving.predict import DISCLAIMER
+    from ppdl.prediction.predict import DISCLAIMER
 
     for line in (DISCLAIMER, *filter(None, [found.remark]), *(f"{path}: {reason}" for path, reason in found.bad.items())):
         click.echo(line, err=True)

@@ -30,9 +30,9 @@ def ask_server(
     as_json: bool,
 ) -> None:
     """Classify image files with a server, and print as `ppdl predict` does."""
-    from ppdl.serving.client import Server
-    from ppdl.serving.predict import DISCLAIMER
-    from ppdl.serving.remote import predict_remote
+    from ppdl.prediction.predict import DISCLAIMER
+    from ppdl.serving.client.connection import Server
+    from ppdl.serving.client.remote import predict_remote
 
     key = _private_key(private_key)
     with Server(url, token=_token(token_file), ca_file=ca_file, insecure_http=insecure_http) as server:

@@ -23,7 +23,7 @@ def register(names: tuple[str, ...], promote: bool) -> None:
 
     from ppdl.config import PARAMS, checkout, plain
     from ppdl.errors import TrackingError
-    from ppdl.serving.registering import register_best
+    from ppdl.prediction.registering import register_best
     from ppdl.tracking import open_store
 
     config = plain(OmegaConf.load(PARAMS))

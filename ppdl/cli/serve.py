@@ -75,10 +75,10 @@ def serve(
     ppdl serve --token-file tokens --new-token ward-7             a token for one client
     ppdl serve --host 0.0.0.0 --token-file tokens --tls-cert cert.pem --tls-key key.pem
     """
-    from ppdl.serving.run import Settings, default_state
-    from ppdl.serving.run import serve as run
-    from ppdl.serving.service import Limits
-    from ppdl.serving.tokens import add_token
+    from ppdl.serving.server.run import Settings, default_state
+    from ppdl.serving.server.run import serve as run
+    from ppdl.serving.server.service import Limits
+    from ppdl.serving.server.tokens import add_token
 
     if new_token is not None:
         if token_file is None:

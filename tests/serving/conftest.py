@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from ppdl.serving.compute import Workers
-from ppdl.serving.service import Limits, Service
+from ppdl.serving.server.compute import Workers
+from ppdl.serving.server.service import Limits, Service
+from ppdl.serving.server.store import Store
 from ppdl.serving.statement import Statement
-from ppdl.serving.store import Store
 from tests.serving.running import KEY_BITS, RunningServer, make_head
 
 BUDGET = 10_000

@@ -73,7 +73,7 @@ PROMISES: dict[str, tuple[str, ...]] = {
     "a signed artifact that anybody changed is refused, also with all digests made anew": ("tests/crypto/test_signing.py::*",),
     "Ray: equal bytes, a killed worker's tasks are done again, no private key is sent": ("tests/crypto/workers/test_cluster.py::*",),
     "training on two devices learns what one does": ("tests/training/fitting/test_devices.py::*",),
-    "a server of private inference that is killed under load answers nothing wrongly": ("tests/serving/test_load.py::*",),
+    "a server of private inference that is killed under load answers nothing wrongly": ("tests/serving/server/test_load.py::*",),
     "stages side by side give what `dvc repro` gives": (
         "tests/test_cli_repro.py::test_stages_run_side_by_side_*",
         "tests/test_cli_repro.py::test_dvc_lock_*",

@@ -15,8 +15,8 @@ from ppdl.crypto.keys.keypair import PrivateKey, generate_keypair
 from ppdl.crypto.keys.keystore import load_public, save_private, save_public
 from ppdl.crypto.keys.purpose import ARCHIVE, INFERENCE, PUBLIC_PATHS
 from ppdl.errors import ConfigError, KeyStoreError
-from ppdl.serving.client import Server
-from ppdl.serving.remote import connect
+from ppdl.serving.client.connection import Server
+from ppdl.serving.client.remote import connect
 from stages import crossval, keygen
 from tests.crypto.artifacts import random_images, write
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 CHAMPION = "champion"
 PREFIX = "ppdl-"
-LOADER = "ppdl.serving.pyfunc"
+LOADER = "ppdl.prediction.pyfunc"
 LOGGED_NAME = "raw-image"
 PACKAGE = "network"  # name of the folder that is given to `register`
 DATA = f"data/{PACKAGE}"  # where MLflow puts it in the model
@@ -78,7 +78,7 @@ def register(
     """Make a run's network a version of `ppdl-PROTECTION`, unless it is one already, and move the alias if it is better.
 
     Args:
-        package: folder PACKAGE of the model's data, see ppdl.serving.package.
+        package: folder PACKAGE of the model's data, see ppdl.prediction.package.
         digest: stands for the content of `package`; a version with this digest is not made twice.
         card: markdown, the description of the version, and of the model when it is champion.
         example: input example, a row.

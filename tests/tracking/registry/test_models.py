@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from ppdl.errors import ConfigError, TrackingError
-from ppdl.serving.network import open_network
-from ppdl.serving.package import input_example, source_sha256
-from ppdl.serving.registering import register_best
+from ppdl.prediction.network import open_network
+from ppdl.prediction.package import input_example, source_sha256
+from ppdl.prediction.registering import register_best
 from ppdl.tracking import open_store
 from ppdl.tracking.registry.candidates import best_run
 from ppdl.tracking.registry.card import model_card
@@ -92,7 +92,7 @@ def test_nothing_of_ours_is_pickled_and_no_image_of_the_set_is_registered(store,
     import mlflow
 
     flavour = mlflow.models.Model.load(str(model / "MLmodel"))
-    assert flavour.flavors["python_function"]["loader_module"] == "ppdl.serving.pyfunc"
+    assert flavour.flavors["python_function"]["loader_module"] == "ppdl.prediction.pyfunc"
     assert set(flavour.flavors) == {"python_function"}
     assert [str(spec) for spec in flavour.signature.inputs] == ["'image': string (required)"]
     assert flavour.signature.outputs.input_names() == list(checkout.prepared.class_names)
@@ -183,7 +183,7 @@ def test_a_model_that_others_registered_is_refused(store, checkout, tmp_path):
 
 
 def test_a_run_without_calibration_is_not_registered(store, checkout, tmp_path):
-    from ppdl.serving.package import write_package
+    from ppdl.prediction.package import write_package
 
     network = open_network(checkout.root / checkout.run("plain").folder)
     with pytest.raises(TrackingError, match="without a calibration"):

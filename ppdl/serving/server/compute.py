@@ -22,7 +22,7 @@ from ppdl.crypto.inner_product.checks import read_ciphertexts
 from ppdl.crypto.keys.jwk import check_composite
 from ppdl.crypto.keys.keypair import PublicKey
 from ppdl.crypto.keys.modulus_proof import check_modulus_proof
-from ppdl.serving.limits import Room
+from ppdl.serving.http.limits import Room
 from ppdl.serving.problems import ProblemError
 from ppdl.serving.protocol import SINGLE, Query, sha256
 from ppdl.serving.statement import PROTOCOL

@@ -16,11 +16,11 @@ import pandas as pd
 import pytest
 
 from ppdl.errors import DataError, KeyStoreError
-from ppdl.serving.network import open_network
-from ppdl.serving.predict import predict_files
-from ppdl.serving.pyfunc import _load_pyfunc
-from ppdl.serving.registering import register_best
-from ppdl.serving.steps import KeyHolder
+from ppdl.prediction.network import open_network
+from ppdl.prediction.predict import predict_files
+from ppdl.prediction.pyfunc import _load_pyfunc
+from ppdl.prediction.registering import register_best
+from ppdl.prediction.steps import KeyHolder
 from ppdl.tracking import open_store
 from ppdl.tracking.registry.models import fetch_registered
 from tests.processes import answers, free_port, running

@@ -10,8 +10,8 @@ from typing import Any
 
 from ppdl.datasets.prepared.arrays import Prepared, load_prepared
 from ppdl.errors import ConfigError
-from ppdl.serving.package import input_example, source_sha256, write_package
-from ppdl.serving.recipe import PLAIN, Recipe
+from ppdl.prediction.package import input_example, source_sha256, write_package
+from ppdl.prediction.recipe import PLAIN, Recipe
 from ppdl.tracking.registry.candidates import Candidate, best_run, fetch_keras_file
 from ppdl.tracking.registry.card import model_card
 from ppdl.tracking.registry.models import PACKAGE, Registration, register

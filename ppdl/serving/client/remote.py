@@ -15,15 +15,15 @@ from ppdl.crypto.keys.keypair import PrivateKey
 from ppdl.crypto.keys.purpose import INFERENCE, check_purpose
 from ppdl.datasets.prepared.reduced import Reduced
 from ppdl.errors import CryptoError, DataError, ServerError
+from ppdl.prediction.predict import Prediction, Predictions
+from ppdl.prediction.steps import read_images
 from ppdl.private_head.client import PrivateClient
 from ppdl.private_head.head import BACKBONE_FILE, PublicHead
-from ppdl.serving.predict import Prediction, Predictions
 from ppdl.serving.protocol import BATCH, REQUEST_ID_BYTES, SINGLE, Query, Reply
 from ppdl.serving.statement import Statement
-from ppdl.serving.steps import read_images
 
 if TYPE_CHECKING:
-    from ppdl.serving.client import Server
+    from ppdl.serving.client.connection import Server
 
 MOST_PX = 1 << 13
 _SMALL_TABLE_BYTES, _MANY = 16 << 20, 4000  # few ciphertexts do not pay for large tables of obfuscators

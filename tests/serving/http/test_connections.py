@@ -20,15 +20,15 @@ from ppdl.crypto.keys.jwk import encode_int, public_members
 from ppdl.crypto.keys.keypair import PublicKey
 from ppdl.crypto.keys.purpose import INFERENCE
 from ppdl.errors import ConfigError
-from ppdl.serving import connections
-from ppdl.serving.connections import Connection, Loop
-from ppdl.serving.limits import Client
+from ppdl.serving.http import connections
+from ppdl.serving.http.connections import Connection, Loop
+from ppdl.serving.http.limits import Client
 from ppdl.serving.problems import ProblemError
 from ppdl.serving.registration import registration
-from ppdl.serving.run import _raise_descriptors
-from ppdl.serving.server import MOST_BODIES
+from ppdl.serving.server.app import MOST_BODIES
+from ppdl.serving.server.run import _raise_descriptors
 from tests.serving.running import RunningServer, free_port, key_of, make_head
-from tests.serving.test_server import settings
+from tests.serving.server.test_app import settings
 
 BODY_HEAD = b"POST /v1/infer HTTP/1.1\r\nhost: x\r\ncontent-type: application/octet-stream\r\ncontent-length: 10000\r\n\r\n"
 ASK = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ppdl.serving import metrics as prometheus
 from ppdl.serving import problems, protocol
+from ppdl.serving.http import metrics as prometheus
 from ppdl.serving.problems import RULES
 
 if TYPE_CHECKING:

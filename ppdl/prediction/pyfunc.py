@@ -23,11 +23,11 @@ from ppdl.crypto.keys.keystore import PRIVATE_DIR_VARIABLE, default_private_dir,
 from ppdl.datasets.images.gray import BadImageError
 from ppdl.datasets.images.image_io import read_gray_bytes
 from ppdl.errors import DataError, KeyStoreError
-from ppdl.serving.network import open_network
-from ppdl.serving.steps import KeyHolder, read_images
+from ppdl.prediction.network import open_network
+from ppdl.prediction.steps import KeyHolder, read_images
 
 if TYPE_CHECKING:
-    from ppdl.serving.network import Network
+    from ppdl.prediction.network import Network
 
 COLUMN = "image"
 

@@ -33,9 +33,9 @@ from ppdl.datasets.prepared.reduced import Reduced
 from ppdl.errors import ConfigError, CryptoError, DataError, ServerError
 from ppdl.heads import integer_features
 from ppdl.private_head.client import PrivateClient
-from ppdl.serving.client import Server
+from ppdl.serving.client.connection import Server
+from ppdl.serving.client.remote import connect, load_features, predict_remote
 from ppdl.serving.protocol import BATCH, SINGLE, Query, Reply, sha256
-from ppdl.serving.remote import connect, load_features, predict_remote
 from tests.secrets_search import find_in_bytes, find_private_key
 from tests.serving.running import CLASS_NAMES, KEY_BITS, NUM_FEATURES, RunningServer, key_of, make_features, make_head, make_query
 

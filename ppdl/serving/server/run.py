@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING
 from ppdl.crypto.keys.keypair import SECURE_KEY_BITS
 from ppdl.errors import ConfigError
 from ppdl.private_head.head import load_head
-from ppdl.serving import log
 from ppdl.serving.addresses import is_loopback
-from ppdl.serving.compute import Workers
-from ppdl.serving.service import Limits, Service
+from ppdl.serving.http import log
+from ppdl.serving.server.compute import Workers
+from ppdl.serving.server.service import Limits, Service
+from ppdl.serving.server.store import Store
+from ppdl.serving.server.tokens import load_tokens
 from ppdl.serving.statement import Statement
-from ppdl.serving.store import Store
-from ppdl.serving.tokens import load_tokens
 
 if TYPE_CHECKING:
     import uvicorn
@@ -83,8 +83,8 @@ def serve(settings: Settings) -> None:
     """
     import uvicorn
 
-    from ppdl.serving.connections import Connection, Loop
-    from ppdl.serving.server import build_app
+    from ppdl.serving.http.connections import Connection, Loop
+    from ppdl.serving.server.app import build_app
 
     log.set_up()
     Connection.most = max(_FEWEST, min(Connection.most, _raise_descriptors() - _RESERVED))

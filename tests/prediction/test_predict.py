@@ -16,11 +16,11 @@ from ppdl.crypto.keys.keystore import save_public
 from ppdl.datasets.prepared.reduced import Reduced
 from ppdl.errors import ArtifactError, ConfigError, DataError, KeyStoreError, TrackingError
 from ppdl.evaluation.predictions.calibration import apply_temperature
+from ppdl.prediction.network import open_network
+from ppdl.prediction.predict import as_json, find_network, predict_files, write_overlays
+from ppdl.prediction.steps import KeyHolder
 from ppdl.protections.schemes.deterministic import Deterministic
 from ppdl.protections.steps.noise import NOISE_FILE, load_noise_secret
-from ppdl.serving.network import open_network
-from ppdl.serving.predict import as_json, find_network, predict_files, write_overlays
-from ppdl.serving.steps import KeyHolder
 from tests.trained_checkout import TEMPERATURE
 
 
@@ -232,7 +232,7 @@ def marked(path):
         "ppdl.protections.steps.noise.load_noise_secret",
         "ppdl.protections.base.Protection.encrypt",
         "ppdl.protections.steps.reveal.Reveal",
-        "tests.serving.test_predict.marked",
+        "tests.prediction.test_predict.marked",
         "ppdl.protections.missing_name.Missing",
         None,
     ],

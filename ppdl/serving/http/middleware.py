@@ -8,13 +8,13 @@ import secrets
 import time
 from typing import TYPE_CHECKING, Any
 
-from ppdl.serving import log
+from ppdl.serving.http import log
 from ppdl.serving.problems import MEDIA_TYPE, ProblemError
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from ppdl.serving.metrics import Metrics
+    from ppdl.serving.http.metrics import Metrics
 
 OTHER_ROUTE = "other"  # what clients make up is neither logged nor counted by name
 

@@ -11,17 +11,17 @@ from ppdl.crypto.keys.jwk import read_public
 from ppdl.crypto.keys.keypair import PublicKey
 from ppdl.crypto.keys.purpose import INFERENCE, check_purpose
 from ppdl.errors import CryptoError, KeyStoreError
-from ppdl.serving.compute import check_key, check_query, evaluate
 from ppdl.serving.problems import ProblemError
 from ppdl.serving.protocol import MODES, SINGLE, Query, Reply, sha256
 from ppdl.serving.registration import PROOF_MEMBER, decode_proof
-from ppdl.serving.store import Charge
+from ppdl.serving.server.compute import check_key, check_query, evaluate
+from ppdl.serving.server.store import Charge
 
 if TYPE_CHECKING:
-    from ppdl.serving.compute import Workers
-    from ppdl.serving.limits import Client
+    from ppdl.serving.http.limits import Client
+    from ppdl.serving.server.compute import Workers
+    from ppdl.serving.server.store import Store
     from ppdl.serving.statement import Statement
-    from ppdl.serving.store import Store
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from ppdl.crypto.keys.keystore import load_public
 from ppdl.datasets.prepared.arrays import load_prepared
 from ppdl.errors import ArtifactError, KeyStoreError
 from ppdl.evaluation.predictions.calibration import apply_temperature, load_temperature
-from ppdl.serving.recipe import PLAIN, RECIPE_FILE, Recipe, read_recipe
-from ppdl.serving.steps import KeyHolder, protection_of, view_of
+from ppdl.prediction.recipe import PLAIN, RECIPE_FILE, Recipe, read_recipe
+from ppdl.prediction.steps import KeyHolder, protection_of, view_of
 from ppdl.tracking.runs.record import read_record
 
 MODEL_FILE, PUBLIC_FILE, ARTIFACT_DIR, SEEN_FILE = "model.keras", "public.json", "artifact", "seen.npy"
@@ -127,7 +127,7 @@ class Network:
         Ciphertexts and the revealed view lie in a temporary folder of this user, which is removed.
 
         Raises:
-            PpdlError: see `ppdl.serving.steps.view_of`.
+            PpdlError: see `ppdl.prediction.steps.view_of`.
 
         Cost: that of the protection's steps (3072 bits, 128 px, homomorphic: some 0.5 s an image), and a second for the first call.
         """

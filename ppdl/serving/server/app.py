@@ -12,18 +12,19 @@ from fastapi import Depends, FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, PlainTextResponse
 
-from ppdl.serving import metrics as prometheus
-from ppdl.serving import openapi, problems, protocol
+from ppdl.serving import problems, protocol
 from ppdl.serving.addresses import client_address
-from ppdl.serving.bodies import read_body
-from ppdl.serving.limits import Client, Rate, Room
-from ppdl.serving.metrics import Metrics
-from ppdl.serving.middleware import Observed
+from ppdl.serving.http import metrics as prometheus
+from ppdl.serving.http import openapi
+from ppdl.serving.http.bodies import read_body
+from ppdl.serving.http.limits import Client, Rate, Room
+from ppdl.serving.http.metrics import Metrics
+from ppdl.serving.http.middleware import Observed
 from ppdl.serving.problems import ProblemError
 
 if TYPE_CHECKING:
-    from ppdl.serving.service import Service
-    from ppdl.serving.tokens import Tokens
+    from ppdl.serving.server.service import Service
+    from ppdl.serving.server.tokens import Tokens
 
 LARGEST_KEY_BODY = 1 << 16
 MOST_BODIES = 64  # in memory at a time

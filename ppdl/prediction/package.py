@@ -22,10 +22,10 @@ from ppdl.crypto.keys.keystore import save_public
 from ppdl.crypto.workers.parallel import Executor
 from ppdl.errors import TrackingError
 from ppdl.evaluation.predictions.calibration import CALIBRATION_NAME
-from ppdl.serving.network import ARTIFACT_DIR, MODEL_FILE, PUBLIC_FILE, SEEN_FILE, Network
-from ppdl.serving.pyfunc import COLUMN
-from ppdl.serving.recipe import PLAIN, RECIPE_FILE, Recipe
-from ppdl.serving.steps import protection_of
+from ppdl.prediction.network import ARTIFACT_DIR, MODEL_FILE, PUBLIC_FILE, SEEN_FILE, Network
+from ppdl.prediction.pyfunc import COLUMN
+from ppdl.prediction.recipe import PLAIN, RECIPE_FILE, Recipe
+from ppdl.prediction.steps import protection_of
 
 _ONE_WORKER = Executor(num_workers=1, shard_mib=4, min_shards=1, table_mib=64)
 

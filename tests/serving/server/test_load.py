@@ -14,8 +14,8 @@ import pytest
 
 from ppdl.crypto.inner_product.single import decrypt_logits
 from ppdl.errors import ServerError
-from ppdl.serving.client import Server
-from ppdl.serving.remote import connect
+from ppdl.serving.client.connection import Server
+from ppdl.serving.client.remote import connect
 from tests.serving.running import RunningServer, key_of, make_features, make_head, make_query
 
 NUM_CLIENTS, NUM_QUERIES, NUM_DIFFERENT = 8, 125, 5  # queries of each client; the ciphertexts of a few are sent under many ids

@@ -23,20 +23,21 @@ from ppdl.crypto.inner_product.single import decrypt_logit_batch, decrypt_logits
 from ppdl.crypto.keys.jwk import encode_int, public_members
 from ppdl.crypto.keys.keypair import generate_keypair
 from ppdl.errors import ConfigError
-from ppdl.serving import compute, protocol
+from ppdl.serving import protocol
 from ppdl.serving.addresses import client_address
-from ppdl.serving.bodies import read_body
-from ppdl.serving.limits import Client as Sender
-from ppdl.serving.limits import Rate, Room
+from ppdl.serving.http.bodies import read_body
+from ppdl.serving.http.limits import Client as Sender
+from ppdl.serving.http.limits import Rate, Room
 from ppdl.serving.problems import RULES, ProblemError
 from ppdl.serving.protocol import BATCH, SINGLE, Query, Reply
 from ppdl.serving.registration import registration
-from ppdl.serving.run import Settings, _open_store
-from ppdl.serving.server import build_app
-from ppdl.serving.service import Limits
+from ppdl.serving.server import compute
+from ppdl.serving.server.app import build_app
+from ppdl.serving.server.run import Settings, _open_store
+from ppdl.serving.server.service import Limits
+from ppdl.serving.server.store import Charge, Store
+from ppdl.serving.server.tokens import Tokens, add_token, load_tokens
 from ppdl.serving.statement import Statement
-from ppdl.serving.store import Charge, Store
-from ppdl.serving.tokens import Tokens, add_token, load_tokens
 from tests.serving.running import CLASS_NAMES, KEY_BITS, RunningServer, key_of, make_features, make_head, make_query
 
 BINARY = {"content-type": "application/octet-stream"}

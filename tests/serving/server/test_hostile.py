@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 
 from ppdl.crypto.arithmetic.obfuscators import build_obfuscators
 from ppdl.crypto.arithmetic.paillier import encrypt_batch
-from ppdl.serving.client import Server
+from ppdl.serving.client.connection import Server
+from ppdl.serving.client.remote import connect
 from ppdl.serving.problems import RULES
 from ppdl.serving.protocol import BATCH, QUERY_HEADER_BYTES, SINGLE, Query
 from ppdl.serving.registration import registration
-from ppdl.serving.remote import connect
+from ppdl.serving.server.store import Store
+from ppdl.serving.server.tokens import add_token
 from ppdl.serving.statement import Statement
-from ppdl.serving.store import Store
-from ppdl.serving.tokens import add_token
 from tests.serving.running import RunningServer, key_of, make_features, make_head, make_query
 
 BINARY, JSON = {"content-type": "application/octet-stream"}, {"content-type": "application/json"}

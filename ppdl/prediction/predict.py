@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from ppdl.errors import ConfigError
-from ppdl.serving.network import Answers, Network, open_network
-from ppdl.serving.recipe import PLAIN
-from ppdl.serving.steps import KeyHolder, protection_of, read_images
+from ppdl.prediction.network import Answers, Network, open_network
+from ppdl.prediction.recipe import PLAIN
+from ppdl.prediction.steps import KeyHolder, protection_of, read_images
 
 DISCLAIMER = "ppdl is research software and not a medical device: do not use its answers for diagnosis."
 REGISTERED = "models:/"

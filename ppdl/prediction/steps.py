@@ -21,11 +21,11 @@ from ppdl.datasets.images.image_io import read_gray
 from ppdl.datasets.prepared.reduced import Reduced
 from ppdl.datasets.prepared.resize import area_resize
 from ppdl.errors import ConfigError, KeyStoreError, TrackingError
+from ppdl.prediction.recipe import Recipe
 from ppdl.protections.base import Protection, View, plain_view
 from ppdl.protections.steps.noise import NOISE_FILE
 from ppdl.protections.steps.reveal import Reveal
 from ppdl.protections.steps.stem import Stem
-from ppdl.serving.recipe import Recipe
 
 _Step = TypeVar("_Step", Protection, Stem, Reveal)
 _FEW_IMAGES = 8  # from here on starting worker processes costs less than it saves
