@@ -9,10 +9,10 @@ import rich
 from omegaconf import DictConfig
 
 from ppdl.config import Workspace, stage, with_values
-from ppdl.crossval import build_once, chosen_runs, claimed_folder, features_folder, pooled, train_folds, write_features
 from ppdl.crypto.keys.purpose import ARCHIVE, INFERENCE
 from ppdl.evaluation.report.tables import results_table
-from ppdl.runs import PLAIN, report
+from ppdl.experiment.crossval import build_once, chosen_runs, claimed_folder, features_folder, pooled, train_folds, write_features
+from ppdl.experiment.runs import PLAIN, report
 from stages import download, encrypt, keygen, reveal, split, stem
 
 

@@ -10,9 +10,9 @@ from ppdl.evaluation.measures.controls import settle_control
 from ppdl.evaluation.measures.permutation import PermutationResult
 from ppdl.evaluation.predictions.calibration import load_temperature
 from ppdl.evaluation.report.tables import results_table
-from ppdl.insight import figures_of, insights_of, log_insights
-from ppdl.reporting import log_audits, write_report
-from ppdl.runs import (
+from ppdl.experiment.insight import figures_of, insights_of, log_insights
+from ppdl.experiment.reporting import log_audits, write_report
+from ppdl.experiment.runs import (
     border_predictions,
     log_results,
     open_trained,

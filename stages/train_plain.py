@@ -3,7 +3,7 @@
 from omegaconf import DictConfig
 
 from ppdl.config import Workspace, stage
-from ppdl.runs import PLAIN, train_branch
+from ppdl.experiment.runs import PLAIN, train_branch
 
 
 def run(cfg: DictConfig, workspace: Workspace) -> float:

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from ppdl import crossval
 from ppdl.atomic import move_folder, partial_path, replacing
 from ppdl.config import keep_in_step, write_built_for
 from ppdl.crypto.keys.keyfile import save_public
 from ppdl.crypto.keys.keypair import generate_keypair
 from ppdl.crypto.signing import sign
 from ppdl.evaluation.predictions.predictions import Predictions
+from ppdl.experiment import crossval
 from ppdl.tracking import DatasetRecord
 from ppdl.tracking.runs.record import RunRecord
 from ppdl.training.fitting.state import State, write_state

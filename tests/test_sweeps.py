@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from ppdl.config import PROJECT, Workspace
 from ppdl.errors import ConfigError
-from ppdl.runs import Run, _after_epoch, _pruning, train_branch
+from ppdl.experiment.runs import Run, _after_epoch, _pruning, train_branch
 
 # The best learning rate is 1e-2. Jobs leave behind what the test asks for.
 _APP = """
@@ -127,8 +127,10 @@ def test_a_hopeless_trial_is_logged_marked_and_stopped(tmp_path, monkeypatch):
 
 def test_the_objective_is_that_of_the_first_view(monkeypatch):
     objectives = {"spectral": 0.25, "bytes": 0.5}
-    monkeypatch.setattr("ppdl.runs.build", lambda node, where: None)
-    monkeypatch.setattr("ppdl.runs.prepared_data", lambda cfg, workspace: SimpleNamespace(rows=lambda name: []))
-    monkeypatch.setattr("ppdl.runs.train", lambda cfg, workspace, run, *rest, stage: SimpleNamespace(objective=objectives[run.view]))
+    monkeypatch.setattr("ppdl.experiment.runs.build", lambda node, where: None)
+    monkeypatch.setattr("ppdl.experiment.runs.prepared_data", lambda cfg, workspace: SimpleNamespace(rows=lambda name: []))
+    monkeypatch.setattr(
+        "ppdl.experiment.runs.train", lambda cfg, workspace, run, *rest, stage: SimpleNamespace(objective=objectives[run.view])
+    )
     cfg = OmegaConf.create({"model": None, "training": None, "protections": {"deterministic": {"views": ["spectral", "bytes"]}}})
     assert train_branch(cfg, None, "deterministic", stage="stages.train_encrypted") == 0.25

@@ -20,8 +20,8 @@ from ppdl.datasets.prepared.reduced import Reduced
 from ppdl.datasets.prepared.splitting import Split
 from ppdl.datasets.preparing.prepare import prepare
 from ppdl.evaluation.predictions.calibration import Calibration
+from ppdl.experiment.runs import Run, open_source, predict_test_set, protection_of, runs_of
 from ppdl.protections.base import View
-from ppdl.runs import Run, open_source, predict_test_set, protection_of, runs_of
 from ppdl.tracking import DatasetRecord, RunSpec, start_training_run
 from ppdl.training.networks.predict import save_model
 

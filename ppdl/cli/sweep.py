@@ -102,7 +102,7 @@ def _on_test(record: RunRecord, folder: Path) -> Predictions:
     from omegaconf import OmegaConf
 
     from ppdl.config import PROJECT, Workspace
-    from ppdl.runs import Run, Trained, open_source, predict_test_set, prepared_data
+    from ppdl.experiment.runs import Run, Trained, open_source, predict_test_set, prepared_data
     from ppdl.training.networks.predict import load_model
 
     cfg, here = OmegaConf.create(dict(record.config)), Workspace(inputs=PROJECT, outputs=PROJECT)

@@ -17,7 +17,7 @@ from ppdl.evaluation.measures import controls
 from ppdl.evaluation.measures.controls import FAILED_BEFORE, RECORD, remember, settle_control
 from ppdl.evaluation.measures.permutation import AT_CHANCE, BEATS_CHANCE, CANNOT_TELL, PermutationResult, permutation_test
 from ppdl.evaluation.predictions.predictions import Predictions
-from ppdl.runs import Run, examine_control
+from ppdl.experiment.runs import Run, examine_control
 
 LABELS = np.arange(90) % 3
 

@@ -52,7 +52,7 @@ class Run:
         name: key in reports and name in MLflow: the branch, with the view appended unless it is the branch's first.
         branch: "plain" or a key of `protections`.
         view: what the network is fed.
-        private: a head for private inference, see `ppdl.heads`; its branch is a key of `heads`.
+        private: a head for private inference, see `ppdl.experiment.heads`; its branch is a key of `heads`.
     """
 
     name: str

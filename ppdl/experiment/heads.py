@@ -19,11 +19,11 @@ from ppdl.config import PROJECT, Workspace, build, check_built_for, checkout, pl
 from ppdl.datasets.prepared.arrays import Prepared
 from ppdl.datasets.prepared.reduced import Reduced
 from ppdl.evaluation.predictions.calibration import Calibration, calibrate
+from ppdl.experiment.runs import PLAIN, Run, runs_of, spec_of
 from ppdl.private_head.fit import FittedHead, fit_head
 from ppdl.private_head.head import BACKBONE_FILE, PublicHead, QuantisedHead, load_head, load_public_head
 from ppdl.private_head.inference import Answers, Inference
 from ppdl.protections.schemes.opaque import as_squares, bytes_side
-from ppdl.runs import PLAIN, Run, runs_of, spec_of
 
 if TYPE_CHECKING:
     from ppdl.crypto.keys.keypair import PrivateKey, PublicKey

@@ -8,15 +8,15 @@ import pytest
 from omegaconf import OmegaConf
 
 from ppdl.config import PROJECT
-from ppdl.crossval import claimed_folder
 from ppdl.errors import ConfigError
+from ppdl.experiment.crossval import claimed_folder
 
 CFG = OmegaConf.create({"seed": 1, "crossval": {"name": "mine"}})
 OTHER = """
 import sys, time
 from pathlib import Path
 from omegaconf import OmegaConf
-from ppdl.crossval import claimed_folder
+from ppdl.experiment.crossval import claimed_folder
 with claimed_folder(OmegaConf.create({"seed": 1, "crossval": {"name": "mine"}}), Path(sys.argv[1])):
     print("in", flush=True)
     time.sleep(120)

@@ -28,8 +28,8 @@ from ppdl.datasets.prepared.arrays import Prepared
 from ppdl.datasets.prepared.splitting import SPLITS, Split, assign_splits
 from ppdl.errors import ConfigError, PpdlError
 from ppdl.evaluation.predictions.predictions import Predictions, pool
-from ppdl.heads import features_of, infer, train_head, write_backbone
-from ppdl.runs import PLAIN, Run, border_predictions, open_source, predictions_of, prepared_data, runs_of, scaled_logits, train
+from ppdl.experiment.heads import features_of, infer, train_head, write_backbone
+from ppdl.experiment.runs import PLAIN, Run, border_predictions, open_source, predictions_of, prepared_data, runs_of, scaled_logits, train
 
 _NOT_RESULTS = ("branch", "crossval", "tracking", "executor", "signing", "listed")
 

@@ -18,8 +18,8 @@ from ppdl.evaluation.measures.baselines import chance
 from ppdl.evaluation.measures.metrics import evaluate
 from ppdl.evaluation.predictions.calibration import apply_temperature
 from ppdl.evaluation.predictions.predictions import Predictions
+from ppdl.experiment.runs import Run, Trained, predictions_of, runs_of
 from ppdl.protections.base import View
-from ppdl.runs import Run, Trained, predictions_of, runs_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

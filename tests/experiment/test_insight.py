@@ -13,9 +13,9 @@ from PIL import Image
 from ppdl.config import Workspace
 from ppdl.datasets.preparing.prepare import Split, load_prepared, prepare
 from ppdl.datasets.sources.radiography import Radiography
-from ppdl.insight import figures_of, insights_of, shown_rows
+from ppdl.experiment.insight import figures_of, insights_of, shown_rows
+from ppdl.experiment.runs import open_trained, predictions_of, runs_of
 from ppdl.protections.base import plain_view
-from ppdl.runs import open_trained, predictions_of, runs_of
 from ppdl.training.networks.predict import predict_logits, save_model
 
 PX, NUM_IMAGES = 32, 24

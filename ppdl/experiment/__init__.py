@@ -1,0 +1,1 @@
+"""From the configuration to trained, evaluated and reported runs."""
