@@ -22,7 +22,7 @@ lint: $(INSTALLED)
 	mypy
 	bandit --quiet -c pyproject.toml -r ppdl stages
 	python -m ppdl.config --check
-	python -m ppdl.reference --check
+	python -m ppdl.config.reference --check
 
 ui: $(INSTALLED)
 	ppdl ui --port $(PORT)

@@ -6,8 +6,8 @@ from hydra.core.config_search_path import ConfigSearchPath
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
 from ppdl.config import PROJECT, private_dir
+from ppdl.config.handed_over import refuse_to_delete
 from ppdl.errors import PpdlError
-from ppdl.handed_over import refuse_to_delete
 
 
 class HandedOver(SearchPathPlugin):

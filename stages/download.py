@@ -2,9 +2,9 @@
 
 from omegaconf import DictConfig
 
-from ppdl.choices import say_replaced, under_dvc
 from ppdl.config import PROJECT, Workspace, build, private_dir, stage, write_built_for
-from ppdl.handed_over import refuse_to_delete
+from ppdl.config.choices import say_replaced, under_dvc
+from ppdl.config.handed_over import refuse_to_delete
 
 
 def run(cfg: DictConfig, workspace: Workspace) -> None:

@@ -2,8 +2,8 @@
 
 from omegaconf import DictConfig
 
-from ppdl.choices import say_replaced, under_dvc
 from ppdl.config import Workspace, checkout, stage
+from ppdl.config.choices import say_replaced, under_dvc
 from ppdl.crypto.keys.keystore import ensure_keypair, load_public, save_public
 from ppdl.crypto.keys.purpose import ARCHIVE, PUBLIC_PATHS
 from ppdl.errors import ConfigError

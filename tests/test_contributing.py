@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 
-from ppdl import config, reference
+from ppdl import config
 from ppdl.audit.examination.base import Symbols, Target, Truth
+from ppdl.config import reference
 from ppdl.crypto.artifact.reading import open_artifact
 from ppdl.crypto.keys.keypair import generate_keypair
 from ppdl.datasets.preparing.prepare import read_raw_index

@@ -14,10 +14,9 @@ import click
 import pytest
 import yaml
 
-from ppdl import reference
 from ppdl.cli import COMMANDS
 from ppdl.cli import main as cli
-from ppdl.config import CONF, PROJECT
+from ppdl.config import CONF, PROJECT, reference
 from tests.browser import browser, keep, opened  # noqa: F401
 
 WRITTEN = {"data", "models", "reports", "crossval", "multirun", "outputs", "mlartifacts", "build", "dvc_plots"}  # by the stages

@@ -11,9 +11,9 @@ import pytest
 import yaml
 from PIL import Image
 
+from ppdl.config.handed_over import HandedOverError, made_here, refuse_to_delete
 from ppdl.crypto.keys.keypair import generate_keypair
 from ppdl.crypto.keys.keystore import save_private, save_public
-from ppdl.handed_over import HandedOverError, made_here, refuse_to_delete
 from tests.test_pipeline import Checkout, copy_of_the_project, public_key
 
 pytestmark = pytest.mark.pipeline

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ppdl.choices import exp_run
+from ppdl.config.choices import exp_run
 from tests.secrets_search import find_private_key, private_keys
 
 PROJECT = Path(__file__).resolve().parents[1]

@@ -20,8 +20,7 @@ def keep(overrides: tuple[str, ...]) -> None:
     ppdl keep dataset=folder dataset.root=/data/xrays
     ppdl keep +experiment=transfer dataset.root=/data/xrays 'dataset.classes=[Normal,COVID]'
     """
-    from ppdl import choices
-    from ppdl.config import CONF, PARAMS, compose_params, differing, read_params
+    from ppdl.config import CONF, PARAMS, choices, compose_params, differing, read_params
 
     if not overrides:
         text = shlex.join(choices.kept().overrides())

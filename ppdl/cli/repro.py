@@ -68,8 +68,7 @@ def repro(targets: tuple[str, ...], jobs: int) -> None:
 
 def _say_out_of_step() -> None:
     """Say what differs between params.yaml, which is built, and conf/."""
-    from ppdl import choices
-    from ppdl.config import PROJECT
+    from ppdl.config import PROJECT, choices
     from ppdl.errors import ConfigError
 
     if not Path.cwd().is_relative_to(PROJECT):  # a pipeline of somebody else
@@ -136,8 +135,8 @@ def _refuse_to_delete(outs: set[Path]) -> None:
         ClickException: names it.
     """
     from ppdl.config import PROJECT, private_dir
+    from ppdl.config.handed_over import refuse_to_delete
     from ppdl.errors import PpdlError
-    from ppdl.handed_over import refuse_to_delete
 
     if not Path.cwd().is_relative_to(PROJECT):  # a pipeline of somebody else
         return

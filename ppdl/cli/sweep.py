@@ -135,7 +135,7 @@ def _show(name: str, rows: list[tuple[Trial, TrialRun]], found: Importance | Non
     from rich.console import Console
     from rich.table import Table
 
-    from ppdl.choices import exp_run, is_choice, key_of
+    from ppdl.config.choices import exp_run, is_choice, key_of
 
     names = sorted({key for trial, _ in rows for key in trial.values})
     table = Table(title=f"{name}: {len(rows)} trials, best first", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))

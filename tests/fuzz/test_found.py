@@ -18,10 +18,9 @@ import pytest
 from omegaconf import OmegaConf
 from PIL import Image
 
-from ppdl import choices
 from ppdl.audit.attacks.inversion import Inversion
-from ppdl.config import PROJECT, build, read_built_for
-from ppdl.config_check import check_config, disk_failure
+from ppdl.config import PROJECT, build, choices, read_built_for
+from ppdl.config.check import check_config, disk_failure
 from ppdl.crypto.keys.keypair import generate_keypair
 from ppdl.crypto.keys.keystore import load_private, save_private
 from ppdl.datasets.images.gray import BadImageError

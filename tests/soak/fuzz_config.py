@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from ppdl.config import CONF, plain
-from ppdl.config_check import check_config
+from ppdl.config.check import check_config
 from ppdl.errors import ConfigError
 from tests.soak.mutate import JSON_VALUES, at, damaged_tree, places, typo
 from tests.soak.target import Target

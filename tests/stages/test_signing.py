@@ -10,7 +10,6 @@ import pytest
 from click.testing import CliRunner
 from omegaconf import OmegaConf
 
-from ppdl import config
 from ppdl.cli import main
 from ppdl.config import CONF, Workspace
 from ppdl.crypto.keys.keypair import generate_keypair
@@ -46,7 +45,7 @@ class Project:
         self.cfg.executor = OmegaConf.merge(OmegaConf.load(CONF / "executor/local.yaml"), {"num_workers": 1})
         self.cfg.signing.trusted = {folder: [str(root / f"{party}.json")] for folder, party in PARTIES.items()}
         self.workspace = Workspace(inputs=self.folder, outputs=self.folder)
-        monkeypatch.setattr(config, "checkout", lambda: self.folder)  # where unfinished work lies
+        monkeypatch.setattr("ppdl.config.frame.checkout", lambda: self.folder)  # where unfinished work lies
 
     def run(self, stage, party):
         cfg = OmegaConf.merge(self.cfg, {"signing": {"private_key": str(self.private[party]) if party else None}})

@@ -32,7 +32,7 @@ from ppdl.atomic import replacing
 from ppdl.errors import ConfigError, DivergedError, PpdlError
 from ppdl.typecheck import check_types
 
-PROJECT = Path(__file__).resolve().parents[1]
+PROJECT = Path(__file__).resolve().parents[2]
 CONF = PROJECT / "conf"
 PARAMS = PROJECT / "params.yaml"
 BRANCH_KEYS = {"protections": ["train_on", "views", "scheme", "stem", "reveal"], "heads": ["backbone", "fit", "inference"]}  # of a node
@@ -96,8 +96,8 @@ def stage(run: Callable[[DictConfig, Workspace], float | None], *, config_name: 
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from ppdl.choices import hint
-    from ppdl.config_check import check_config, disk_failure
+    from ppdl.config.check import check_config, disk_failure
+    from ppdl.config.choices import hint
 
     composed = False
 
@@ -237,7 +237,7 @@ def check_built_for(built_for: Mapping[str, Any], wanted: Mapping[str, Any], *, 
         ConfigError: names each value that differs, and how to use the input or to rebuild it.
     """
     if different := differing(built_for, wanted, full_name):
-        from ppdl.choices import advice
+        from ppdl.config.choices import advice
 
         raise ConfigError(f"{what} was built for other values:\n{shown(different)}\n{advice(different)}")
 

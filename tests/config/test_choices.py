@@ -13,8 +13,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ppdl import choices, config
+from ppdl import config
 from ppdl.cli import main
+from ppdl.config import choices
 from ppdl.errors import ConfigError
 
 NO_KEY = "'{}' is no key of the configuration: did you mean '{}'?"
@@ -51,7 +52,7 @@ def conf(tmp_path, monkeypatch):
     """A copy of conf/ and params.yaml, for choices to be kept in."""
     shutil.copytree(config.CONF, tmp_path / "conf", ignore=shutil.ignore_patterns("local"))
     monkeypatch.setattr(config, "CONF", tmp_path / "conf")
-    monkeypatch.setattr(config, "PARAMS", tmp_path / "params.yaml")
+    monkeypatch.setattr("ppdl.config.frame.PARAMS", tmp_path / "params.yaml")
     config.compose_params(config.PARAMS)
     return tmp_path / "conf"
 

@@ -251,7 +251,7 @@ def keep(overrides: Sequence[str]) -> Beyond:
     Raises:
         ConfigError: the configuration would break a rule, or conf/local cannot say this. Nothing is written then.
     """
-    from ppdl.config_check import check_config
+    from ppdl.config.check import check_config
 
     if refused := [text for text in overrides if text.startswith("-") or key_of(text).partition(".")[0] in (*NOT_CHOICES, "local")]:
         raise ConfigError(f"{refused[0]!r} is of one command, and cannot be kept")

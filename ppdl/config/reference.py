@@ -2,8 +2,8 @@
 
 Command line::
 
-    python -m ppdl.reference --write     write docs/reference.md
-    python -m ppdl.reference --check     exit 1 when docs/reference.md is out of step
+    python -m ppdl.config.reference --write     write docs/reference.md
+    python -m ppdl.config.reference --check     exit 1 when docs/reference.md is out of step
 
 A field's meaning is its own end-of-line comment; where there is none, its entry in the docstring of the class that `_target_` names; in a
 file that only sets fields of others (an experiment), that of the field it sets. A field with none of them is refused by name.
@@ -35,9 +35,9 @@ LONGEST_DEFAULT = 80  # characters; a longer list is counted
 INTRODUCTION = """\
 # Every configuration field
 
-This page is written by `python -m ppdl.reference --write` from the files below `conf/`; do not edit it. Units are in names: `_px` pixels,
-`_bits`, `_bytes`, `_mib`, `_s` seconds; a fraction is between 0 and 1. A default that is a list or a mapping too long for the table is only
-counted: the file has it.
+This page is written by `python -m ppdl.config.reference --write` from the files below `conf/`; do not edit it. Units are in names:
+`_px` pixels, `_bits`, `_bytes`, `_mib`, `_s` seconds; a fraction is between 0 and 1. A default that is a list or a mapping too
+long for the table is only counted: the file has it.
 
 Set a field by its full name, with `dvc exp run -S NAME=VALUE`, or behind `python -m stages.STAGE`. Choose another file of a group by the
 folder's name: `-S dataset=folder`. A protection or an attack is added with `-S +protection@protections.NAME=NAME` or
@@ -290,7 +290,7 @@ def _escaped(text: str) -> str:
 def main(argv: list[str] | None = None) -> int:
     """Write or check docs/reference.md."""
     try:
-        return keep_in_step("ppdl.reference", "docs/reference.md", PAGE, lambda: page(read_conf()).encode(), argv)
+        return keep_in_step("ppdl.config.reference", "docs/reference.md", PAGE, lambda: page(read_conf()).encode(), argv)
     except ConfigError as error:
         print(f"ConfigError: {error}", file=sys.stderr)
         return 1

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ppdl import reference
+from ppdl.config import reference
 from ppdl.errors import ConfigError
 
 
@@ -31,7 +31,7 @@ def rows(conf: Path) -> dict[str, tuple[str, str]]:
 
 
 def test_the_page_is_in_step():
-    assert reference.main(["--check"]) == 0, "run `python -m ppdl.reference --write`"
+    assert reference.main(["--check"]) == 0, "run `python -m ppdl.config.reference --write`"
 
 
 def test_the_same_input_gives_the_same_bytes():
