@@ -21,8 +21,8 @@ from typing import Any
 import yaml
 
 from ppdl import config
-from ppdl.atomic import replacing
 from ppdl.errors import ConfigError
+from ppdl.records.atomic import replacing
 
 LOCAL = "local/default.yaml"  # below conf/
 NOT_CHOICES = ("branch", "crossval", "hydra")  # of one stage, or of Hydra itself

@@ -28,9 +28,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from ppdl.atomic import replacing
 from ppdl.errors import ConfigError, DivergedError, PpdlError
-from ppdl.typecheck import check_types
+from ppdl.records.atomic import replacing
+from ppdl.records.typecheck import check_types
 
 PROJECT = Path(__file__).resolve().parents[2]
 CONF = PROJECT / "conf"

@@ -13,9 +13,9 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ppdl.atomic import replacing
 from ppdl.crypto.keys.purpose import ARCHIVE, PUBLIC_PATHS
 from ppdl.errors import PpdlError
+from ppdl.records.atomic import replacing
 
 NEXT = {"encrypted": "stem@{0} (or train_encrypted@{0})", "stem": "reveal@{0}", "revealed": "train_encrypted@{0}"}  # what is built on it
 _AT_WORK = "at work"

@@ -21,12 +21,12 @@ from typing import Any
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from ppdl.atomic import replacing
 from ppdl.crypto.artifact.header_file import HEADER_FILE, MAX_HEADER_BYTES, SIGNATURE_FILE
 from ppdl.crypto.keys.jwk import decode_bytes, encode_bytes
 from ppdl.crypto.keys.keyfile import create_private, create_private_dir, read_members, write_public
 from ppdl.crypto.keys.memory import forbid_core_dumps
 from ppdl.errors import ArtifactError, ConfigError, KeyStoreError
+from ppdl.records.atomic import replacing
 
 FORMAT = "PPDL-SIG/1"
 SIGNED_FOLDERS = ("encrypted", "stem", "revealed")

@@ -20,7 +20,6 @@ from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
-from ppdl.atomic import replacing
 from ppdl.config import Workspace, construct, differing, read_built_for, shown, write_built_for
 from ppdl.crypto.keys.keystore import default_private_dir, require_private
 from ppdl.crypto.keys.purpose import INFERENCE
@@ -30,6 +29,7 @@ from ppdl.errors import ConfigError, PpdlError
 from ppdl.evaluation.predictions.predictions import Predictions, pool
 from ppdl.experiment.heads import features_of, infer, train_head, write_backbone
 from ppdl.experiment.runs import PLAIN, Run, border_predictions, open_source, predictions_of, prepared_data, runs_of, scaled_logits, train
+from ppdl.records.atomic import replacing
 
 _NOT_RESULTS = ("branch", "crossval", "tracking", "executor", "signing", "listed")
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ppdl.atomic import put
 from ppdl.errors import TrackingError
+from ppdl.records.atomic import put
 from ppdl.tracking.failures import ANOTHER_VERSION, ENV
 
 if TYPE_CHECKING:

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ppdl.atomic import replacing
 from ppdl.crypto.keys.keypair import generate_keypair
 from ppdl.crypto.keys.keystore import load_private, save_private
 from ppdl.datasets.sources.phantom import Phantom
 from ppdl.errors import KeyStoreError
+from ppdl.records.atomic import replacing
 from ppdl.tracking import open_store, start_training_run
 from ppdl.tracking.runs.provenance import PROCESS, process_is_alive
 from ppdl.tracking.runs.spec import RunSpec

@@ -21,12 +21,12 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from ppdl.atomic import move_folder, partial_path, replacing
 from ppdl.crypto.artifact.fields import Shard
 from ppdl.crypto.artifact.header import Header
 from ppdl.crypto.artifact.header_file import HEADER_FILE, write_text
 from ppdl.crypto.artifact.shards import SHARED, check_size, hash_file
 from ppdl.errors import ArtifactError
+from ppdl.records.atomic import move_folder, partial_path, replacing
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ppdl.atomic import replacing, sync
 from ppdl.crypto.keys.jwk import (
     LARGEST_FILE_BYTES,
     parse_members,
@@ -23,6 +22,7 @@ from ppdl.crypto.keys.keypair import PrivateKey, PublicKey
 from ppdl.crypto.keys.memory import forbid_core_dumps
 from ppdl.crypto.keys.purpose import ARCHIVE, check_purpose
 from ppdl.errors import KeyStoreError
+from ppdl.records.atomic import replacing, sync
 
 PASSPHRASE_VARIABLE = "PPDL_PRIVATE_KEY_PASSPHRASE"  # nosec B105  # the name of a variable
 _TEMPORARY = (".new-", ".tmp")  # how names of unfinished files begin and end

@@ -11,9 +11,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from ppdl.atomic import replacing
 from ppdl.datasets.prepared.splitting import SPLITS, Split
 from ppdl.datasets.preparing.scan import Selection
+from ppdl.records.atomic import replacing
 
 _COLOURS = dict(zip(SPLITS, ("#4477aa", "#ccbb44", "#aa3377"), strict=True))  # Paul Tol's bright scheme: safe for colour-blind readers
 _IMAGES_A_CLASS = 8

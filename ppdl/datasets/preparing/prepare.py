@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ppdl.atomic import replacing
 from ppdl.datasets.images.masks import have_masks, write_masks
 from ppdl.datasets.prepared.arrays import COLUMNS, IMAGES_NAME, MASKS_NAME, META_NAME, Prepared, load_prepared
 from ppdl.datasets.prepared.splitting import Split, assign_splits
@@ -16,6 +15,7 @@ from ppdl.datasets.preparing.duplicates import join_groups, near_pairs
 from ppdl.datasets.preparing.scan import Selection, read_pictures, select, write_images
 from ppdl.datasets.sources.base import INDEX_COLUMNS, INDEX_NAME, ON_BAD_IMAGE
 from ppdl.errors import ConfigError, DataError
+from ppdl.records.atomic import replacing
 
 __all__ = ["Prepared", "Split", "assign_splits", "load_prepared", "prepare"]
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ppdl.atomic import replacing
 from ppdl.errors import ConfigError
+from ppdl.records.atomic import replacing
 
 INDEX_NAME = "index.csv"
 INDEX_COLUMNS = ("path", "class_name", "patient")

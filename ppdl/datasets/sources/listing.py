@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ppdl.atomic import replacing
 from ppdl.datasets.sources.folder import UNPACKED_BESIDE
+from ppdl.records.atomic import replacing
 
 _DEPTH = 4  # of folders: ROOT/COVID-19_Radiography_Dataset/CLASS/images
 

@@ -17,9 +17,9 @@ from typing import Any
 
 from filelock import FileLock
 
-from ppdl.atomic import replacing
 from ppdl.errors import DataError, LeakError
 from ppdl.evaluation.measures.permutation import AT_CHANCE, BEATS_CHANCE, CANNOT_TELL, PermutationResult
+from ppdl.records.atomic import replacing
 
 RECORD = "reports/failed_controls.json"
 FAILED_BEFORE = "beat chance before"

@@ -14,8 +14,8 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from ppdl.atomic import replacing
 from ppdl.errors import DataError
+from ppdl.records.atomic import replacing
 
 FIELDS = ("labels", "logits", "groups", "image_ids", "class_names")
 

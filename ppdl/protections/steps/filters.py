@@ -18,7 +18,7 @@ import numpy as np
 from ppdl.crypto.arithmetic.linear import dct_filters
 from ppdl.crypto.arithmetic.packing import linear_bound
 from ppdl.errors import ArtifactError, ConfigError, KeyStoreError
-from ppdl.typecheck import check_types
+from ppdl.records.typecheck import check_types
 
 STRIDES = (2, 4, 8)
 LARGEST_PIXEL = 255

@@ -32,7 +32,7 @@ from ppdl.crypto.keys.keystore import check_private_dir
 from ppdl.errors import ConfigError, KeyStoreError
 from ppdl.protections.steps.disclosure import FEW_VALUES, METHOD, Disclosure, Outputs, Undecided, disclosure, essential
 from ppdl.protections.steps.filters import STRIDES, Filters, approved_filters
-from ppdl.typecheck import check_types
+from ppdl.records.typecheck import check_types
 
 FORMAT = "ppdl ledger v1"
 WORST_SHARE = 0.5  # a pixel that most patches give away is given away

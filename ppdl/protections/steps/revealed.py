@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from ppdl.atomic import move_folder
 from ppdl.crypto.artifact.shards import hash_file
 from ppdl.errors import ArtifactError, ConfigError
-from ppdl.typecheck import check_types
+from ppdl.records.atomic import move_folder
+from ppdl.records.typecheck import check_types
 
 FORMAT = "PPDL-VIEW/1"
 HEADER_FILE, VIEW_FILE = "header.json", "view.npy"

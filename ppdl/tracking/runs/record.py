@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ppdl.atomic import replacing
 from ppdl.errors import TrackingError
+from ppdl.records.atomic import replacing
 
 FORMAT = "ppdl-run/1"
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from ppdl.atomic import partial_path, replacing
 from ppdl.protections.base import View
+from ppdl.records.atomic import partial_path, replacing
 
 _log = logging.getLogger(__name__)
 _FILE = "state.npz"

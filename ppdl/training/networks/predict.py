@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ppdl.atomic import replacing
 from ppdl.errors import ConfigError, DataError
 from ppdl.protections.base import View
+from ppdl.records.atomic import replacing
 
 if TYPE_CHECKING:
     import keras

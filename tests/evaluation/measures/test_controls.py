@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from ppdl.atomic import replacing
 from ppdl.config import Workspace
 from ppdl.errors import DataError, LeakError
 from ppdl.evaluation.measures import controls
@@ -18,6 +17,7 @@ from ppdl.evaluation.measures.controls import FAILED_BEFORE, RECORD, remember, s
 from ppdl.evaluation.measures.permutation import AT_CHANCE, BEATS_CHANCE, CANNOT_TELL, PermutationResult, permutation_test
 from ppdl.evaluation.predictions.predictions import Predictions
 from ppdl.experiment.runs import Run, examine_control
+from ppdl.records.atomic import replacing
 
 LABELS = np.arange(90) % 3
 

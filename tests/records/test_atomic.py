@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from ppdl.atomic import move_folder, partial_path, replacing
 from ppdl.config import keep_in_step, write_built_for
 from ppdl.crypto.keys.keyfile import save_public
 from ppdl.crypto.keys.keypair import generate_keypair
 from ppdl.crypto.signing import sign
 from ppdl.evaluation.predictions.predictions import Predictions
 from ppdl.experiment import crossval
+from ppdl.records.atomic import move_folder, partial_path, replacing
 from ppdl.tracking import DatasetRecord
 from ppdl.tracking.runs.record import RunRecord
 from ppdl.training.fitting.state import State, write_state
@@ -40,7 +40,7 @@ def test_a_failure_keeps_the_old_file_and_leaves_no_other(tmp_path):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from ppdl.atomic import replacing
+from ppdl.records.atomic import replacing
 with replacing(Path(sys.argv[1])) as partial:
     partial.write_text("new, in p")
     os.kill(os.getpid(), signal.SIGKILL)
@@ -50,7 +50,7 @@ with replacing(Path(sys.argv[1])) as partial:
 def test_what_a_kill_leaves_has_another_name_and_is_written_over(tmp_path):
     path = tmp_path / "model.keras"
     path.write_text("old")
-    assert subprocess.run([sys.executable, "-c", KILLED, path], cwd=Path(__file__).parents[1]).returncode == -signal.SIGKILL
+    assert subprocess.run([sys.executable, "-c", KILLED, path], cwd=Path(__file__).parents[2]).returncode == -signal.SIGKILL
     assert path.read_text() == "old" and sorted(tmp_path.iterdir()) == [partial_path(path), path]
     assert partial_path(path).suffix == ".keras"  # some writers ask for the ending
     with replacing(path) as partial:
