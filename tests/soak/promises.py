@@ -46,7 +46,7 @@ PROMISES: dict[str, tuple[str, ...]] = {
     "Ctrl-C and SIGTERM leave a state to go on from, and a marked run": (
         "tests/crypto/encryption/test_resume.py::test_a_real_interrupt_*",
         "tests/tracking/runs/test_run.py::test_a_terminated_run_*",
-        "tests/test_cli_repro.py::test_an_interruption_*",
+        "tests/cli/test_repro.py::test_an_interruption_*",
     ),
     "misspelt keys, wrong types and ranges: named before any work": (
         "tests/fuzz/test_found.py::test_a_wrong_value_*",
@@ -75,8 +75,8 @@ PROMISES: dict[str, tuple[str, ...]] = {
     "training on two devices learns what one does": ("tests/training/fitting/test_devices.py::*",),
     "a server of private inference that is killed under load answers nothing wrongly": ("tests/serving/server/test_load.py::*",),
     "stages side by side give what `dvc repro` gives": (
-        "tests/test_cli_repro.py::test_stages_run_side_by_side_*",
-        "tests/test_cli_repro.py::test_dvc_lock_*",
+        "tests/cli/test_repro.py::test_stages_run_side_by_side_*",
+        "tests/cli/test_repro.py::test_dvc_lock_*",
     ),
 }
 

@@ -52,7 +52,7 @@ def refused(*arguments):
 
 
 def python(code):
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[1], check=True).stdout
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2], check=True).stdout
 
 
 def test_help_imports_nothing_slow():
@@ -79,7 +79,7 @@ def test_help_has_an_example(command):
 
 def test_python_m_ppdl_is_the_command():
     done = subprocess.run(
-        [sys.executable, "-m", "ppdl", "verify", "/nowhere"], capture_output=True, text=True, cwd=Path(__file__).parents[1]
+        [sys.executable, "-m", "ppdl", "verify", "/nowhere"], capture_output=True, text=True, cwd=Path(__file__).parents[2]
     )
     assert done.returncode == 1
     assert done.stderr == "Error: /nowhere: an artifact is a folder, found nothing; restore the artifact (dvc pull) or encrypt again\n"
