@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ppdl.cli.answers import finish, print_table
 from ppdl.cli.decrypt import load_key
-from ppdl.cli.predict import finish, print_table
 
 if TYPE_CHECKING:
     from ppdl.crypto.keys.keypair import PrivateKey
