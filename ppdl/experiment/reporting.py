@@ -15,7 +15,8 @@ from ppdl.audit.examination.quality import image_psnr, image_ssim
 from ppdl.audit.examination.records import PICTURES_FILE, audit_metric, headlines
 from ppdl.config import PROJECT, Workspace, checkout, plain
 from ppdl.evaluation.report.answer import answer, glance
-from ppdl.evaluation.report.html import ReportContent, read_content, read_pictures, write_html
+from ppdl.evaluation.report.content import ReportContent, read_content, read_pictures
+from ppdl.evaluation.report.html import write_html
 from ppdl.tracking.runs.provenance import dvc_tags, git_tags
 
 REPORT = "report.html"

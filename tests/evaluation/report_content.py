@@ -7,7 +7,7 @@ import io
 import numpy as np
 from matplotlib.figure import Figure
 
-from ppdl.evaluation.report.html import PictureRow, Rebuilding, ReportContent
+from ppdl.evaluation.report.content import PictureRow, Rebuilding, ReportContent
 
 SIDE = 64
 CLASSES = ("COVID", "Lung_Opacity", "Normal", "Viral Pneumonia")

@@ -20,7 +20,8 @@ from omegaconf import OmegaConf
 
 from ppdl.config import PARAMS
 from ppdl.evaluation.figures.plots import plot_history
-from ppdl.evaluation.report.html import ReportContent, write_html
+from ppdl.evaluation.report.content import ReportContent
+from ppdl.evaluation.report.html import write_html
 from ppdl.experiment.reporting import REPORT, log_audits
 from ppdl.experiment.runs import runs_of
 from ppdl.tracking import DatasetRecord, RunSpec, log_test_results, open_store, start_training_run

@@ -9,7 +9,7 @@ import numpy as np
 from ppdl.evaluation.report.formatting import data_uri, png
 
 if TYPE_CHECKING:
-    from ppdl.evaluation.report.html import PictureRow, ReportContent
+    from ppdl.evaluation.report.content import PictureRow, ReportContent
 
 MAX_ROWS = 4
 MAX_ATTACKS = 3

@@ -17,7 +17,7 @@ from ppdl.evaluation.report.insight import calibration_rows, insight_section
 from ppdl.evaluation.report.pictures import picture_sections
 
 if TYPE_CHECKING:
-    from ppdl.evaluation.report.html import ReportContent
+    from ppdl.evaluation.report.content import ReportContent
 
 DPI = 160
 BASELINES = {"border": "border only", "chance": "chance"}

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from ppdl.errors import DataError
+from ppdl.evaluation.report.content import PictureRow, Rebuilding, ReportContent, read_content, read_pictures
 from ppdl.evaluation.report.formatting import data_uri
-from ppdl.evaluation.report.html import PictureRow, Rebuilding, ReportContent, read_content, read_pictures, write_html
+from ppdl.evaluation.report.html import write_html
 from tests.evaluation.report_content import CONFIG, chest, full_content, least_content
 
 MAX_BYTES = 3_000_000

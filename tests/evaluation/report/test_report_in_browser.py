@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from ppdl.evaluation.report.html import ReportContent, write_html
+from ppdl.evaluation.report.content import ReportContent
+from ppdl.evaluation.report.html import write_html
 from tests.browser import browser, keep, opened  # noqa: F401
 from tests.evaluation.report_content import full_content, least_content
 

@@ -1,0 +1,182 @@
+"""What reports/report.html shows: the figures that other stages wrote, and the images that audits kept."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ppdl.errors import DataError
+
+REBUILT = "rebuilt__"
+AUDIT_FILE = "audit.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Rebuilding:
+    """Hold what one attack made of one image: (height, width) uint8, with PSNR in dB and SSIM to the original."""
+
+    image: np.ndarray
+    psnr: float
+    ssim: float
+
+
+@dataclass(frozen=True, eq=False)
+class PictureRow:
+    """Hold one image three times.
+
+    Attributes:
+        row: of the prepared data.
+        original: (height, width) uint8.
+        seen: what a thief sees, (any height, any width) or with 3 channels last, uint8.
+        rebuilt: by attack.
+    """
+
+    row: int
+    original: np.ndarray
+    seen: np.ndarray
+    rebuilt: Mapping[str, Rebuilding]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ReportContent:
+    """Hold what the report shows. An empty part is left out, and what its absence means is said.
+
+    Attributes:
+        metrics: reports/metrics.json.
+        details: reports/evaluation/details.json.
+        audit: by protection, {"attacks": {attack: metrics}, "verdict": {"level", "sentence", "best_attack", "best_ssim"}}.
+        pictures: by protection, some images.
+        cost: by protection and step (encrypt, stem, reveal), what `recorded_cost` wrote.
+        data: reports/data.json.
+        config: the composed configuration, with nothing secret and no private path in it.
+        provenance: git_commit (str), git_dirty (bool), command (str), hashes {path: hash}, versions {package: version}; any may lack.
+        figures: by name, PNG bytes: accuracy, confusion, roc, reliability, history; "frontier" and "inversion" in place of
+            those drawn from metrics and audit.
+        synthetic: the images are drawn, of nobody.
+    """
+
+    metrics: Mapping[str, Mapping[str, Any]]
+    details: Mapping[str, Any]
+    synthetic: bool
+    audit: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    pictures: Mapping[str, list[PictureRow]] = field(default_factory=dict)
+    cost: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    figures: Mapping[str, bytes] = field(default_factory=dict)
+
+
+def read_content(
+    reports_dir: Path,
+    audit_dir: Path,
+    *,
+    config: Mapping[str, Any],
+    provenance: Mapping[str, Any] | None = None,
+    pictures: Mapping[str, list[PictureRow]] | None = None,
+    figures: Mapping[str, bytes] | None = None,
+) -> ReportContent:
+    """Read the JSON files of a report; only those of the audit and of the cost may lack.
+
+    Args:
+        reports_dir: with metrics.json, evaluation/details.json, data.json and cost/PROTECTION/STEP.json.
+        audit_dir: with PROTECTION/audit.json.
+        config, provenance, pictures, figures: As for `ReportContent`.
+
+    Raises:
+        DataError: a file lacks or is no JSON object.
+    """
+    audit = {path.parent.name: _read_object(path) for path in sorted(audit_dir.glob(f"*/{AUDIT_FILE}"))}
+    for name, found in audit.items():
+        if not isinstance(found.get("attacks"), dict) or not isinstance(found.get("verdict"), dict):
+            raise DataError(f"{audit_dir / name / AUDIT_FILE} must hold attacks and verdict, got {sorted(found)}: run `dvc repro` again")
+    cost: dict[str, dict[str, Any]] = {}
+    for path in sorted((reports_dir / "cost").glob("*/*.json")):
+        cost.setdefault(path.parent.name, {})[path.stem] = _read_object(path)
+    return ReportContent(
+        metrics=_read_object(reports_dir / "metrics.json"),
+        details=_read_object(reports_dir / "evaluation" / "details.json"),
+        synthetic=_is_synthetic(config.get("dataset", {})),
+        audit=audit,
+        pictures=pictures or {},
+        cost=cost,
+        data=_read_object(reports_dir / "data.json"),
+        config=config,
+        provenance=provenance or {},
+        figures=figures or {},
+    )
+
+
+def read_pictures(path: Path, measures: Mapping[str, Callable[[np.ndarray, np.ndarray], float]]) -> list[PictureRow]:
+    """Read the images that an audit kept.
+
+    Args:
+        path: pictures.npz with rows (k,), original (k, height, width), seen (k, any height, any width[, 3]) and rebuilt__ATTACK
+            (k, height, width) of each attack that rebuilt images.
+        measures: psnr and ssim, functions of the original and the rebuilt image.
+
+    Raises:
+        DataError: the file lacks, is damaged, lacks an array, or holds one of another shape or type.
+    """
+    try:
+        file = np.load(path, allow_pickle=False)
+        if isinstance(file, np.ndarray):
+            raise ValueError("it is one array and no archive")
+        with file:
+            arrays = {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"{path} cannot be read as pictures of an audit: {error}; run the stage `audit` again") from error
+    _check_pictures(path, arrays)
+    attacks = {name.removeprefix(REBUILT): images for name, images in arrays.items() if name.startswith(REBUILT)}
+    rows = []
+    for i, row in enumerate(arrays["rows"].tolist()):
+        original = arrays["original"][i]
+        rebuilt = {
+            attack: Rebuilding(images[i], **{name: float(measure(original, images[i])) for name, measure in measures.items()})
+            for attack, images in attacks.items()
+        }
+        rows.append(PictureRow(row, original, arrays["seen"][i], rebuilt))
+    return rows
+
+
+def _check_pictures(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    if missing := sorted({"rows", "original", "seen"} - arrays.keys()):
+        raise DataError(f"{path} must hold rows, original and seen, and lacks {', '.join(missing)}; run the stage `audit` again")
+    if arrays["rows"].ndim != 1 or arrays["rows"].dtype.kind not in "iu":
+        raise DataError(f"{path}: rows must be integers in one dimension, got {arrays['rows'].dtype} {arrays['rows'].shape}")
+    count, original = len(arrays["rows"]), arrays["original"]
+    if original.ndim != 3:
+        raise DataError(f"{path}: original must be (images, height, width), got {original.shape}")
+    for name, images in arrays.items():
+        if name == "rows":
+            continue
+        fits = images.ndim == 3 or images.shape[3:] == (3,) if name == "seen" else images.shape == original.shape
+        if images.dtype != np.uint8 or not fits or len(images) != count:
+            shape = f"({count}, height, width) or ({count}, height, width, 3)" if name == "seen" else str((count, *original.shape[1:]))
+            raise DataError(f"{path}: {name} must be uint8 {shape}, got {images.dtype} {images.shape}; run the stage `audit` again")
+
+
+def _is_synthetic(dataset: Any) -> bool:
+    """Tell whether a dataset, or one that it is made from, draws its images."""
+    if not isinstance(dataset, Mapping):
+        return False
+    return "phantom" in str(dataset.get("_target_", "")).lower() or any(_is_synthetic(value) for value in dataset.values())
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(f"{path} is missing, so the report cannot be written: run `dvc repro` first") from error
+    except ValueError as error:
+        raise DataError(f"{path} is no JSON: {error}; delete it and run `dvc repro`") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path} must hold a JSON object, got {type(content).__name__}")
+    return content
