@@ -90,7 +90,8 @@ def epoch_sample() -> Step:
     import keras
 
     from ppdl.protections.base import plain_view
-    from ppdl.training.fitting.fit import Training, fit
+    from ppdl.training.fitting.fit import fit
+    from ppdl.training.fitting.settings import Training
     from ppdl.training.networks.model import MobileNetV2
 
     class Clock(keras.callbacks.Callback):

@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from ppdl.evaluation.report.summary import Summary
     from ppdl.tracking import RunSpec, TrainingRun
     from ppdl.training.fitting.callbacks import OnEpoch
-    from ppdl.training.fitting.fit import FitResult
     from ppdl.training.fitting.pruning import MedianStopping
+    from ppdl.training.fitting.result import FitResult
 
 PLAIN = "plain"
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ppdl.protections.base import View
-from ppdl.training.fitting.fit import Training
+from ppdl.training.fitting.settings import Training
 
 NUM_CLASSES = 3
 NUM_IMAGES = 120

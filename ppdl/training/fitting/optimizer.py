@@ -1,4 +1,4 @@
-"""AdamW on one flat vector: the same numbers as keras.optimizers.AdamW, from a much smaller graph."""
+"""The optimizer: the learning rate over a training, and AdamW on one flat vector, the numbers of Keras' from a much smaller graph."""
 
 from __future__ import annotations
 
@@ -8,6 +8,23 @@ from typing import Any
 import keras
 import numpy as np
 from keras import ops
+
+
+def warmup_cosine(learning_rate: float, warmup_steps: int, num_steps: int) -> keras.optimizers.schedules.CosineDecay:
+    """Rise linearly to `learning_rate` in `warmup_steps` steps, then fall along half a cosine to zero after `num_steps`.
+
+    The rise starts at learning_rate / warmup_steps, for a step at rate zero would be wasted.
+
+    Source: Loshchilov and Hutter 2017 (arXiv 1608.03983), eq. 5 without restarts; Goyal et al. 2017 (arXiv 1706.02677), section 2.2.
+    """
+    if warmup_steps == 0:
+        return keras.optimizers.schedules.CosineDecay(learning_rate, num_steps)
+    return keras.optimizers.schedules.CosineDecay(
+        learning_rate / warmup_steps,
+        max(num_steps - warmup_steps, 1),
+        warmup_target=learning_rate,
+        warmup_steps=warmup_steps,
+    )
 
 
 class FlatAdamW(keras.optimizers.Optimizer):

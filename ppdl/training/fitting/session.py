@@ -13,9 +13,10 @@ import pandas as pd
 from ppdl.protections.base import View
 from ppdl.training.fitting.callbacks import FeedEpoch, Keep, OnEpoch, Progress, RefuseNaN, Report, Stopwatch
 from ppdl.training.fitting.devices import adamw, mirrored
-from ppdl.training.fitting.fit import COLUMNS, FitResult, Training
+from ppdl.training.fitting.optimizer import warmup_cosine
 from ppdl.training.fitting.parts import InParts
-from ppdl.training.fitting.schedule import warmup_cosine
+from ppdl.training.fitting.result import COLUMNS, FitResult
+from ppdl.training.fitting.settings import Training
 from ppdl.training.fitting.state import State, digest_of, read_state, remove_state
 from ppdl.training.networks.data import Batches, check_symbols
 from ppdl.training.networks.fused import fused

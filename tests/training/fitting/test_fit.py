@@ -15,7 +15,8 @@ import pytest
 from ppdl.config import PROJECT
 from ppdl.errors import ConfigError, DataError
 from ppdl.protections.base import View, plain_view
-from ppdl.training.fitting.fit import COLUMNS, FitResult, fit
+from ppdl.training.fitting.fit import fit
+from ppdl.training.fitting.result import COLUMNS, FitResult
 from ppdl.training.fitting.threads import set_num_threads
 from ppdl.training.networks.predict import predict_logits
 from tests.training.toys import NUM_CLASSES, NUM_IMAGES, TRAIN_ROWS, VALIDATION_ROWS, TinyNet, images_and_labels, training

@@ -6,8 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from ppdl.training.fitting.optimizer import FlatAdamW
-from ppdl.training.fitting.schedule import warmup_cosine
+from ppdl.training.fitting.optimizer import FlatAdamW, warmup_cosine
 
 
 def rates(schedule, steps):
