@@ -7,7 +7,7 @@ import functools
 import numpy as np
 
 from ppdl.audit.examination.base import Symbols, Target, Truth
-from ppdl.datasets.sources.phantom import CLASS_NAMES, render
+from ppdl.datasets.phantoms.film import CLASS_NAMES, render
 
 SIZE_PX = 64
 

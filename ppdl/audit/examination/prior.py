@@ -6,7 +6,7 @@ import joblib
 import numpy as np
 from PIL import Image
 
-from ppdl.datasets.sources.phantom import CLASS_NAMES, render
+from ppdl.datasets.phantoms.film import CLASS_NAMES, render
 
 _FILM_PX = 299
 

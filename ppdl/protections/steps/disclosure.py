@@ -28,7 +28,7 @@ from functools import cache, cached_property
 
 import numpy as np
 
-from ppdl.datasets.sources.phantom import CLASS_NAMES, render
+from ppdl.datasets.phantoms.film import CLASS_NAMES, render
 from ppdl.errors import ConfigError
 
 FEW_VALUES = 16  # of a pixel: so few let whoever knows that neighbours are alike choose the right one nearly always

@@ -9,7 +9,7 @@ import pytest
 from ppdl.audit.attacks.linkage import Linkage, LinkageView, chance_of_a_hit
 from ppdl.audit.examination.base import Symbols, Target, Truth
 from ppdl.audit.examination.release_view import release_view
-from ppdl.datasets.sources.phantom import CLASS_NAMES, render
+from ppdl.datasets.phantoms.film import CLASS_NAMES, render
 from ppdl.errors import AttackDoesNotApply, ConfigError
 from ppdl.protections.steps.filters import Filters
 from ppdl.protections.steps.revealed import Revealed

@@ -16,8 +16,9 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from ppdl.datasets.phantoms.film import CLASS_NAMES, render, render_with_lungs
 from ppdl.datasets.phantoms.lungs import FINDINGS
-from ppdl.datasets.sources.phantom import CLASS_NAMES, Phantom, render, render_with_lungs
+from ppdl.datasets.sources.phantom import Phantom
 from ppdl.errors import ConfigError, DataError
 from ppdl.evaluation.measures.baselines import border_baseline
 
