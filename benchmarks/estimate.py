@@ -14,6 +14,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from ppdl.config.cost import core_seconds
 from ppdl.crypto.artifact.fields import Protection
 from ppdl.crypto.artifact.reading import open_artifact
 from ppdl.crypto.decrypt import decrypt_images
@@ -21,7 +22,6 @@ from ppdl.crypto.encryption.ciphertexts import write_ciphertext_artifact
 from ppdl.crypto.estimate.images import Job, estimate, plan_job
 from ppdl.crypto.keys.keypair import PrivateKey, generate_keypair
 from ppdl.crypto.workers.parallel import Executor
-from ppdl.protections.cost import core_seconds
 
 PACKINGS = {"dense": {"stride": 1, "slot_bits": 8}, "slots": {"stride": 2, "slot_bits": 12}}
 

@@ -16,10 +16,11 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.estimate import timed
+from ppdl.config.cost import folder_bytes
 from ppdl.crypto.estimate.images import estimate, plan_job
+from ppdl.crypto.estimate.stem import reveal_steps, stem_step
 from ppdl.crypto.keys.keypair import PrivateKey, generate_keypair
 from ppdl.crypto.workers.parallel import Executor
-from ppdl.protections.cost import folder_bytes, reveal_steps, stem_step
 from ppdl.protections.schemes.homomorphic import Homomorphic
 from ppdl.protections.steps.reveal import Reveal
 from ppdl.protections.steps.stem import Stem

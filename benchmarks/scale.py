@@ -28,7 +28,7 @@ from rich.table import Table
 
 from benchmarks import scale_forecast
 from ppdl.config import Workspace, compose_params
-from ppdl.protections.cost import core_seconds
+from ppdl.config.cost import core_seconds
 
 PX, KEY_BITS = 32, 2048
 STAGES = (

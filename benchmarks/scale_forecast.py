@@ -12,12 +12,13 @@ import joblib
 import numpy as np
 from rich.table import Table
 
+from ppdl.config.cost import core_seconds
 from ppdl.crypto.arithmetic.linear import dct_filters
 from ppdl.crypto.arithmetic.packing import smallest_slot_bits
 from ppdl.crypto.estimate.images import Step, estimate, plan_job
+from ppdl.crypto.estimate.stem import reveal_steps, stem_step
 from ppdl.crypto.keys.keypair import generate_keypair
 from ppdl.crypto.workers.parallel import Executor
-from ppdl.protections.cost import core_seconds, reveal_steps, stem_step
 from ppdl.protections.steps.filters import LARGEST_PIXEL
 
 SETS = {"COVID-19 Radiography": 21165, "as many as MIMIC-CXR": 377110}

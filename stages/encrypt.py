@@ -4,12 +4,12 @@ from omegaconf import DictConfig
 
 from ppdl.config import Workspace, branch, build, construct, stage
 from ppdl.config.choices import say_replaced
+from ppdl.config.cost import folder_bytes, recorded_cost
 from ppdl.config.handed_over import made_here
 from ppdl.crypto.keys.keystore import load_public
 from ppdl.crypto.signing import Signing
 from ppdl.datasets.prepared.arrays import load_prepared
 from ppdl.datasets.prepared.reduced import Reduced
-from ppdl.protections.cost import folder_bytes, recorded_cost
 
 
 def run(cfg: DictConfig, workspace: Workspace) -> None:

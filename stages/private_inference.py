@@ -10,12 +10,12 @@ import numpy as np
 from omegaconf import DictConfig
 
 from ppdl.config import Workspace, branch, stage
+from ppdl.config.cost import recorded_cost
 from ppdl.crypto.keys.keystore import default_private_dir, require_private
 from ppdl.crypto.keys.purpose import INFERENCE
 from ppdl.datasets.prepared.reduced import Reduced
 from ppdl.experiment.heads import head_run, infer, integer_features, open_head
 from ppdl.experiment.runs import prepared_data
-from ppdl.protections.cost import recorded_cost
 
 
 def run(cfg: DictConfig, workspace: Workspace) -> None:

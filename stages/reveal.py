@@ -5,10 +5,10 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from ppdl.config import Workspace, branch, build, checkout, construct, stage
+from ppdl.config.cost import folder_bytes, recorded_cost
 from ppdl.config.handed_over import made_here
 from ppdl.crypto.keys.keystore import default_private_dir, require_private
 from ppdl.crypto.signing import Signing
-from ppdl.protections.cost import folder_bytes, recorded_cost
 from ppdl.protections.steps.ledger import open_ledger
 from ppdl.protections.steps.recheck import Recheck
 

@@ -60,9 +60,9 @@ def estimate(
     from ppdl.crypto.arithmetic.packing import smallest_slot_bits
     from ppdl.crypto.estimate.images import estimate as measure
     from ppdl.crypto.estimate.images import plan_job
+    from ppdl.crypto.estimate.stem import reveal_steps, stem_step
     from ppdl.crypto.keys.keypair import generate_keypair
     from ppdl.crypto.workers.parallel import Executor
-    from ppdl.protections.cost import reveal_steps, stem_step
     from ppdl.protections.steps.filters import LARGEST_PIXEL
 
     key = generate_keypair(bits, allow_insecure_key=allow_insecure_key)

@@ -11,16 +11,17 @@ from omegaconf import OmegaConf
 
 from ppdl import config
 from ppdl.config import Workspace, build
+from ppdl.config.cost import recorded_cost
 from ppdl.crypto.arithmetic.engine import engine
 from ppdl.crypto.arithmetic.linear import dct_filters
 from ppdl.crypto.arithmetic.packing import check_linear_bound
 from ppdl.crypto.artifact.reading import open_artifact
 from ppdl.crypto.decrypt import decrypt_images
 from ppdl.crypto.estimate.images import plan_job
+from ppdl.crypto.estimate.stem import reveal_steps, stem_step
 from ppdl.crypto.keys.keystore import save_private, save_public
 from ppdl.errors import ArtifactError, ConfigError, CryptoError, KeyStoreError
 from ppdl.protections.contents import contents_of_artifact
-from ppdl.protections.cost import recorded_cost, reveal_steps, stem_step
 from ppdl.protections.schemes.homomorphic import Homomorphic
 from ppdl.protections.steps.revealed import read_revealed
 from ppdl.protections.steps.stem import Stem
@@ -169,7 +170,7 @@ def test_a_step_that_fails_records_no_cost(tmp_path):
 
 
 def test_the_estimate_counts_what_stem_and_reveal_do(chain, monkeypatch):
-    from ppdl.protections import cost
+    from ppdl.crypto.estimate import stem as cost
 
     monkeypatch.setattr(cost, "_SAMPLE_S", 0.01)
     monkeypatch.setattr(cost, "decryption_step", lambda job: cost.Step("decrypt", 8.0, 16.0, 0, "fixed"))

@@ -1,59 +1,19 @@
-"""What steps of a protection cost: recorded when they run, predicted before (`ppdl estimate`)."""
+"""What the stem and what is done with its outputs will cost."""
 
 from __future__ import annotations
 
-import json
-import resource
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from ppdl.crypto.arithmetic.engine import engine
 from ppdl.crypto.arithmetic.linear import LinearPlan, apply_linear, plan_linear
 from ppdl.crypto.artifact.fields import NPY_HEADER_BYTES
 from ppdl.crypto.estimate.images import Job, Step, decryption_step
 from ppdl.crypto.keys.keypair import PublicKey
-from ppdl.crypto.workers.parallel import away_core_seconds
 
 _SAMPLE_COLUMNS = 64  # what apply_linear works on at a time
 _SAMPLE_S = 1.0
-
-
-@contextmanager
-def recorded_cost(path: Path) -> Iterator[dict[str, Any]]:
-    """Measure what runs inside and write it to `path` as JSON: engine, seconds, core_seconds (with finished workers), and what is added.
-
-    A step that went on after an interrupt counts from there. Nothing is written when it fails.
-
-    Yields:
-        A dict for further values, such as bytes.
-    """
-    more: dict[str, Any] = {}
-    start, core_start = time.perf_counter(), core_seconds()
-    yield more
-    cost = {
-        "engine": engine(),
-        "seconds": round(time.perf_counter() - start, 3),
-        "core_seconds": round(core_seconds() - core_start, 3),
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(cost | more, indent=1) + "\n", encoding="utf-8")
-
-
-def core_seconds() -> float:
-    """Return the CPU time of this process and of its finished worker processes so far, those of a cluster included."""
-    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages) + away_core_seconds()
-
-
-def folder_bytes(folder: Path) -> int:
-    """Return the size of the files of a folder."""
-    return sum(path.stat().st_size for path in Path(folder).iterdir())
 
 
 @dataclass(frozen=True)
