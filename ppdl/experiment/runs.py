@@ -179,7 +179,7 @@ def train(
         stage: module that trains, for the run's tags.
         keep_model: False for one fold of many: the model is neither written nor logged.
     """
-    from ppdl.evaluation.figures.plots import plot_history
+    from ppdl.evaluation.figures.history import plot_history
     from ppdl.tracking import start_training_run
     from ppdl.training.fitting.fit import fit
 

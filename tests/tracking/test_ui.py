@@ -19,7 +19,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from ppdl.config import PARAMS
-from ppdl.evaluation.figures.plots import plot_history
+from ppdl.evaluation.figures.history import plot_history
 from ppdl.evaluation.report.content import ReportContent
 from ppdl.evaluation.report.html import write_html
 from ppdl.experiment.reporting import REPORT, log_audits

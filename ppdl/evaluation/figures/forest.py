@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from ppdl.evaluation.figures.plots import GRAY, PALETTE, TITLE
+from ppdl.evaluation.figures.style import GRAY, PALETTE, TITLE
 from ppdl.evaluation.measures.statistics import INCONCLUSIVE, INFERIOR, NON_INFERIOR, TOO_FEW, Comparison, points
 
 COLORS = {NON_INFERIOR: PALETTE[0], INCONCLUSIVE: PALETTE[5], INFERIOR: PALETTE[1], TOO_FEW: GRAY}

@@ -13,7 +13,7 @@ from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 
 from ppdl.errors import ConfigError
-from ppdl.evaluation.figures.plots import GRAY, PALETTE, TITLE
+from ppdl.evaluation.figures.style import GRAY, PALETTE, TITLE
 
 MARKERS = "osD^vPX"
 LABEL = 8  # points

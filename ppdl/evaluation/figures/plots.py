@@ -5,57 +5,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from ppdl.evaluation.figures.style import GRAY, LEGEND, MAX_COLUMNS, PALETTE, PANEL, TITLE
 from ppdl.evaluation.measures.curves import reliability_table, roc_table
 from ppdl.evaluation.predictions.calibration import CALIBRATED, calibrated
 from ppdl.evaluation.predictions.predictions import Predictions
-
-# Okabe and Ito's palette, which colour-blind readers can tell apart; yellow is left out, since it vanishes on white
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-GRAY = "#767676"
-PANEL = 2.9  # inches
-TITLE = 10  # points
-MAX_COLUMNS = 3
-PERCENT = PercentFormatter(1, symbol=" %")
-LEGEND = {"framealpha": 0.85, "edgecolor": "none", "fancybox": False}
-
-
-def plot_history(history: pd.DataFrame, *, title: str) -> Figure:
-    """Draw loss and accuracy of one training over its epochs; a vertical line marks the best validation loss.
-
-    Args:
-        history: columns epoch, loss, accuracy, val_loss, val_accuracy.
-    """
-    figure = Figure(figsize=(7.2, 3.0), layout="constrained")
-    figure.suptitle(title, x=0.01, ha="left", fontsize=TITLE)
-    best = history["epoch"][history["val_loss"].idxmin()]
-    for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        marker = "o" if len(history) == 1 else None  # one epoch is a point, not a line
-        axes.plot(history["epoch"], history[name], color=GRAY, ls="--", marker=marker, label="training")
-        axes.plot(history["epoch"], history[f"val_{name}"], color=PALETTE[0], marker=marker, label="validation")
-        axes.axvline(best, color=GRAY, lw=0.8, ls=":", label="lowest validation loss")
-        _history_axes(axes, name)
-    figure.axes[0].legend(loc="upper right", fontsize=8, **LEGEND)
-    return figure
-
-
-def plot_histories(histories: Mapping[str, pd.DataFrame]) -> Figure:
-    """Draw validation loss and accuracy of several trainings over their epochs."""
-    figure = Figure(figsize=(8.6, 3.2), layout="constrained")
-    for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        for number, (run, history) in enumerate(histories.items()):
-            line_style = ("-", "--", ":")[number // len(PALETTE) % 3]
-            marker = "o" if len(history) == 1 else None
-            color = PALETTE[number % len(PALETTE)]
-            axes.plot(history["epoch"], history[f"val_{name}"], color=color, ls=line_style, marker=marker, label=run)
-        _history_axes(axes, f"validation {name}")
-    figure.legend(*axes.get_legend_handles_labels(), frameon=False, loc="outside right center")
-    return figure
 
 
 def plot_confusion(confusions: Mapping[str, Mapping[str, list[Any]]], class_names: Sequence[str]) -> Figure:
@@ -151,14 +108,6 @@ def _panels(
 
 def _unit_square(axes: Axes) -> None:
     axes.set(xlim=(0, 1), ylim=(0, 1.005), aspect="equal", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
-
-
-def _history_axes(axes: Axes, name: str) -> None:
-    axes.set(xlabel="epoch", ylabel=name)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    if name.endswith("accuracy"):
-        axes.yaxis.set_major_formatter(PERCENT)
 
 
 def _cell(confusion: Mapping[str, list[Any]], row: int, column: int) -> str:

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ppdl.errors import ConfigError
-from ppdl.evaluation.figures.plots import GRAY, LEGEND, MAX_COLUMNS, PALETTE, PANEL, TITLE
+from ppdl.evaluation.figures.style import GRAY, LEGEND, MAX_COLUMNS, PALETTE, PANEL, TITLE
 
 DONE, PRUNED, DIVERGED = "done", "pruned", "diverged"
 LEAST_TRIALS = 20  # see `importance`

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from ppdl.evaluation.figures.plots import TITLE
+from ppdl.evaluation.figures.style import TITLE
 from ppdl.evaluation.insight.overlay import overlay
 
 SIDE = 1.4  # inches of one image

@@ -12,7 +12,6 @@ Source: Maguolo and Nanni 2021 (arXiv 2004.12823), who trained networks on image
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -22,8 +21,6 @@ from scipy import ndimage
 from ppdl.arrays import Rows
 from ppdl.datasets.prepared.reduced import Reduced
 from ppdl.evaluation.predictions.intervals import Support, group_codes, group_sums, jackknife, value_interval
-from ppdl.evaluation.report.formatting import interval as written_interval
-from ppdl.evaluation.report.formatting import percent
 from ppdl.protections.base import View
 
 GROWN = 0.02  # of the side
@@ -146,22 +143,6 @@ def mean_with_ends(name: str, values: np.ndarray, groups: np.ndarray) -> dict[st
     without = (sums.sum() - sums) / (sizes.sum() - sizes)
     low, high = value_interval(float(values.mean()), jackknife(without), Support.of(sizes), largest=1.0)
     return {name: float(values.mean()), f"{name}_low": low, f"{name}_high": high}
-
-
-def shortcut_sentence(run: str, found: Mapping[str, Any]) -> str:
-    """Say what the shortcut test found.
-
-    Args:
-        found: without_lungs_accuracy with its ends, whole_accuracy_low, and lungs_chance.
-    """
-    value, low, high = (found[f"without_lungs_accuracy{end}"] for end in ("", "_low", "_high"))
-    said = f"With the lungs blanked out, {run} is right on {percent(value)} {written_interval(low, high)}"
-    chance = f"chance ({percent(found['lungs_chance'])})"
-    if low > found["lungs_chance"]:
-        return f"{said}, above {chance}: something outside the lungs gives classes away, a shortcut. Its accuracy is not all about lungs."
-    if found["whole_accuracy_low"] <= found["lungs_chance"]:
-        return f"{said}, not above {chance}. Nor is it on whole images: it has learned nothing that could be a shortcut."
-    return f"{said}, not above {chance}: no sign of a shortcut outside the lungs, and no proof that there is none."
 
 
 def _correlation(first: np.ndarray, second: np.ndarray) -> float:

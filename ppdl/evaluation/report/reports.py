@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from ppdl.errors import DataError
 from ppdl.evaluation.figures import plots
 from ppdl.evaluation.figures.forest import plot_accuracy
+from ppdl.evaluation.figures.history import plot_histories
 from ppdl.evaluation.measures.curves import reliability_table, roc_table
 from ppdl.evaluation.predictions.predictions import Predictions
 from ppdl.evaluation.report.summary import BORDER, Summary, summarise
@@ -86,7 +87,7 @@ def figures(summary: Summary, runs: Mapping[str, Predictions], histories: Mappin
     yield "roc", plots.plot_roc(trained, summary.runs)
     yield "reliability", plots.plot_reliability(trained, summary.runs)
     if histories:
-        yield "history", plots.plot_histories(histories)
+        yield "history", plot_histories(histories)
 
 
 def confusion_table(predictions: Predictions) -> pd.DataFrame:

@@ -11,7 +11,8 @@ import pytest
 from rich.console import Console
 
 from ppdl.errors import ConfigError, DataError
-from ppdl.evaluation.figures.plots import plot_confusion, plot_history, plot_reliability, plot_roc
+from ppdl.evaluation.figures.history import plot_history
+from ppdl.evaluation.figures.plots import plot_confusion, plot_reliability, plot_roc
 from ppdl.evaluation.measures.curves import reliability_table, roc_table
 from ppdl.evaluation.measures.metrics import METRICS, evaluate
 from ppdl.evaluation.predictions.calibration import calibrated
