@@ -80,7 +80,7 @@ def toy(tmp_path, monkeypatch):
     meta = {"class_names": ["x"], "images_sha256": "0" * 64, "num_images": 4, "prepared_px": 64, "params": params}
     (prepared / "meta.json").write_text(json.dumps(meta))
     save_public(tmp_path / "keys/public.json", generate_keypair(256, allow_insecure_key=True).public)
-    monkeypatch.setattr("ppdl.config.frame.checkout", lambda: tmp_path)
+    monkeypatch.setattr("ppdl.config.place.checkout", lambda: tmp_path)
     yield cfg, Workspace(inputs=tmp_path, outputs=tmp_path)
     sys.modules.pop("toy_protection", None)
 

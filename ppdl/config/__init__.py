@@ -1,26 +1,10 @@
 """Configuration: conf/ composed by Hydra, params.yaml in step with it, and the frame that every stage runs in."""
 
-from ppdl.config.frame import (
-    BRANCH_KEYS,
-    CONF,
-    PARAMS,
-    PROJECT,
-    Workspace,
-    branch,
-    build,
-    check_built_for,
-    check_keys,
-    checkout,
-    compose_params,
-    construct,
-    keep_in_step,
-    main,
-    plain,
-    read_built_for,
-    stage,
-    with_values,
-    write_built_for,
-)
+from ppdl.config.built_for import check_built_for, differing, read_built_for, shown, write_built_for
+from ppdl.config.components import BRANCH_KEYS, branch, build, check_keys, construct, plain, with_values
+from ppdl.config.compose import compose_params, keep_in_step, main, private_dir, read_params
+from ppdl.config.frame import stage
+from ppdl.config.place import CONF, PARAMS, PROJECT, Workspace, checkout
 
 __all__ = [
     "BRANCH_KEYS",
@@ -35,10 +19,14 @@ __all__ = [
     "checkout",
     "compose_params",
     "construct",
+    "differing",
     "keep_in_step",
     "main",
     "plain",
+    "private_dir",
     "read_built_for",
+    "read_params",
+    "shown",
     "stage",
     "with_values",
     "write_built_for",

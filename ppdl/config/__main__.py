@@ -1,6 +1,6 @@
 """`python -m ppdl.config`: params.yaml in step with conf/."""
 
-from ppdl.config.frame import main
+from ppdl.config.compose import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

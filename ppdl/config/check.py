@@ -17,7 +17,8 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig
 
-from ppdl.config import BRANCH_KEYS, CONF, build, check_keys, construct, plain
+from ppdl.config.components import BRANCH_KEYS, build, check_keys, construct, plain
+from ppdl.config.place import CONF
 from ppdl.errors import ConfigError
 
 LARGEST_SEED = 2**32 - 1

@@ -20,7 +20,9 @@ from typing import Any
 
 import yaml
 
-from ppdl import config
+from ppdl.config.components import plain
+from ppdl.config.compose import read_params
+from ppdl.config.place import CONF, PROJECT
 from ppdl.errors import ConfigError
 from ppdl.records.atomic import replacing
 
@@ -98,8 +100,8 @@ def _composed(overrides: Sequence[str], name: str = "config") -> dict[str, Any]:
     around = GlobalHydra.instance().hydra  # of the job that this is called in
     GlobalHydra.instance().clear()
     try:
-        with hydra.initialize_config_dir(str(config.CONF), version_base="1.3"):
-            return config.plain(hydra.compose(name, overrides=list(overrides)))
+        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+            return plain(hydra.compose(name, overrides=list(overrides)))
     finally:
         GlobalHydra.instance().hydra = around
 
@@ -125,7 +127,7 @@ def hint(arguments: Sequence[str]) -> str | None:
             return f"{text!r} is not in Hydra's grammar; as one text: {quoted(text)}"
         if given[text].is_sweep_override() and not sweeps:
             return f"{text!r} is a sweep, for its comma; as one text: {quoted(text)}"
-    files = [text for text, parsed in given.items() if (config.CONF / parsed.key_or_group).is_dir() and not parsed.is_sweep_override()]
+    files = [text for text, parsed in given.items() if (CONF / parsed.key_or_group).is_dir() and not parsed.is_sweep_override()]
     try:
         known = {*_flat_keys(_composed(files))}
     except yaml.YAMLError as error:
@@ -185,7 +187,7 @@ def beyond_conf(wanted: Mapping[str, Any], given: Sequence[str] = ()) -> Beyond:
             found.choices[group] = name
     for group, many in dict.fromkeys((group, key_path.partition(".")[0]) for group, at, key_path in _entries() if at):
         for name in wanted.get(many, {}):
-            if name not in base.get(many, {}) and (config.CONF / group / f"{name}.yaml").is_file():
+            if name not in base.get(many, {}) and (CONF / group / f"{name}.yaml").is_file():
                 found.added[f"{group}@{many}.{name}"] = name
     if found.choices or found.added:
         base = compose([*given, *found.overrides()])
@@ -204,7 +206,7 @@ def beyond_conf(wanted: Mapping[str, Any], given: Sequence[str] = ()) -> Beyond:
 
 def _entries() -> list[tuple[str, str, str]]:
     """Return the groups of the defaults list of conf/config.yaml, each as (group, "@" or "", place or "")."""
-    entries = yaml.safe_load((config.CONF / "config.yaml").read_text())["defaults"]
+    entries = yaml.safe_load((CONF / "config.yaml").read_text())["defaults"]
     return [key.partition("@") for entry in entries if isinstance(entry, Mapping) for key in entry if not key.startswith("optional ")]
 
 
@@ -214,7 +216,7 @@ def _target(node: Any) -> Any:
 
 def _file_of(group: str, node: Any) -> str | None:
     """Return the name of the file of a group that configures the same class as `node`."""
-    for path in sorted((config.CONF / group).glob("*.yaml")):
+    for path in sorted((CONF / group).glob("*.yaml")):
         if _target(node) and _target(yaml.safe_load(path.read_text())) == _target(node):
             return path.stem
     return None
@@ -242,7 +244,7 @@ def kept() -> Beyond:
 
 
 def _without_local() -> list[str]:
-    return ["~local"] if (config.CONF / LOCAL).exists() else []
+    return ["~local"] if (CONF / LOCAL).exists() else []
 
 
 def keep(overrides: Sequence[str]) -> Beyond:
@@ -265,7 +267,7 @@ def keep(overrides: Sequence[str]) -> Beyond:
     wanted = compose([*_without_local(), *old, *overrides])
     check_config(wanted)
     found = beyond_conf(wanted, _without_local())
-    path = config.CONF / LOCAL
+    path = CONF / LOCAL
     before = path.read_bytes() if path.exists() else None
     path.parent.mkdir(exist_ok=True)
     with replacing(path) as partial:
@@ -290,7 +292,7 @@ def _as_yaml(found: Beyond) -> str:
 
 def beyond_params() -> list[str]:
     """Return what params.yaml has beyond conf/, as overrides: values of an earlier `dvc exp run -S`, or from before an edit of conf/."""
-    return beyond_conf(config.read_params()).overrides()
+    return beyond_conf(read_params()).overrides()
 
 
 def keep_command(overrides: Sequence[str]) -> str:
@@ -314,7 +316,7 @@ def advice(different: Mapping[str, tuple[Any, Any]]) -> str:
     by_default = dict(_leaves(compose()))
     if all(by_default.get(key_path) != asked for key_path, (_, asked) in different.items()):
         return f"These lie upstream of this stage, so rebuild with: {exp_run(given)}"
-    built = dict(_leaves(config.read_params()))
+    built = dict(_leaves(read_params()))
     for key_path, (found, _) in different.items():
         built.pop(key_path, None)
         if found is not None:
@@ -337,12 +339,12 @@ def say_replaced(cfg: Mapping[str, Any], what: str) -> None:
 
     DVC has deleted it before the stage starts; dvc.lock still tells what it was made with, until the stage has ended.
     """
-    lock = config.PROJECT / "dvc.lock"
+    lock = PROJECT / "dvc.lock"
     if not under_dvc() or not lock.is_file():
         return
     entry = yaml.safe_load(lock.read_text())["stages"].get(os.environ["DVC_STAGE"], {})
     recorded = dict(_leaves(entry.get("params", {}).get("params.yaml", {})))
-    now = dict(_leaves(config.plain(cfg)))
+    now = dict(_leaves(plain(cfg)))
     nodes = list(entry.get("params", {}).get("params.yaml", {}))
     current = {
         key_path: value for key_path, value in now.items() if any(key_path == node or key_path.startswith(f"{node}.") for node in nodes)
@@ -353,9 +355,7 @@ def say_replaced(cfg: Mapping[str, Any], what: str) -> None:
         with suppress(ConfigError):  # an unfinished edit of conf/ is no matter of this stage
             found = beyond_conf(before, _without_local()).overrides()
             made_with = [text for text in found if any(f"{key_of(text)}.".startswith(f"{node}.") for node in nodes)]
-    keys = [
-        dep for dep in entry.get("deps", []) if dep["path"].startswith("keys/") and dep.get("md5") != _md5(config.PROJECT / dep["path"])
-    ]
+    keys = [dep for dep in entry.get("deps", []) if dep["path"].startswith("keys/") and dep.get("md5") != _md5(PROJECT / dep["path"])]
     if recorded != current or keys:
         how = (shlex.join(made_with) or "other values") if recorded != current else "another public key"
         again = f" To have it back, and keep it: {keep_command(made_with)} && dvc repro" if made_with else ""

@@ -22,7 +22,8 @@ from typing import Any
 
 import yaml
 
-from ppdl.config import CONF, PROJECT, keep_in_step
+from ppdl.config.compose import keep_in_step
+from ppdl.config.place import CONF, PROJECT
 from ppdl.errors import ConfigError
 
 PAGE = PROJECT / "docs/reference.md"

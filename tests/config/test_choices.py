@@ -52,7 +52,7 @@ def conf(tmp_path, monkeypatch):
     """A copy of conf/ and params.yaml, for choices to be kept in."""
     shutil.copytree(config.CONF, tmp_path / "conf", ignore=shutil.ignore_patterns("local"))
     monkeypatch.setattr(config, "CONF", tmp_path / "conf")
-    monkeypatch.setattr("ppdl.config.frame.PARAMS", tmp_path / "params.yaml")
+    monkeypatch.setattr("ppdl.config.compose.PARAMS", tmp_path / "params.yaml")
     config.compose_params(config.PARAMS)
     return tmp_path / "conf"
 

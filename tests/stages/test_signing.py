@@ -45,7 +45,7 @@ class Project:
         self.cfg.executor = OmegaConf.merge(OmegaConf.load(CONF / "executor/local.yaml"), {"num_workers": 1})
         self.cfg.signing.trusted = {folder: [str(root / f"{party}.json")] for folder, party in PARTIES.items()}
         self.workspace = Workspace(inputs=self.folder, outputs=self.folder)
-        monkeypatch.setattr("ppdl.config.frame.checkout", lambda: self.folder)  # where unfinished work lies
+        monkeypatch.setattr("ppdl.config.place.checkout", lambda: self.folder)  # where unfinished work lies
 
     def run(self, stage, party):
         cfg = OmegaConf.merge(self.cfg, {"signing": {"private_key": str(self.private[party]) if party else None}})

@@ -134,7 +134,7 @@ def pipeline(chain):
 
 def test_the_stages_take_the_shipped_configuration_from_ciphertexts_to_a_view(pipeline, monkeypatch, capsys):
     chain, cfg, workspace = pipeline
-    monkeypatch.setattr("ppdl.config.frame.checkout", lambda: workspace.inputs)  # where unfinished work lies
+    monkeypatch.setattr("ppdl.config.place.checkout", lambda: workspace.inputs)  # where unfinished work lies
     stem_stage.run(cfg, workspace)
     with pytest.raises(KeyStoreError, match="this needs the private key with fingerprint"):
         reveal_stage.run(cfg, workspace)

@@ -1,0 +1,75 @@
+"""What an input was built for, against what the configuration asks for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ppdl.config.components import plain
+from ppdl.errors import ConfigError
+from ppdl.records.atomic import replacing
+
+
+def check_built_for(built_for: Mapping[str, Any], wanted: Mapping[str, Any], *, what: str, full_name: Callable[[str], str] = str) -> None:
+    """Refuse an input that was built for other values than the configuration asks for.
+
+    A sweep by hand (`python -m stages.train_plain -m ...`) reads what `dvc repro` built; a value that lies upstream of
+    training would silently be ignored.
+
+    Args:
+        full_name: a value's place in the configuration, given its place in these mappings.
+
+    Raises:
+        ConfigError: names each value that differs, and how to use the input or to rebuild it.
+    """
+    if different := differing(built_for, wanted, full_name):
+        from ppdl.config.choices import advice
+
+        raise ConfigError(f"{what} was built for other values:\n{shown(different)}\n{advice(different)}")
+
+
+def differing(built_for: Mapping[str, Any], wanted: Mapping[str, Any], full_name: Callable[[str], str] = str) -> dict[str, tuple[Any, Any]]:
+    """Return by full name what something was built for and what the configuration says, where the two differ."""
+    found, asked = _flat(built_for), _flat(wanted)
+    return {full_name(k): (found.get(k), asked.get(k)) for k in sorted(asked.keys() | found.keys()) if found.get(k) != asked.get(k)}
+
+
+def shown(different: Mapping[str, tuple[Any, Any]]) -> str:
+    """Return what `differing` found, a line each."""
+    return "\n".join(f"  {place}: built for {found!r}, the configuration says {asked!r}" for place, (found, asked) in different.items())
+
+
+def write_built_for(folder: Path, values: Mapping[str, Any]) -> None:
+    """Record in `folder` the values that it was built for, for `check_built_for`."""
+    with replacing(folder / "built_for.json") as path:
+        path.write_text(json.dumps(plain(values), indent=1) + "\n")
+
+
+def read_built_for(folder: Path) -> dict[str, Any]:
+    """Read what `write_built_for` recorded.
+
+    Raises:
+        ConfigError: the folder has no record, so it is missing or unfinished, or a damaged one.
+    """
+    path = folder / "built_for.json"
+    if not path.is_file():
+        raise ConfigError(f"{path} is missing: build {folder.name} with `dvc repro`")
+    try:
+        values = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} cannot be read ({error}): build {folder.name} again with `dvc repro --force`") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} must be a JSON object, got {type(values).__name__}: build {folder.name} again with `dvc repro --force`")
+    return values
+
+
+def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    tree = plain(tree)
+    if not isinstance(tree, Mapping):
+        return {prefix: list(tree) if isinstance(tree, tuple) else tree}
+    rows: dict[str, Any] = {}
+    for key, value in tree.items():
+        rows |= _flat(value, f"{prefix}.{key}" if prefix else str(key))
+    return rows

@@ -1,0 +1,53 @@
+"""Where things lie: the project, its configuration, the user's checkout, and what a stage reads and writes."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[2]
+CONF = PROJECT / "conf"
+PARAMS = PROJECT / "params.yaml"
+
+
+def checkout(project: Path = PROJECT) -> Path:
+    """Return the user's checkout, also from inside a copy that `dvc exp run --queue` or `--temp` works in.
+
+    What must outlive the copy (the MLflow store, state to resume from) belongs to the checkout.
+    """
+    parts = project.parts
+    for i in range(len(parts) - 2):
+        if parts[i : i + 3] == (".dvc", "tmp", "exps"):
+            return Path(*parts[:i])
+    return project
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Where a stage reads and writes.
+
+    Attributes:
+        inputs: root of what earlier stages wrote.
+        outputs: root of what this stage writes; the same as `inputs` under DVC, the job's own folder in a sweep.
+        overrides: Hydra overrides of a job that was started by hand.
+        sweep: folder of the sweep that the job belongs to.
+        job: number of the job in its sweep.
+    """
+
+    inputs: Path
+    outputs: Path
+    overrides: tuple[str, ...] = ()
+    sweep: str | None = None
+    job: int | None = None
+
+    def on_its_own(self) -> Workspace:
+        """Return the workspace of a job that reads what it wrote itself."""
+        return dataclasses.replace(self, inputs=self.outputs)
+
+    @property
+    def unfinished(self) -> Path:
+        """Folder for unfinished work: outside DVC's outs, which DVC deletes before it starts a stage, and one for each place that the
+        work is for, so that two jobs at once do not meet there."""
+        return checkout() / ".ppdl" / hashlib.sha256(str(self.outputs).encode()).hexdigest()[:12]
