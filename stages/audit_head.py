@@ -15,8 +15,8 @@ from ppdl.config import Workspace, branch, build, construct, stage
 from ppdl.crypto.keys.keystore import load_public
 from ppdl.crypto.keys.purpose import INFERENCE
 from ppdl.datasets.prepared.reduced import Reduced
-from ppdl.experiment.heads import server_view
-from ppdl.experiment.runs import prepared_data
+from ppdl.experiment.head_view import server_view
+from ppdl.experiment.training.runs import prepared_data
 
 NUM_REQUESTS = 32  # that the attacks see, of as many test images, evenly spaced
 MOST_TRIALS = 80  # of the game, each some 57 encryptions: an interval of +- 0.3 round an advantage of 0

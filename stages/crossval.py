@@ -11,8 +11,9 @@ from omegaconf import DictConfig
 from ppdl.config import Workspace, stage, with_values
 from ppdl.crypto.keys.purpose import ARCHIVE, INFERENCE
 from ppdl.evaluation.report.tables import results_table
-from ppdl.experiment.crossval import build_once, chosen_runs, claimed_folder, features_folder, pooled, train_folds, write_features
-from ppdl.experiment.runs import PLAIN, report
+from ppdl.experiment.results.crossval import build_once, chosen_runs, claimed_folder, features_folder, pooled, train_folds, write_features
+from ppdl.experiment.results.report import report
+from ppdl.experiment.training.runs import PLAIN
 from stages import download, encrypt, keygen, reveal, split, stem
 
 

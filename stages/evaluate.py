@@ -10,19 +10,12 @@ from ppdl.evaluation.measures.controls import settle_control
 from ppdl.evaluation.measures.permutation import PermutationResult
 from ppdl.evaluation.predictions.calibration import load_temperature
 from ppdl.evaluation.report.tables import results_table
-from ppdl.experiment.insight import figures_of, insights_of, log_insights
-from ppdl.experiment.reporting import log_audits, write_report
-from ppdl.experiment.runs import (
-    border_predictions,
-    log_results,
-    open_trained,
-    permute_control,
-    predict_test_set,
-    prepared_data,
-    repeat_under_second_key,
-    report,
-    runs_of,
-)
+from ppdl.experiment.results.insight import figures_of, insights_of, log_insights
+from ppdl.experiment.results.page import log_audits, write_report
+from ppdl.experiment.results.predictions import border_predictions, predict_test_set
+from ppdl.experiment.results.report import log_results, permute_control, repeat_under_second_key, report
+from ppdl.experiment.training.network_run import open_trained
+from ppdl.experiment.training.runs import prepared_data, runs_of
 
 
 def run(cfg: DictConfig, workspace: Workspace) -> None:

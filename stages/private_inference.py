@@ -14,8 +14,8 @@ from ppdl.config.cost import recorded_cost
 from ppdl.crypto.keys.keystore import default_private_dir, require_private
 from ppdl.crypto.keys.purpose import INFERENCE
 from ppdl.datasets.prepared.reduced import Reduced
-from ppdl.experiment.heads import head_run, infer, integer_features, open_head
-from ppdl.experiment.runs import prepared_data
+from ppdl.experiment.training.head_run import head_run, infer, integer_features, open_head
+from ppdl.experiment.training.runs import prepared_data
 
 
 def run(cfg: DictConfig, workspace: Workspace) -> None:

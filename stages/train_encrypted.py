@@ -3,7 +3,7 @@
 from omegaconf import DictConfig
 
 from ppdl.config import Workspace, branch, stage
-from ppdl.experiment.runs import train_branch
+from ppdl.experiment.training.network_run import train_branch
 
 
 def run(cfg: DictConfig, workspace: Workspace) -> float:

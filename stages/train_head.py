@@ -5,8 +5,8 @@ from omegaconf import DictConfig
 
 from ppdl.config import Workspace, branch, stage
 from ppdl.datasets.prepared.splitting import SPLITS
-from ppdl.experiment.heads import features_of, head_run, train_head, write_backbone
-from ppdl.experiment.runs import prepared_data
+from ppdl.experiment.training.head_run import features_of, head_run, train_head, write_backbone
+from ppdl.experiment.training.runs import prepared_data
 
 
 def run(cfg: DictConfig, workspace: Workspace) -> None:

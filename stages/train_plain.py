@@ -3,7 +3,8 @@
 from omegaconf import DictConfig
 
 from ppdl.config import Workspace, stage
-from ppdl.experiment.runs import PLAIN, train_branch
+from ppdl.experiment.training.network_run import train_branch
+from ppdl.experiment.training.runs import PLAIN
 
 
 def run(cfg: DictConfig, workspace: Workspace) -> float:

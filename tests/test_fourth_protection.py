@@ -16,7 +16,8 @@ from ppdl.config import Workspace, plain
 from ppdl.crypto.artifact.reading import open_artifact
 from ppdl.crypto.keys.keypair import generate_keypair
 from ppdl.crypto.keys.keystore import save_public
-from ppdl.experiment.runs import open_source, prepared_data, runs_of
+from ppdl.experiment.training.runs import prepared_data, runs_of
+from ppdl.experiment.training.source import open_source
 from stages import encrypt
 
 CLASS = '''

@@ -14,7 +14,8 @@ from omegaconf import OmegaConf
 
 from ppdl.config import PROJECT, Workspace
 from ppdl.errors import ConfigError
-from ppdl.experiment.runs import Run, _after_epoch, _pruning, train_branch
+from ppdl.experiment.training.network_run import _after_epoch, _pruning, train_branch
+from ppdl.experiment.training.runs import Run
 
 # The best learning rate is 1e-2. Jobs leave behind what the test asks for.
 _APP = """
@@ -127,10 +128,11 @@ def test_a_hopeless_trial_is_logged_marked_and_stopped(tmp_path, monkeypatch):
 
 def test_the_objective_is_that_of_the_first_view(monkeypatch):
     objectives = {"spectral": 0.25, "bytes": 0.5}
-    monkeypatch.setattr("ppdl.experiment.runs.build", lambda node, where: None)
-    monkeypatch.setattr("ppdl.experiment.runs.prepared_data", lambda cfg, workspace: SimpleNamespace(rows=lambda name: []))
+    monkeypatch.setattr("ppdl.experiment.training.network_run.build", lambda node, where: None)
+    monkeypatch.setattr("ppdl.experiment.training.network_run.prepared_data", lambda cfg, workspace: SimpleNamespace(rows=lambda name: []))
     monkeypatch.setattr(
-        "ppdl.experiment.runs.train", lambda cfg, workspace, run, *rest, stage: SimpleNamespace(objective=objectives[run.view])
+        "ppdl.experiment.training.network_run.train",
+        lambda cfg, workspace, run, *rest, stage: SimpleNamespace(objective=objectives[run.view]),
     )
     cfg = OmegaConf.create({"model": None, "training": None, "protections": {"deterministic": {"views": ["spectral", "bytes"]}}})
     assert train_branch(cfg, None, "deterministic", stage="stages.train_encrypted") == 0.25

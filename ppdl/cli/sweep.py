@@ -102,7 +102,10 @@ def _on_test(record: RunRecord, folder: Path) -> Predictions:
     from omegaconf import OmegaConf
 
     from ppdl.config import PROJECT, Workspace
-    from ppdl.experiment.runs import Run, Trained, open_source, predict_test_set, prepared_data
+    from ppdl.experiment.results.predictions import predict_test_set
+    from ppdl.experiment.training.network_run import Trained
+    from ppdl.experiment.training.runs import Run, prepared_data
+    from ppdl.experiment.training.source import open_source
     from ppdl.training.networks.predict import load_model
 
     cfg, here = OmegaConf.create(dict(record.config)), Workspace(inputs=PROJECT, outputs=PROJECT)

@@ -9,14 +9,14 @@ from omegaconf import OmegaConf
 
 from ppdl.config import PROJECT
 from ppdl.errors import ConfigError
-from ppdl.experiment.crossval import claimed_folder
+from ppdl.experiment.results.crossval import claimed_folder
 
 CFG = OmegaConf.create({"seed": 1, "crossval": {"name": "mine"}})
 OTHER = """
 import sys, time
 from pathlib import Path
 from omegaconf import OmegaConf
-from ppdl.experiment.crossval import claimed_folder
+from ppdl.experiment.results.crossval import claimed_folder
 with claimed_folder(OmegaConf.create({"seed": 1, "crossval": {"name": "mine"}}), Path(sys.argv[1])):
     print("in", flush=True)
     time.sleep(120)

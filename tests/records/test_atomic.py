@@ -17,7 +17,7 @@ from ppdl.crypto.keys.keyfile import save_public
 from ppdl.crypto.keys.keypair import generate_keypair
 from ppdl.crypto.signing import sign
 from ppdl.evaluation.predictions.predictions import Predictions
-from ppdl.experiment import crossval
+from ppdl.experiment.results import crossval
 from ppdl.records.atomic import move_folder, partial_path, replacing
 from ppdl.tracking import DatasetRecord
 from ppdl.tracking.runs.record import RunRecord

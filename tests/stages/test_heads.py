@@ -17,8 +17,9 @@ from ppdl.datasets.prepared.reduced import Reduced
 from ppdl.datasets.prepared.splitting import Split
 from ppdl.datasets.preparing.prepare import prepare
 from ppdl.errors import ConfigError, DataError, KeyStoreError
-from ppdl.experiment.heads import integer_features
-from ppdl.experiment.runs import predict_test_set, runs_of
+from ppdl.experiment.results.predictions import predict_test_set
+from ppdl.experiment.training.head_run import integer_features
+from ppdl.experiment.training.runs import runs_of
 from ppdl.private_head.head import load_head
 from ppdl.training.networks.model import MobileNetV2
 from stages import audit_head, private_inference, train_head

@@ -16,7 +16,8 @@ from ppdl.crypto.keys.keypair import generate_keypair
 from ppdl.crypto.keys.keystore import save_private, save_public
 from ppdl.crypto.signing import load_signing_key, make_signing_key, sign
 from ppdl.errors import ArtifactError, KeyStoreError
-from ppdl.experiment.runs import Run, open_source
+from ppdl.experiment.training.runs import Run
+from ppdl.experiment.training.source import open_source
 from ppdl.protections.steps.revealed import read_header
 from stages import reveal, stem
 from tests.attacks.build import change_array

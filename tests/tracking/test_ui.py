@@ -22,8 +22,8 @@ from ppdl.config import PARAMS
 from ppdl.evaluation.figures.history import plot_history
 from ppdl.evaluation.report.content import ReportContent
 from ppdl.evaluation.report.html import write_html
-from ppdl.experiment.reporting import REPORT, log_audits
-from ppdl.experiment.runs import runs_of
+from ppdl.experiment.results.page import REPORT, log_audits
+from ppdl.experiment.training.runs import runs_of
 from ppdl.tracking import DatasetRecord, RunSpec, log_test_results, open_store, start_training_run
 from tests.browser import browser, keep  # noqa: F401
 from tests.evaluation.report_content import full_content

@@ -16,7 +16,8 @@ from ppdl.evaluation.measures import controls
 from ppdl.evaluation.measures.controls import FAILED_BEFORE, RECORD, remember, settle_control
 from ppdl.evaluation.measures.permutation import AT_CHANCE, BEATS_CHANCE, CANNOT_TELL, PermutationResult, permutation_test
 from ppdl.evaluation.predictions.predictions import Predictions
-from ppdl.experiment.runs import Run, examine_control
+from ppdl.experiment.results.report import examine_control
+from ppdl.experiment.training.runs import Run
 from ppdl.records.atomic import replacing
 
 LABELS = np.arange(90) % 3

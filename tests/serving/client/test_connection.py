@@ -31,7 +31,7 @@ from ppdl.crypto.keys.keystore import default_private_dir, save_private, save_pu
 from ppdl.crypto.keys.purpose import INFERENCE
 from ppdl.datasets.prepared.reduced import Reduced
 from ppdl.errors import ConfigError, CryptoError, DataError, ServerError
-from ppdl.experiment.heads import integer_features
+from ppdl.experiment.training.head_run import integer_features
 from ppdl.private_head.client import PrivateClient
 from ppdl.serving.client.connection import Server
 from ppdl.serving.client.remote import connect, load_features, predict_remote

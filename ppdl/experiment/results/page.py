@@ -50,7 +50,7 @@ def log_audits(cfg: DictConfig, workspace: Workspace, content: ReportContent) ->
 
     The report stays out where tracking.log_report says so. The experiment's description becomes the table of these runs.
     """
-    from ppdl.experiment.runs import PLAIN, runs_of
+    from ppdl.experiment.training.runs import PLAIN, runs_of
     from ppdl.tracking import log_test_results, open_store, read_record
     from ppdl.tracking.runs.page import describe_experiment, run_address
 

@@ -14,19 +14,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from omegaconf import DictConfig
 
-from ppdl.audit.examination.base import Target
 from ppdl.config import PROJECT, Workspace, build, check_built_for, checkout, plain, read_built_for, write_built_for
 from ppdl.datasets.prepared.arrays import Prepared
 from ppdl.datasets.prepared.reduced import Reduced
 from ppdl.evaluation.predictions.calibration import Calibration, calibrate
-from ppdl.experiment.runs import PLAIN, Run, runs_of, spec_of
+from ppdl.experiment.training.runs import PLAIN, Run, runs_of, spec_of
 from ppdl.private_head.fit import FittedHead, fit_head
-from ppdl.private_head.head import BACKBONE_FILE, PublicHead, QuantisedHead, load_head, load_public_head
+from ppdl.private_head.head import BACKBONE_FILE, PublicHead, QuantisedHead, load_head
 from ppdl.private_head.inference import Answers, Inference
-from ppdl.protections.schemes.opaque import as_squares, bytes_side
 
 if TYPE_CHECKING:
-    from ppdl.crypto.keys.keypair import PrivateKey, PublicKey
+    from ppdl.crypto.keys.keypair import PrivateKey
 
 NOTE = (
     "The head was trained on **plain** features of the model owner's images. Confidential are the images that it classifies: its server "
@@ -154,38 +152,6 @@ def integer_features(head: PublicHead, folder: Path, images: Any, rows: np.ndarr
     from ppdl.training.networks.features import load_extractor
 
     return head.quantise(load_extractor(folder / BACKBONE_FILE, sha256=head.backbone["sha256"])(images, rows))
-
-
-def server_view(cfg: DictConfig, workspace: Workspace, name: str, public_key: PublicKey) -> Any:
-    """Return what the server holds of images of anybody's choice, (num_images, px, px) uint8: a function to a Target.
-
-    Requests for single images, as any client sends them: everybody who has the public key can.
-    """
-    from ppdl.crypto.arithmetic.obfuscators import build_obfuscators
-    from ppdl.crypto.inner_product.single import InnerPacking, encrypt_features
-    from ppdl.training.networks.features import load_extractor
-
-    folder = workspace.inputs / head_run(cfg, name).folder
-    head, source = load_public_head(folder), build_obfuscators(public_key)
-    packing = InnerPacking(public_key.key_bits, head.num_features, mask_bits=cfg.heads[name].inference.mask_bits)
-    extract = load_extractor(folder / BACKBONE_FILE, sha256=head.backbone["sha256"])
-
-    def see(images: np.ndarray) -> Target:
-        distinct, places = np.unique(images, axis=0, return_inverse=True)
-        features = head.quantise(extract(distinct))[places.ravel()]
-        ciphertexts = np.stack([encrypt_features(public_key, row, packing, obfuscators=source) for row in features])
-        side = bytes_side(ciphertexts[0].size)
-        return Target(
-            name=name,
-            num_images=len(images),
-            height=images.shape[1],
-            width=images.shape[2],
-            ciphertexts=ciphertexts,
-            public_key=public_key,
-            picture=as_squares(ciphertexts, side),
-        )
-
-    return see
 
 
 def _built_for(cfg: DictConfig, name: str) -> dict[str, Any]:

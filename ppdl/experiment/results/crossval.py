@@ -27,8 +27,11 @@ from ppdl.datasets.prepared.arrays import Prepared
 from ppdl.datasets.prepared.splitting import SPLITS, Split, assign_splits
 from ppdl.errors import ConfigError, PpdlError
 from ppdl.evaluation.predictions.predictions import Predictions, pool
-from ppdl.experiment.heads import features_of, infer, train_head, write_backbone
-from ppdl.experiment.runs import PLAIN, Run, border_predictions, open_source, predictions_of, prepared_data, runs_of, scaled_logits, train
+from ppdl.experiment.results.predictions import border_predictions, predictions_of, scaled_logits
+from ppdl.experiment.training.head_run import features_of, infer, train_head, write_backbone
+from ppdl.experiment.training.network_run import train
+from ppdl.experiment.training.runs import PLAIN, Run, prepared_data, runs_of
+from ppdl.experiment.training.source import open_source
 from ppdl.records.atomic import replacing
 
 _NOT_RESULTS = ("branch", "crossval", "tracking", "executor", "signing", "listed")

@@ -18,7 +18,9 @@ from ppdl.evaluation.measures.baselines import chance
 from ppdl.evaluation.measures.metrics import evaluate
 from ppdl.evaluation.predictions.calibration import apply_temperature
 from ppdl.evaluation.predictions.predictions import Predictions
-from ppdl.experiment.runs import Run, Trained, predictions_of, runs_of
+from ppdl.experiment.results.predictions import predictions_of
+from ppdl.experiment.training.network_run import Trained
+from ppdl.experiment.training.runs import Run, runs_of
 from ppdl.protections.base import View
 
 if TYPE_CHECKING:

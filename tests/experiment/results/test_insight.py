@@ -13,8 +13,10 @@ from PIL import Image
 from ppdl.config import Workspace
 from ppdl.datasets.preparing.prepare import Split, load_prepared, prepare
 from ppdl.datasets.sources.radiography import Radiography
-from ppdl.experiment.insight import figures_of, insights_of, shown_rows
-from ppdl.experiment.runs import open_trained, predictions_of, runs_of
+from ppdl.experiment.results.insight import figures_of, insights_of, shown_rows
+from ppdl.experiment.results.predictions import predictions_of
+from ppdl.experiment.training.network_run import open_trained
+from ppdl.experiment.training.runs import runs_of
 from ppdl.protections.base import plain_view
 from ppdl.training.networks.predict import predict_logits, save_model
 

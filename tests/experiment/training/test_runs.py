@@ -6,7 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from ppdl.errors import ConfigError
-from ppdl.experiment.runs import dataset_name, runs_of
+from ppdl.experiment.training.runs import dataset_name, runs_of
 
 
 def cfg_with(**protections: list[str]):

@@ -1,0 +1,1 @@
+"""What trained runs say of test images, and how it is reported."""

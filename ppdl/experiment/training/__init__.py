@@ -1,0 +1,1 @@
+"""How the runs of the configuration are trained."""
