@@ -155,7 +155,7 @@ def milliseconds(run: Callable[[], object], repeats: int) -> float:
 
 def features_ms(px: int, repeats: int) -> float:
     """Return the wall time of features of one image, with a warm network."""
-    from ppdl.protections.base import plain_view
+    from ppdl.protections.view import plain_view
     from ppdl.training.networks.model import MobileNetV2
 
     image = np.random.default_rng(2).integers(0, 256, (1, px, px), np.uint8)

@@ -175,7 +175,7 @@ def _train(cfg, workspace: Workspace) -> None:
     """Train for one epoch from the memory map, without a run in MLflow."""
     from ppdl.config import build
     from ppdl.datasets.prepared.arrays import load_prepared
-    from ppdl.protections.base import plain_view
+    from ppdl.protections.view import plain_view
     from ppdl.training.fitting.fit import fit
 
     prepared = load_prepared(workspace.inputs / "data/prepared")

@@ -90,7 +90,7 @@ def epoch_sample() -> Step:
     """Measure an epoch of MobileNetV2 (alpha 0.35) for one image of PX px, without the tracing of the first step."""
     import keras
 
-    from ppdl.protections.base import plain_view
+    from ppdl.protections.view import plain_view
     from ppdl.training.fitting.fit import fit
     from ppdl.training.fitting.settings import Training
     from ppdl.training.networks.model import MobileNetV2

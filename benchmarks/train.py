@@ -153,7 +153,7 @@ def _plain(alpha: float, images: np.ndarray, labels: np.ndarray) -> tuple[Any, d
 
 
 def _ours(alpha: float, images: np.ndarray, labels: np.ndarray, *, num_threads: int | None, batch_parts: int) -> tuple[Any, dict[str, Any]]:
-    from ppdl.protections.base import plain_view
+    from ppdl.protections.view import plain_view
     from ppdl.training.fitting.session import compiled
     from ppdl.training.fitting.settings import Training
     from ppdl.training.fitting.threads import set_num_threads

@@ -18,7 +18,8 @@ from ppdl.crypto.keys.keystore import load_public
 from ppdl.crypto.signing import Signing
 from ppdl.datasets.prepared.reduced import Reduced
 from ppdl.errors import ConfigError
-from ppdl.experiment.training.runs import prepared_data, protection_of
+from ppdl.experiment.training.runs import prepared_data
+from ppdl.experiment.training.source import protection_of
 
 
 def run(cfg: DictConfig, workspace: Workspace) -> None:

@@ -16,7 +16,7 @@ from ppdl.config import reference
 from ppdl.crypto.artifact.reading import open_artifact
 from ppdl.crypto.keys.keypair import generate_keypair
 from ppdl.datasets.preparing.prepare import read_raw_index
-from ppdl.protections.base import View, plain_view
+from ppdl.protections.view import View, plain_view
 from ppdl.training.fitting.fit import fit
 from tests.test_docs import LOCATION, blocks
 from tests.training import toys

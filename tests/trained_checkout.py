@@ -21,9 +21,9 @@ from ppdl.datasets.prepared.splitting import Split
 from ppdl.datasets.preparing.prepare import prepare
 from ppdl.evaluation.predictions.calibration import Calibration
 from ppdl.experiment.results.predictions import predict_test_set
-from ppdl.experiment.training.runs import Run, protection_of, runs_of
-from ppdl.experiment.training.source import open_source
-from ppdl.protections.base import View
+from ppdl.experiment.training.runs import Run, runs_of
+from ppdl.experiment.training.source import open_source, protection_of
+from ppdl.protections.view import View
 from ppdl.tracking import DatasetRecord, RunSpec, start_training_run
 from ppdl.training.networks.predict import save_model
 

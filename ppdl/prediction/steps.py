@@ -22,10 +22,11 @@ from ppdl.datasets.prepared.reduced import Reduced
 from ppdl.datasets.prepared.resize import area_resize
 from ppdl.errors import ConfigError, KeyStoreError, TrackingError
 from ppdl.prediction.recipe import Recipe
-from ppdl.protections.base import Protection, View, plain_view
+from ppdl.protections.base import Protection
 from ppdl.protections.steps.noise import NOISE_FILE
 from ppdl.protections.steps.reveal import Reveal
 from ppdl.protections.steps.stem import Stem
+from ppdl.protections.view import View, plain_view
 
 _Step = TypeVar("_Step", Protection, Stem, Reveal)
 _FEW_IMAGES = 8  # from here on starting worker processes costs less than it saves

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from ppdl.errors import ConfigError
-from ppdl.protections.base import Protection, View, plain_view
+from ppdl.protections.base import Protection
+from ppdl.protections.view import View, plain_view
 
 SYMBOLS = np.zeros((4, 6, 5), np.uint8)
 TABLE = np.linspace(-1, 1, 256, dtype=np.float32)[:, None]

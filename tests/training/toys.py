@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ppdl.protections.base import View
+from ppdl.protections.view import View
 from ppdl.training.fitting.settings import Training
 
 NUM_CLASSES = 3

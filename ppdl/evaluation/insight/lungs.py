@@ -21,7 +21,7 @@ from scipy import ndimage
 from ppdl.arrays import Rows
 from ppdl.datasets.prepared.reduced import Reduced
 from ppdl.evaluation.predictions.intervals import Support, group_codes, group_sums, jackknife, value_interval
-from ppdl.protections.base import View
+from ppdl.protections.view import View
 
 GROWN = 0.02  # of the side
 LEAST_LIKENESS = 0.5

@@ -21,7 +21,7 @@ from ppdl.evaluation.predictions.predictions import Predictions
 from ppdl.experiment.results.predictions import predictions_of
 from ppdl.experiment.training.network_run import Trained
 from ppdl.experiment.training.runs import Run, runs_of
-from ppdl.protections.base import View
+from ppdl.protections.view import View
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

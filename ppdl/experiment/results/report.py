@@ -18,8 +18,8 @@ from ppdl.datasets.prepared.reduced import Reduced
 from ppdl.evaluation.predictions.predictions import Predictions
 from ppdl.experiment.results.predictions import predictions_of
 from ppdl.experiment.training.network_run import train
-from ppdl.experiment.training.runs import PLAIN, Run, protection_of, runs_of
-from ppdl.experiment.training.source import open_source
+from ppdl.experiment.training.runs import PLAIN, Run, runs_of
+from ppdl.experiment.training.source import open_source, protection_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -18,7 +18,7 @@ from ppdl.errors import ConfigError
 from ppdl.evaluation.predictions.calibration import Calibration, calibrate
 from ppdl.experiment.training.runs import Run, prepared_data, runs_of, spec_of
 from ppdl.experiment.training.source import Source, open_source
-from ppdl.protections.base import View
+from ppdl.protections.view import View
 
 if TYPE_CHECKING:
     from ppdl.tracking import TrainingRun

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from omegaconf import DictConfig
 
-from ppdl.config import Workspace, build, check_built_for, plain
+from ppdl.config import Workspace, check_built_for, plain
 from ppdl.datasets.prepared.arrays import Prepared, load_prepared
 from ppdl.errors import ConfigError
-from ppdl.protections.base import Protection
 from ppdl.tracking.runs.record import DatasetRecord
 
 if TYPE_CHECKING:
@@ -62,11 +61,6 @@ def prepared_data(cfg: DictConfig, workspace: Workspace) -> Prepared:
     wanted = {key: cfg[key] for key in ("dataset", "split", "prepared_px")}
     check_built_for(prepared.meta["params"], wanted, what=str(path))
     return prepared
-
-
-def protection_of(cfg: DictConfig, branch: str) -> Protection:
-    """Construct the protection of a branch."""
-    return build(cfg.protections[branch].scheme, f"protections.{branch}.scheme")
 
 
 def spec_of(

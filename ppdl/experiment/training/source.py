@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig
 
-from ppdl.config import Workspace, check_built_for, construct, plain
+from ppdl.config import Workspace, build, check_built_for, construct, plain
 from ppdl.crypto.artifact.shards import hash_file
 from ppdl.crypto.signing import Signing
 from ppdl.datasets.prepared.arrays import Prepared
 from ppdl.datasets.prepared.reduced import Reduced
 from ppdl.errors import ConfigError
-from ppdl.experiment.training.runs import PLAIN, Run, protection_of
-from ppdl.protections.base import View, plain_view
+from ppdl.experiment.training.runs import PLAIN, Run
+from ppdl.protections.base import Protection
+from ppdl.protections.view import View, plain_view
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,11 @@ def open_source(cfg: DictConfig, workspace: Workspace, run: Run, prepared: Prepa
     hides = "hides" if contents.confidential else "**does not hide**"
     note = f"What the trainer sees (`{path}`, view `{run.view}`) {hides} the images. The ciphertexts: {protection.reason}."
     return Source(view, path, sha256, contents.confidential, contents.key_fingerprint, contents.facts, note)
+
+
+def protection_of(cfg: DictConfig, branch: str) -> Protection:
+    """Construct the protection of a branch."""
+    return build(cfg.protections[branch].scheme, f"protections.{branch}.scheme")
 
 
 def _full_name(branch: str, key: str, steps: dict[str, Any]) -> str:

@@ -18,8 +18,9 @@ from ppdl.crypto.artifact import fields
 from ppdl.crypto.artifact.reading import Artifact, open_artifact
 from ppdl.crypto.encryption.codebook import solve_codebook, write_codebook_artifact
 from ppdl.errors import ArtifactError, ConfigError
-from ppdl.protections.base import Protection, View
+from ppdl.protections.base import Protection
 from ppdl.protections.schemes.seriation import spectral_table
+from ppdl.protections.view import View
 
 if TYPE_CHECKING:
     from ppdl.crypto.keys.keypair import PublicKey

@@ -19,12 +19,13 @@ from ppdl.crypto.arithmetic.packing import smallest_slot_bits
 from ppdl.crypto.artifact import fields
 from ppdl.crypto.encryption.ciphertexts import write_ciphertext_artifact
 from ppdl.errors import ArtifactError, ConfigError
-from ppdl.protections.base import Protection, View
+from ppdl.protections.base import Protection
 from ppdl.protections.contents import Contents
 from ppdl.protections.schemes.lazy import MappedRows
 from ppdl.protections.schemes.opaque import REASONS, check_obfuscator
 from ppdl.protections.steps.filters import LARGEST_PIXEL, STRIDES, check_weight_bits
 from ppdl.protections.steps.revealed import HEADER_FILE, VIEW_FILE, read_header, read_revealed
+from ppdl.protections.view import View
 
 if TYPE_CHECKING:
     from ppdl.crypto.keys.keypair import PublicKey

@@ -18,8 +18,9 @@ from ppdl.crypto.artifact import fields
 from ppdl.crypto.artifact.reading import open_artifact
 from ppdl.crypto.encryption.ciphertexts import write_ciphertext_artifact
 from ppdl.errors import ArtifactError, ConfigError
-from ppdl.protections.base import Protection, View
+from ppdl.protections.base import Protection
 from ppdl.protections.schemes.lazy import MappedRows
+from ppdl.protections.view import View
 
 if TYPE_CHECKING:
     from ppdl.crypto.keys.keypair import PublicKey

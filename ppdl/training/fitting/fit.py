@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ppdl.errors import ConfigError, DataError
-from ppdl.protections.base import View
+from ppdl.protections.view import View
 from ppdl.training.fitting.result import FitResult
 from ppdl.training.fitting.settings import Training
 from ppdl.training.networks.checks import check_integer

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pandas as pd
 
-from ppdl.protections.base import View
+from ppdl.protections.view import View
 from ppdl.training.fitting.callbacks import FeedEpoch, Keep, OnEpoch, Progress, RefuseNaN, Report, Stopwatch
 from ppdl.training.fitting.devices import adamw, mirrored
 from ppdl.training.fitting.optimizer import warmup_cosine

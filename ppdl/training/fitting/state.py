@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ppdl.protections.base import View
+from ppdl.protections.view import View
 from ppdl.records.atomic import partial_path, replacing
 
 _log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from ppdl.errors import ConfigError, DataError
-from ppdl.protections.base import View
+from ppdl.protections.view import View
 from ppdl.training.networks.augment import Augmentation
 from ppdl.training.networks.model import input_dtype
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from ppdl.crypto.artifact.shards import hash_file
 from ppdl.errors import ConfigError, DataError
-from ppdl.protections.base import plain_view
+from ppdl.protections.view import plain_view
 from ppdl.training.networks.checks import check_integer
 from ppdl.training.networks.model import LEAST_PX, MobileNetV2, as_images
 from ppdl.training.networks.predict import fused_logits, load_model, save_model

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ppdl.errors import ConfigError
-from ppdl.protections.base import View
+from ppdl.protections.view import View
 from ppdl.training.networks.checks import check_integer, check_number
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ppdl.errors import ConfigError, DataError
-from ppdl.protections.base import View
+from ppdl.protections.view import View
 from ppdl.records.atomic import replacing
 
 if TYPE_CHECKING:

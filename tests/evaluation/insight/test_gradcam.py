@@ -8,7 +8,7 @@ import pytest
 
 from ppdl.errors import ConfigError
 from ppdl.evaluation.insight.gradcam import grad_cam, map_shape
-from ppdl.protections.base import View, plain_view
+from ppdl.protections.view import View, plain_view
 from ppdl.training.networks.model import MobileNetV2
 from ppdl.training.networks.predict import load_model, save_model
 

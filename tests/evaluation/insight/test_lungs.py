@@ -5,7 +5,7 @@ import pytest
 
 from ppdl.evaluation.insight.lungs import Lungs, blanked, fill_of, is_picture, masked_rows, mass_inside, mean_with_ends
 from ppdl.evaluation.report.insight import shortcut_sentence
-from ppdl.protections.base import View, plain_view
+from ppdl.protections.view import View, plain_view
 
 RNG = np.random.default_rng(0)
 SIDE, PX = 32, 16

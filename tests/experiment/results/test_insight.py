@@ -17,7 +17,7 @@ from ppdl.experiment.results.insight import figures_of, insights_of, shown_rows
 from ppdl.experiment.results.predictions import predictions_of
 from ppdl.experiment.training.network_run import open_trained
 from ppdl.experiment.training.runs import runs_of
-from ppdl.protections.base import plain_view
+from ppdl.protections.view import plain_view
 from ppdl.training.networks.predict import predict_logits, save_model
 
 PX, NUM_IMAGES = 32, 24

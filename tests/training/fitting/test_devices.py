@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
 import keras
-from ppdl.protections.base import plain_view
+from ppdl.protections.view import plain_view
 from ppdl.training.fitting.fit import fit
 from ppdl.training.networks.predict import load_model, predict_logits, save_model
 from tests.training.toys import TRAIN_ROWS, VALIDATION_ROWS, TinyNet, images_and_labels, training

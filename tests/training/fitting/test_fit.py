@@ -14,7 +14,7 @@ import pytest
 
 from ppdl.config import PROJECT
 from ppdl.errors import ConfigError, DataError
-from ppdl.protections.base import View, plain_view
+from ppdl.protections.view import View, plain_view
 from ppdl.training.fitting.fit import fit
 from ppdl.training.fitting.result import COLUMNS, FitResult
 from ppdl.training.fitting.threads import set_num_threads
@@ -92,7 +92,7 @@ _KILLED = """
 import os, signal, sys
 from pathlib import Path
 import keras, tensorflow as tf
-from ppdl.protections.base import plain_view
+from ppdl.protections.view import plain_view
 from ppdl.training.fitting.fit import fit
 from tests.training.toys import *
 

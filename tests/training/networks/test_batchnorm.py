@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ppdl.protections.base import plain_view
+from ppdl.protections.view import plain_view
 from ppdl.training.fitting.fit import fit
 from ppdl.training.networks.model import MobileNetV2
 from tests.training.toys import NUM_CLASSES, images_and_labels, training

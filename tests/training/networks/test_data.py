@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ppdl.errors import DataError
-from ppdl.protections.base import View, plain_view
+from ppdl.protections.view import View, plain_view
 from ppdl.training.networks.augment import Augmentation
 from ppdl.training.networks.data import Batches, check_symbols
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ppdl.errors import ConfigError, DataError
-from ppdl.protections.base import plain_view
+from ppdl.protections.view import plain_view
 from ppdl.training.networks.features import Backbone, extract_features, load_backbone, save_backbone
 from ppdl.training.networks.model import MobileNetV2
 from ppdl.training.networks.predict import save_model

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ppdl.errors import ConfigError
-from ppdl.protections.base import View, plain_view
+from ppdl.protections.view import View, plain_view
 from ppdl.training.networks.model import MobileNetV2
 
 RNG = np.random.default_rng(0)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ppdl.errors import ConfigError, DataError
-from ppdl.protections.base import View, plain_view
+from ppdl.protections.view import View, plain_view
 from ppdl.training.networks.model import MobileNetV2
 from ppdl.training.networks.predict import load_model, predict_logits, save_model
 
