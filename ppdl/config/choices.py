@@ -20,9 +20,9 @@ from typing import Any
 
 import yaml
 
+from ppdl.config import place
 from ppdl.config.components import plain
 from ppdl.config.compose import read_params
-from ppdl.config.place import CONF, PROJECT
 from ppdl.errors import ConfigError
 from ppdl.records.atomic import replacing
 
@@ -100,7 +100,7 @@ def _composed(overrides: Sequence[str], name: str = "config") -> dict[str, Any]:
     around = GlobalHydra.instance().hydra  # of the job that this is called in
     GlobalHydra.instance().clear()
     try:
-        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        with hydra.initialize_config_dir(str(place.CONF), version_base="1.3"):
             return plain(hydra.compose(name, overrides=list(overrides)))
     finally:
         GlobalHydra.instance().hydra = around
@@ -127,7 +127,7 @@ def hint(arguments: Sequence[str]) -> str | None:
             return f"{text!r} is not in Hydra's grammar; as one text: {quoted(text)}"
         if given[text].is_sweep_override() and not sweeps:
             return f"{text!r} is a sweep, for its comma; as one text: {quoted(text)}"
-    files = [text for text, parsed in given.items() if (CONF / parsed.key_or_group).is_dir() and not parsed.is_sweep_override()]
+    files = [text for text, parsed in given.items() if (place.CONF / parsed.key_or_group).is_dir() and not parsed.is_sweep_override()]
     try:
         known = {*_flat_keys(_composed(files))}
     except yaml.YAMLError as error:
@@ -187,7 +187,7 @@ def beyond_conf(wanted: Mapping[str, Any], given: Sequence[str] = ()) -> Beyond:
             found.choices[group] = name
     for group, many in dict.fromkeys((group, key_path.partition(".")[0]) for group, at, key_path in _entries() if at):
         for name in wanted.get(many, {}):
-            if name not in base.get(many, {}) and (CONF / group / f"{name}.yaml").is_file():
+            if name not in base.get(many, {}) and (place.CONF / group / f"{name}.yaml").is_file():
                 found.added[f"{group}@{many}.{name}"] = name
     if found.choices or found.added:
         base = compose([*given, *found.overrides()])
@@ -206,7 +206,7 @@ def beyond_conf(wanted: Mapping[str, Any], given: Sequence[str] = ()) -> Beyond:
 
 def _entries() -> list[tuple[str, str, str]]:
     """Return the groups of the defaults list of conf/config.yaml, each as (group, "@" or "", place or "")."""
-    entries = yaml.safe_load((CONF / "config.yaml").read_text())["defaults"]
+    entries = yaml.safe_load((place.CONF / "config.yaml").read_text())["defaults"]
     return [key.partition("@") for entry in entries if isinstance(entry, Mapping) for key in entry if not key.startswith("optional ")]
 
 
@@ -216,7 +216,7 @@ def _target(node: Any) -> Any:
 
 def _file_of(group: str, node: Any) -> str | None:
     """Return the name of the file of a group that configures the same class as `node`."""
-    for path in sorted((CONF / group).glob("*.yaml")):
+    for path in sorted((place.CONF / group).glob("*.yaml")):
         if _target(node) and _target(yaml.safe_load(path.read_text())) == _target(node):
             return path.stem
     return None
@@ -244,7 +244,7 @@ def kept() -> Beyond:
 
 
 def _without_local() -> list[str]:
-    return ["~local"] if (CONF / LOCAL).exists() else []
+    return ["~local"] if (place.CONF / LOCAL).exists() else []
 
 
 def keep(overrides: Sequence[str]) -> Beyond:
@@ -267,7 +267,7 @@ def keep(overrides: Sequence[str]) -> Beyond:
     wanted = compose([*_without_local(), *old, *overrides])
     check_config(wanted)
     found = beyond_conf(wanted, _without_local())
-    path = CONF / LOCAL
+    path = place.CONF / LOCAL
     before = path.read_bytes() if path.exists() else None
     path.parent.mkdir(exist_ok=True)
     with replacing(path) as partial:
@@ -339,7 +339,7 @@ def say_replaced(cfg: Mapping[str, Any], what: str) -> None:
 
     DVC has deleted it before the stage starts; dvc.lock still tells what it was made with, until the stage has ended.
     """
-    lock = PROJECT / "dvc.lock"
+    lock = place.PROJECT / "dvc.lock"
     if not under_dvc() or not lock.is_file():
         return
     entry = yaml.safe_load(lock.read_text())["stages"].get(os.environ["DVC_STAGE"], {})
@@ -355,7 +355,7 @@ def say_replaced(cfg: Mapping[str, Any], what: str) -> None:
         with suppress(ConfigError):  # an unfinished edit of conf/ is no matter of this stage
             found = beyond_conf(before, _without_local()).overrides()
             made_with = [text for text in found if any(f"{key_of(text)}.".startswith(f"{node}.") for node in nodes)]
-    keys = [dep for dep in entry.get("deps", []) if dep["path"].startswith("keys/") and dep.get("md5") != _md5(PROJECT / dep["path"])]
+    keys = [dep for dep in entry.get("deps", []) if dep["path"].startswith("keys/") and dep.get("md5") != _md5(place.PROJECT / dep["path"])]
     if recorded != current or keys:
         how = (shlex.join(made_with) or "other values") if recorded != current else "another public key"
         again = f" To have it back, and keep it: {keep_command(made_with)} && dvc repro" if made_with else ""

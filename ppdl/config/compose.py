@@ -16,8 +16,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from ppdl.config import place
 from ppdl.config.components import plain
-from ppdl.config.place import CONF, PARAMS, PROJECT
 from ppdl.records.atomic import replacing
 
 
@@ -30,7 +30,7 @@ def private_dir() -> Path:
 
 def read_params() -> dict[str, Any]:
     """Read params.yaml, the values that DVC builds with."""
-    return plain(OmegaConf.load(PARAMS))
+    return plain(OmegaConf.load(place.PARAMS))
 
 
 def compose_params(path: Path, overrides: list[str] | None = None) -> None:
@@ -39,10 +39,10 @@ def compose_params(path: Path, overrides: list[str] | None = None) -> None:
 
     compose_and_dump(
         str(path),
-        config_dir=str(CONF),
+        config_dir=str(place.CONF),
         config_module=None,
         config_name="config",
-        plugins_path=str(PROJECT),
+        plugins_path=str(place.PROJECT),
         overrides=overrides or [],
     )
 
@@ -87,4 +87,4 @@ def fresh_params() -> bytes:
 
 def main(argv: list[str] | None = None) -> int:
     """Write or check params.yaml."""
-    return keep_in_step("ppdl.config", "params.yaml", PARAMS, fresh_params, argv)
+    return keep_in_step("ppdl.config", "params.yaml", place.PARAMS, fresh_params, argv)

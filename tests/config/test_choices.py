@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from ppdl import config
 from ppdl.cli import main
-from ppdl.config import choices
+from ppdl.config import choices, place
 from ppdl.errors import ConfigError
 
 NO_KEY = "'{}' is no key of the configuration: did you mean '{}'?"
@@ -50,10 +50,10 @@ def test_a_printed_command_gives_the_shell_and_hydra_the_path_that_was_meant(pat
 @pytest.fixture
 def conf(tmp_path, monkeypatch):
     """A copy of conf/ and params.yaml, for choices to be kept in."""
-    shutil.copytree(config.CONF, tmp_path / "conf", ignore=shutil.ignore_patterns("local"))
-    monkeypatch.setattr(config, "CONF", tmp_path / "conf")
-    monkeypatch.setattr("ppdl.config.compose.PARAMS", tmp_path / "params.yaml")
-    config.compose_params(config.PARAMS)
+    shutil.copytree(place.CONF, tmp_path / "conf", ignore=shutil.ignore_patterns("local"))
+    monkeypatch.setattr("ppdl.config.place.CONF", tmp_path / "conf")
+    monkeypatch.setattr("ppdl.config.place.PARAMS", tmp_path / "params.yaml")
+    config.compose_params(place.PARAMS)
     return tmp_path / "conf"
 
 
@@ -123,23 +123,23 @@ def test_a_damaged_file_of_choices_is_named(conf, text, reason):
     ],
 )
 def test_what_cannot_be_kept_is_refused_and_nothing_is_written(conf, overrides, reason):
-    before = config.PARAMS.read_bytes()
+    before = place.PARAMS.read_bytes()
     result = CliRunner().invoke(main, ["keep", *overrides])
     assert result.exit_code == 1 and reason in result.output
-    assert not (conf / choices.LOCAL).exists() and config.PARAMS.read_bytes() == before
+    assert not (conf / choices.LOCAL).exists() and place.PARAMS.read_bytes() == before
 
 
 def test_the_command_writes_what_dvc_builds_with_and_shows_what_is_kept(conf):
     assert "nothing is kept" in CliRunner().invoke(main, ["keep"]).output
     result = CliRunner().invoke(main, ["keep", "dataset=folder", "dataset.root=/data/x"])
     assert result.exit_code == 0 and "params.yaml: dataset.root: None -> '/data/x'" in result.output
-    params = yaml.safe_load(config.PARAMS.read_text())
+    params = yaml.safe_load(place.PARAMS.read_text())
     assert params["dataset"]["root"] == "/data/x" and params["listed"] == ["files"]
     assert "kept in conf/local/default.yaml: dataset=folder dataset.root=/data/x" in CliRunner().invoke(main, ["keep"]).output
 
 
 def test_ppdl_repro_says_what_params_yaml_and_conf_do_not_share(conf, monkeypatch, tmp_path):
-    monkeypatch.chdir(config.PROJECT)
+    monkeypatch.chdir(place.PROJECT)
     monkeypatch.setattr("ppdl.cli.repro.out_of_date", lambda targets: {})
     assert CliRunner().invoke(main, ["repro"]).output == "Data and pipelines are up to date.\n"
     edited = conf / "training/default.yaml"
@@ -177,7 +177,7 @@ BUILD = ["dataset=folder", "dataset.root=/data/x y", "prepared_px=64", "input_px
 
 
 def test_a_command_that_lacks_the_values_of_the_build_is_told_them(conf, monkeypatch):
-    config.compose_params(config.PARAMS, BUILD)
+    config.compose_params(place.PARAMS, BUILD)
     different = config.differing({"dataset": choices.compose(BUILD)["dataset"]}, {"dataset": choices.compose()["dataset"]})
     text = advice(monkeypatch, different, "training.learning_rate=1e-3", "+sweep=joblib")
     line, keep = (shlex.split(text.splitlines()[i]) for i in (1, 3))
@@ -186,7 +186,7 @@ def test_a_command_that_lacks_the_values_of_the_build_is_told_them(conf, monkeyp
 
 def test_a_command_that_asks_for_another_input_is_told_to_rebuild_it_with_all_its_values(conf, monkeypatch):
     given = [*BUILD, "split.fold=2", "split.num_folds=5", "branch=opaque", "+sweep=joblib", "hydra.sweep.dir=x"]
-    config.compose_params(config.PARAMS, BUILD)
+    config.compose_params(place.PARAMS, BUILD)
     text = advice(monkeypatch, {"split.fold": (None, 2), "split.num_folds": (None, 5)}, *given)
     assert text.endswith(choices.exp_run(given[:-3])) and "'dataset.root=/data/x y'" in text
 
@@ -198,7 +198,7 @@ def test_a_stage_under_dvc_is_told_to_follow_params_yaml(monkeypatch):
 @pytest.fixture
 def under_dvc(conf, tmp_path, monkeypatch, capsys):
     """Say what dvc.lock has of a stage; return what `say_replaced` prints."""
-    monkeypatch.setattr(config, "PROJECT", tmp_path)
+    monkeypatch.setattr("ppdl.config.place.PROJECT", tmp_path)
 
     def say(stage, what, params, deps=(), now=()):
         monkeypatch.setenv("DVC_STAGE", stage)

@@ -83,7 +83,7 @@ def test_params_yaml_is_in_step(capsys):
 def test_check_notices_a_stale_params_yaml(tmp_path, monkeypatch, capsys):
     stale = tmp_path / "params.yaml"
     stale.write_text(config.PARAMS.read_text().replace("seed:", "sead:", 1))
-    monkeypatch.setattr("ppdl.config.compose.PARAMS", stale)
+    monkeypatch.setattr("ppdl.config.place.PARAMS", stale)
     assert config.main(["--check"]) == 1
     assert "--write" in capsys.readouterr().err
     assert config.main(["--write"]) == 0
