@@ -136,12 +136,12 @@ def mass_inside(maps: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, np.nda
     return shares, inside.mean(axis=(1, 2))
 
 
-def mean_with_ends(name: str, values: np.ndarray, groups: np.ndarray) -> dict[str, float | None]:
-    """Return the mean of a share of each image under `name`, with the ends of its 95 % interval (`intervals`)."""
+def mean_with_ends(name: str, values: np.ndarray, groups: np.ndarray, least: float = 0.0) -> dict[str, float | None]:
+    """Return the mean of values from `least` to 1 of each image under `name`, with the ends of its 95 % interval (`intervals`)."""
     codes, num_groups = group_codes(groups)
     sums, sizes = group_sums(np.stack([values, np.ones(len(values))], axis=1), codes, num_groups).T
     without = (sums.sum() - sums) / (sizes.sum() - sizes)
-    low, high = value_interval(float(values.mean()), jackknife(without), Support.of(sizes), largest=1.0)
+    low, high = value_interval(float(values.mean()), jackknife(without), Support.of(sizes), least=least, largest=1.0)
     return {name: float(values.mean()), f"{name}_low": low, f"{name}_high": high}
 
 

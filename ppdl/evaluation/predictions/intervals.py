@@ -138,10 +138,10 @@ def share_ends(estimate: Any, variance: Any, support: Support) -> tuple[np.ndarr
     return np.where(few, 0.0, low), np.where(few, 1.0, high)
 
 
-def value_interval(estimate: float, variance: float, support: Support, *, largest: float) -> tuple[float, float]:
-    """Return the 95 % interval of a mean of numbers from 0 to `largest`: all of that from fewer than MIN_GROUPS groups."""
+def value_interval(estimate: float, variance: float, support: Support, *, least: float = 0.0, largest: float) -> tuple[float, float]:
+    """Return the 95 % interval of a mean of numbers from `least` to `largest`: all of that from fewer than MIN_GROUPS groups."""
     half = _student(support) * np.sqrt(variance) if support.num_groups >= MIN_GROUPS else np.inf
-    return max(float(estimate - half), 0.0), min(float(estimate + half), largest)
+    return max(float(estimate - half), least), min(float(estimate + half), largest)
 
 
 def difference_ends(won: np.ndarray, lost: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

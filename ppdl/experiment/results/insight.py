@@ -147,8 +147,8 @@ def gradcam_shares(
     if len(np.unique(groups)) < 2:
         return {}
     found: dict[str, float | None] = {"gradcam_num_images": len(groups), "gradcam_cells": map_shape(model)[0]}
-    for name, values in (("share", shares), ("area", areas), ("excess", shares - areas)):
-        found |= mean_with_ends(f"gradcam_lung_{name}", values[has], groups)
+    for name, values, least in (("share", shares, 0), ("area", areas, 0), ("excess", shares - areas, -1)):
+        found |= mean_with_ends(f"gradcam_lung_{name}", values[has], groups, least)
     return found
 
 

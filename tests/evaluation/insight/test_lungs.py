@@ -89,6 +89,8 @@ def test_a_mean_is_resampled_by_group():
     alone = mean_with_ends("m", values, np.arange(400))
     assert alone["m"] == pytest.approx(values.mean()) and alone["m_low"] < alone["m"] < alone["m_high"]
     assert alone["m_high"] - alone["m_low"] == pytest.approx(2 * 1.96 * 0.1 / 20, rel=0.2)
+    below = mean_with_ends("m", values - 1, np.arange(400), least=-1)
+    assert below == pytest.approx({name: value - 1 for name, value in alone.items()})
     twins = mean_with_ends("m", values.repeat(4), np.arange(400).repeat(4))
     assert twins["m_high"] - twins["m_low"] == pytest.approx(alone["m_high"] - alone["m_low"], rel=0.2)
 
