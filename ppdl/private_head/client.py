@@ -15,8 +15,8 @@ from ppdl.crypto.inner_product.single import (
     encrypt_feature_batch,
     encrypt_features,
 )
-from ppdl.crypto.keys.keypair import PrivateKey, PublicKey
-from ppdl.crypto.keys.purpose import INFERENCE, check_purpose
+from ppdl.crypto.keys.keypair import PrivateKey, PublicKey, check_purpose
+from ppdl.crypto.keys.purpose import INFERENCE
 
 
 @dataclass

@@ -22,8 +22,8 @@ from ppdl.crypto.artifact.header import KINDS, Header
 from ppdl.crypto.artifact.header_file import HEADER_FILE, SIGNATURE_FILE, read_header
 from ppdl.crypto.artifact.rows import ShardedRows
 from ppdl.crypto.artifact.shards import check_size, read_shard
-from ppdl.crypto.keys.keypair import PublicKey
-from ppdl.crypto.keys.purpose import ARCHIVE, check_purpose
+from ppdl.crypto.keys.keypair import PublicKey, check_purpose
+from ppdl.crypto.keys.purpose import ARCHIVE
 from ppdl.errors import ArtifactError
 
 

@@ -12,8 +12,8 @@ from ppdl.crypto.arithmetic.obfuscators import build_obfuscators
 from ppdl.crypto.arithmetic.packing import DensePacking
 from ppdl.crypto.arithmetic.paillier import decrypt_batch, encrypt_batch
 from ppdl.crypto.artifact.header import CANARY_BYTES, CANARY_TAG, Header
-from ppdl.crypto.keys.keypair import PrivateKey, PublicKey
-from ppdl.crypto.keys.purpose import ARCHIVE, check_purpose
+from ppdl.crypto.keys.keypair import PrivateKey, PublicKey, check_purpose
+from ppdl.crypto.keys.purpose import ARCHIVE
 from ppdl.errors import ArtifactError, CryptoError
 
 

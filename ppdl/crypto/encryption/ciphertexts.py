@@ -22,8 +22,8 @@ from ppdl.crypto.encryption.canary import encrypt_canary
 from ppdl.crypto.encryption.codebook import check_images, release_pages
 from ppdl.crypto.encryption.partial import Partial
 from ppdl.crypto.encryption.plan import Plan, plan_packing
-from ppdl.crypto.keys.keypair import PublicKey
-from ppdl.crypto.keys.purpose import ARCHIVE, check_purpose
+from ppdl.crypto.keys.keypair import PublicKey, check_purpose
+from ppdl.crypto.keys.purpose import ARCHIVE
 from ppdl.crypto.workers.parallel import Executor
 
 _HASH_BLOCK_BYTES = 2**24

@@ -19,8 +19,8 @@ from ppdl.crypto.artifact.header import NUM_SYMBOLS, Header, shard_name
 from ppdl.crypto.artifact.shards import ShardWriter, write_shard
 from ppdl.crypto.encryption.canary import encrypt_canary
 from ppdl.crypto.encryption.partial import Partial
-from ppdl.crypto.keys.keypair import PublicKey
-from ppdl.crypto.keys.purpose import ARCHIVE, check_purpose
+from ppdl.crypto.keys.keypair import PublicKey, check_purpose
+from ppdl.crypto.keys.purpose import ARCHIVE
 from ppdl.errors import ArtifactError, DataError
 
 _BLOCK_BYTES = 2**22

@@ -18,9 +18,9 @@ from ppdl.crypto.keys.jwk import (
     private_members,
     public_members,
 )
-from ppdl.crypto.keys.keypair import PrivateKey, PublicKey
+from ppdl.crypto.keys.keypair import PrivateKey, PublicKey, check_purpose
 from ppdl.crypto.keys.memory import forbid_core_dumps
-from ppdl.crypto.keys.purpose import ARCHIVE, check_purpose
+from ppdl.crypto.keys.purpose import ARCHIVE
 from ppdl.errors import KeyStoreError
 from ppdl.records.atomic import replacing, sync
 

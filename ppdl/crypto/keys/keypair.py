@@ -242,3 +242,18 @@ def _to_bytes(value: int) -> bytes:
 def _shape(value: int) -> str:
     """Describe a public number by its size: a message of 900 digits helps nobody."""
     return f"{value}" if abs(value) < 2**64 else f"an {'odd' if value % 2 else 'even'} number of {value.bit_length()} bits"
+
+
+def check_purpose(key: PublicKey, purpose: str, where: object = "the key") -> None:
+    """Refuse a key that was made for another purpose.
+
+    Args:
+        where: the file that it is from, for the message.
+
+    Raises: KeyStoreError.
+    """
+    if key.purpose != purpose:
+        raise KeyStoreError(
+            f"{where}: key {key.fingerprint[:16]}... is for {key.purpose}, and this takes one for {purpose}. A pair serves one purpose: "
+            f"make another with `ppdl keygen --purpose {purpose}`, or name the one that you have"
+        )

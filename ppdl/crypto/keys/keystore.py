@@ -38,8 +38,8 @@ from ppdl.crypto.keys.keyfile import (
     save_private,
     save_public,
 )
-from ppdl.crypto.keys.keypair import PrivateKey, PublicKey, check_key_bits, generate_keypair
-from ppdl.crypto.keys.purpose import ARCHIVE, check_purpose
+from ppdl.crypto.keys.keypair import PrivateKey, PublicKey, check_key_bits, check_purpose, generate_keypair
+from ppdl.crypto.keys.purpose import ARCHIVE
 from ppdl.errors import KeyStoreError
 
 __all__ = [

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ppdl.crypto.artifact.fields import quote
-from ppdl.crypto.keys.keypair import PrivateKey
-from ppdl.crypto.keys.purpose import INFERENCE, check_purpose
+from ppdl.crypto.keys.keypair import PrivateKey, check_purpose
+from ppdl.crypto.keys.purpose import INFERENCE
 from ppdl.datasets.prepared.reduced import Reduced
 from ppdl.errors import CryptoError, DataError, ServerError
 from ppdl.prediction.predict import Prediction, Predictions

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ppdl.crypto.keys.jwk import read_public
-from ppdl.crypto.keys.keypair import PublicKey
-from ppdl.crypto.keys.purpose import INFERENCE, check_purpose
+from ppdl.crypto.keys.keypair import PublicKey, check_purpose
+from ppdl.crypto.keys.purpose import INFERENCE
 from ppdl.errors import CryptoError, KeyStoreError
 from ppdl.serving.problems import ProblemError
 from ppdl.serving.protocol import MODES, SINGLE, Query, Reply, sha256
