@@ -28,7 +28,8 @@ import numpy as np
 from ppdl.crypto.artifact.reading import open_artifact
 from ppdl.crypto.encryption.ciphertexts import write_ciphertext_artifact
 from ppdl.crypto.artifact.fields import Protection as Record
-from ppdl.protections.base import Protection, View
+from ppdl.protections.base import Protection
+from ppdl.protections.view import View
 
 @dataclass(frozen=True)
 class Toy(Protection):

@@ -20,18 +20,18 @@ def keep(overrides: tuple[str, ...]) -> None:
     ppdl keep dataset=folder dataset.root=/data/xrays
     ppdl keep +experiment=transfer dataset.root=/data/xrays 'dataset.classes=[Normal,COVID]'
     """
-    from ppdl.config import CONF, PARAMS, choices, compose_params, differing, read_params
+    from ppdl.config import choices, compose_params, differing, place, read_params
 
     if not overrides:
         text = shlex.join(choices.kept().overrides())
-        click.echo(f"kept in conf/{choices.LOCAL}: {text}" if text else f"nothing is kept: there is no {CONF / choices.LOCAL}")
+        click.echo(f"kept in conf/{choices.LOCAL}: {text}" if text else f"nothing is kept: there is no {place.CONF / choices.LOCAL}")
         return
     before = read_params()
     kept = choices.keep(overrides)
-    compose_params(PARAMS)
+    compose_params(place.PARAMS)
     click.echo(f"kept in conf/{choices.LOCAL}: {shlex.join(kept.overrides())}")
     changes = differing(before, read_params())
-    for place, (old, new) in changes.items():
-        click.echo(f"  params.yaml: {place}: {old!r} -> {new!r}")
+    for name, (old, new) in changes.items():
+        click.echo(f"  params.yaml: {name}: {old!r} -> {new!r}")
     if changes:
         click.echo("Build with it: ppdl repro")

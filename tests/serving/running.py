@@ -110,6 +110,14 @@ class RunningServer:
         self.process.send_signal(number)
         return self.process.wait(START_S)
 
+    def wait_for_route(self, route: str) -> None:
+        """Wait until the log has a request of a route: its line is written after its answer."""
+        for _ in range(START_S * 20):
+            if any(line.get("route") == route for line in self.log()):
+                return
+            time.sleep(0.05)
+        raise RuntimeError(f"no request of {route} was logged: {self.log_path.read_text()}")
+
     def log(self) -> list[dict]:
         """Return the lines of the log; what is written at this moment may be cut."""
         text = self.log_path.read_text() if self.log_path.exists() else ""

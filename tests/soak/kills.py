@@ -246,7 +246,7 @@ def leftovers(scratch: Scratch) -> list[str]:
     found = [
         path for pattern in _TEMPORARY for path in scratch.path.rglob(pattern) if ".dvc" not in path.parts and ".git" not in path.parts
     ]
-    found += [path for path in (scratch.path / ".ppdl").rglob("*") if path.is_file() and path.parent.name != "repro"]
+    found += [path for path in (scratch.path / ".ppdl").rglob("*") if path.is_file() and path.parent.name not in ("repro", "made")]
     found += [path for path in scratch.private_dir.iterdir() if path.suffix != ".json" or path.name.startswith(".")]
     found += [
         path for path in scratch.temporary.rglob("*") if path.is_file() and path.relative_to(scratch.temporary).parts[0].startswith("ppdl-")

@@ -15,7 +15,7 @@ _TRAIN = """
 import sys
 from pathlib import Path
 import keras, numpy as np
-from ppdl.protections.base import View
+from ppdl.protections.view import View
 from ppdl.training.fitting.fit import fit
 from ppdl.evaluation.insight.gradcam import grad_cam
 from ppdl.training.networks.model import MobileNetV2
