@@ -105,6 +105,7 @@ def test_a_retry_gets_the_same_bytes_from_a_server_that_was_started_again(tmp_pa
         register(server.url, key)
         query = make_query(Statement.from_json(requests.get(server.url + "/v1/head", timeout=10).json()), key, make_features(1))
         first = infer(server.url, query)
+        server.wait_for_route("/v1/infer")
         server.stop(signal.SIGKILL)
         server.start()
         again = infer(server.url, query)
