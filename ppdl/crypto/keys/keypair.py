@@ -32,6 +32,18 @@ _FINGERPRINT_DOMAIN = b"ppdl paillier public key v1"
 _PURPOSE_DOMAIN = b"ppdl paillier public key v2"  # of a fingerprint that covers a purpose
 
 
+class Secret:
+    """Keep what reveals a private key out of texts, and of pickles: it must not travel to workers, caches or files unnoticed."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(not shown)"
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError(f"{type(self).__name__} holds private key material and cannot be pickled or copied")
+
+
 @dataclass(frozen=True)
 class PublicKey:
     """Hold n, h when the pair was made for DJN obfuscators, and what the pair is for.
@@ -96,7 +108,7 @@ class PublicKey:
         return PublicKey, (self.n, self.h, self.purpose)
 
 
-class PrivateKey:
+class PrivateKey(Secret):
     """Hold p and q next to their public key; refuse to be printed, copied or pickled.
 
     Raises: KeyStoreError when p and q are not the two prime factors of n, or not those that its h needs.
@@ -148,11 +160,8 @@ class PrivateKey:
     def __hash__(self) -> int:
         return hash(self.public)
 
-    def __reduce_ex__(self, protocol: object) -> NoReturn:
-        refuse_pickle(self)
 
-
-class CrtConstants:
+class CrtConstants(Secret):
     """What computations mod p^2 and q^2 need, as mpz. As secret as p and q.
 
     Source: Paillier 1999, section 7, "Decryption using Chinese-remaindering".
@@ -169,12 +178,6 @@ class CrtConstants:
         self.h_p = gmpy2.invert(-self.q % self.p, self.p)
         self.h_q = gmpy2.invert(-self.p % self.q, self.q)
         self.vector: Any = None  # a vector.decryption.Decryption, built when it is first used
-
-    def __repr__(self) -> str:
-        return "CrtConstants(not shown)"
-
-    def __reduce_ex__(self, protocol: object) -> NoReturn:
-        refuse_pickle(self)
 
 
 def generate_keypair(key_bits: int, *, purpose: str = ARCHIVE, allow_insecure_key: bool = False) -> PrivateKey:
@@ -216,11 +219,6 @@ def check_key_bits(key_bits: int, *, allow_insecure_key: bool) -> None:
             f"keygen.key_bits must be a multiple of 16 between {SMALLEST_KEY_BITS} and {max(SECURE_KEY_BITS)} even with "
             f"keygen.allow_insecure_key=true, got {key_bits!r}"
         )
-
-
-def refuse_pickle(value: object) -> NoReturn:
-    """Raise TypeError: what reveals a private key must not travel to workers, caches or files unnoticed."""
-    raise TypeError(f"{type(value).__name__} holds private key material and cannot be pickled or copied")
 
 
 def _random_prime(bits: int) -> int:

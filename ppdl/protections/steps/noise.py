@@ -23,13 +23,13 @@ import logging
 import secrets
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 
 from ppdl.crypto.keys.keyfile import read_file
-from ppdl.crypto.keys.keypair import refuse_pickle
+from ppdl.crypto.keys.keypair import Secret
 from ppdl.crypto.keys.keystore import check_private_dir, create_private
 from ppdl.errors import ConfigError, KeyStoreError
 
@@ -43,7 +43,7 @@ _TAIL = 9.5  # standard deviations; beyond lie less than 2^-63 of the distributi
 LARGEST_SIGMA = 2.0**20  # the table of a level has 9.5 sigma entries of 8 bytes: 80 MB
 
 
-class NoiseSecret:
+class NoiseSecret(Secret):
     """Hold the owner's secret; refuse to be printed, copied or pickled.
 
     Raises:
@@ -56,12 +56,6 @@ class NoiseSecret:
         if len(secret) != _SECRET_BYTES:
             raise KeyStoreError(f"a noise secret must have {_SECRET_BYTES} bytes, got {len(secret)}")
         self._secret = bytes(secret)
-
-    def __repr__(self) -> str:
-        return "NoiseSecret(not shown)"
-
-    def __reduce_ex__(self, protocol: Any) -> NoReturn:
-        refuse_pickle(self)
 
     @property
     def identifier(self) -> str:

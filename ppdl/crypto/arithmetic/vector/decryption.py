@@ -8,14 +8,14 @@ Source: Paillier 1999, section 7, "Decryption using Chinese-remaindering".
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import numpy as np
 from gmpy2 import mpz
 
 from ppdl.crypto.arithmetic.vector.power import Power
 from ppdl.crypto.arithmetic.vector.ring import Ring
-from ppdl.crypto.keys.keypair import refuse_pickle
+from ppdl.crypto.keys.keypair import Secret
 from ppdl.errors import CryptoError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _BATCH = 1024  # bounds the memory of digits to a few MiB
 
 
-class Decryption:
+class Decryption(Secret):
     """Hold both sides of a private key. As secret as p and q."""
 
     def __init__(self, crt: CrtConstants) -> None:
@@ -53,9 +53,3 @@ class Decryption:
             row = first + int(np.argmin(units))
             raise CryptoError(f"ciphertext {row} has a factor in common with n: no encryption gives such a number")
         return [a1 * h % ring.m for a1 in ring.halves(rows)[1]]
-
-    def __repr__(self) -> str:
-        return "Decryption(not shown)"
-
-    def __reduce_ex__(self, protocol: object) -> NoReturn:
-        refuse_pickle(self)

@@ -8,7 +8,6 @@ Source: see powertable.py.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NoReturn
 
 import gmpy2
 import numpy as np
@@ -17,12 +16,12 @@ from gmpy2 import mpz
 from ppdl.crypto.arithmetic.vector.digits import to_digits
 from ppdl.crypto.arithmetic.vector.emit import LANES, LOAD, LOOKUP, MULTIPLY, STEP_WORDS, STORE
 from ppdl.crypto.arithmetic.vector.ring import Ring, Step, aligned, as_program, in_threads, padded
-from ppdl.crypto.keys.keypair import refuse_pickle
+from ppdl.crypto.keys.keypair import Secret
 
 _GROUPS_TOGETHER = 64  # that pass through one window's part of the table before the next
 
 
-class FixedBase:
+class FixedBase(Secret):
     """Hold the table of one base: window i, row j is base^(j 2^(window_bits i)) in Montgomery form, see powertable.PowerTable.
 
     Cost: one product a row to build, one a window and power.
@@ -82,12 +81,6 @@ class FixedBase:
 
         in_threads(work, padded(count) // LANES, num_threads)
         return ring.numbers(results[:count])
-
-    def __repr__(self) -> str:
-        return "FixedBase(not shown)"
-
-    def __reduce_ex__(self, protocol: object) -> NoReturn:
-        refuse_pickle(self)
 
 
 def _window_after_window(num_windows: int, groups: range) -> np.ndarray:

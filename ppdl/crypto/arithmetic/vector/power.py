@@ -9,13 +9,11 @@ Source: A. Menezes, P. van Oorschot, S. Vanstone, "Handbook of Applied Cryptogra
 
 from __future__ import annotations
 
-from typing import NoReturn
-
 import numpy as np
 
 from ppdl.crypto.arithmetic.vector.emit import LOAD, MULTIPLY, SELECT, STORE
 from ppdl.crypto.arithmetic.vector.ring import Ring, Step, aligned, as_program, padded
-from ppdl.crypto.keys.keypair import refuse_pickle
+from ppdl.crypto.keys.keypair import Secret
 
 _PRIVATE_WINDOW_BITS = 5  # reading a wider table costs more than its windows save
 _PUBLIC_WINDOW_BITS = 6
@@ -24,7 +22,7 @@ _NUM_CONSTANTS = 2
 _NUM_FURTHER = _NUM_CONSTANTS + 2  # registers beside the table's
 
 
-class Power:
+class Power(Secret):
     """Hold the program that raises to one exponent >= 1.
 
     Args:
@@ -52,12 +50,6 @@ class Power:
             num_entries=self._num_entries,
             num_threads=num_threads,
         )
-
-    def __repr__(self) -> str:
-        return "Power(exponent not shown)"
-
-    def __reduce_ex__(self, protocol: object) -> NoReturn:
-        refuse_pickle(self)
 
 
 def _fixed_windows(exponent: int) -> list[Step]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NoReturn
 
 import gmpy2
 import numpy as np
@@ -13,13 +12,13 @@ from gmpy2 import mpz
 from ppdl.crypto.arithmetic.vector.compiled import kernel
 from ppdl.crypto.arithmetic.vector.digits import bytes_to_digits, from_digits, num_digits_for, to_digits
 from ppdl.crypto.arithmetic.vector.emit import ADD, LANES, LOAD, MULTIPLY, RADIX_BITS, STEP_WORDS, STORE
-from ppdl.crypto.keys.keypair import refuse_pickle
+from ppdl.crypto.keys.keypair import Secret
 
 Step = tuple[int, int, int, int]  # operation of emit.py and its operands
 _LINE_WORDS = 8  # of a cache line: rows of a table begin at one
 
 
-class Ring:
+class Ring(Secret):
     """Hold an odd m and what arithmetic mod m^2 in digits needs.
 
     A row is uint64 (row_words,): the digits of a0, those of a1, and padding, of a residue a0 + a1 m. In Montgomery form it stands for the
@@ -153,12 +152,6 @@ class Ring:
     def row_words(self) -> int:
         """Words of a row of a table."""
         return -(-self.width // _LINE_WORDS) * _LINE_WORDS
-
-    def __repr__(self) -> str:
-        return f"Ring(num_digits={self.num_digits}, m not shown)"
-
-    def __reduce_ex__(self, protocol: object) -> NoReturn:
-        refuse_pickle(self)
 
 
 def padded(num_rows: int) -> int:
