@@ -9,14 +9,15 @@ Nothing is random: whoever has the inputs and the matrix can check the outputs b
 re-randomise the outputs (paillier.rerandomise). Slots overflow silently: packing.check_linear_bound must accept the matrix first.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from gmpy2 import mpz
 
 from ppdl.crypto.arithmetic.engine import VECTOR, engine
-from ppdl.crypto.arithmetic.linear_plan import LinearPlan, Step, plan_linear
-from ppdl.crypto.arithmetic.numbers import check_range, from_array, invert_batch, to_array
+from ppdl.crypto.arithmetic.linear_plan import LinearPlan, plan_linear
+from ppdl.crypto.arithmetic.numbers import check_range, from_array, to_array
 from ppdl.crypto.keys.keypair import PublicKey
 from ppdl.errors import CryptoError
 
@@ -51,28 +52,12 @@ def apply_linear(public_key: PublicKey, planes: np.ndarray, plan: LinearPlan) ->
 def _vector_run(public_key: PublicKey, plan: LinearPlan) -> Callable[[np.ndarray], list[list[mpz]]]:
     from ppdl.crypto.arithmetic.vector.linear import linear_program
 
-    return linear_program(public_key.n, plan).run
+    program = linear_program(public_key.n, plan)
+    return partial(program.run, held=program.registers())
 
 
 def _gmp_run(public_key: PublicKey, plan: LinearPlan) -> Callable[[np.ndarray], list[list[mpz]]]:
-    return lambda planes: _run(plan, [from_array(public_key, plane) for plane in planes], mpz(public_key.n_squared))
-
-
-def _run(plan: LinearPlan, inputs: Sequence[list[mpz]], modulus: mpz) -> list[list[mpz]]:
-    """Run a plan on registers that hold one number a group: inputs (num_inputs, num_groups) to outputs (num_outputs, num_groups)."""
-    registers = dict(enumerate(inputs))
-    _multiply(plan.before, registers, modulus)
-    num_groups = len(inputs[0])
-    inverses = invert_batch([c for _, source in plan.inversions for c in registers[source]], modulus)
-    for i, (register, _) in enumerate(plan.inversions):
-        registers[register] = inverses[i * num_groups : (i + 1) * num_groups]
-    _multiply(plan.after, registers, modulus)
-    return [registers[register] for register in plan.outputs]
-
-
-def _multiply(steps: Sequence[Step], registers: dict[int, list[mpz]], modulus: mpz) -> None:
-    for register, left, right in steps:
-        registers[register] = [a * b % modulus for a, b in zip(registers[left], registers[right], strict=True)]
+    return lambda planes: plan.run([from_array(public_key, plane) for plane in planes], mpz(public_key.n_squared))
 
 
 def dct_filters(stride: int, num_filters: int, weight_bits: int) -> np.ndarray:

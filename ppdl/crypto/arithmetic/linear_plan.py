@@ -1,4 +1,4 @@
-"""Compile an integer matrix into few multiplications of ciphertexts. linear.py runs the result.
+"""Compile an integer matrix into few multiplications of ciphertexts, and run them with GMP.
 
 1. Inputs of one output that share the absolute weight are multiplied first (shared between outputs where sets nest).
 2. What must be inverted, for negative weights, is inverted together: one inversion and three multiplications each (Montgomery's trick).
@@ -11,11 +11,14 @@ Source: E. Straus, "Addition chains of vectors", American Mathematical Monthly 7
 """
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
+from gmpy2 import mpz
 
+from ppdl.crypto.arithmetic.numbers import invert_batch
 from ppdl.errors import CryptoError
 
 _WINDOWS = range(1, 7)
@@ -44,6 +47,22 @@ class LinearPlan:
     def num_multiplications(self) -> int:
         """Multiplications mod n^2 a group, without the one inversion that _GROUPS_AT_A_TIME groups share."""
         return len(self.before) + 3 * len(self.inversions) + len(self.after)
+
+    def run(self, inputs: Sequence[list[mpz]], modulus: mpz) -> list[list[mpz]]:
+        """Run the plan with GMP, on registers that hold one number a group: (num_inputs, num_groups) to (num_outputs, num_groups)."""
+        registers = dict(enumerate(inputs))
+        _multiply(self.before, registers, modulus)
+        num_groups = len(inputs[0])
+        inverses = invert_batch([c for _, source in self.inversions for c in registers[source]], modulus)
+        for i, (register, _) in enumerate(self.inversions):
+            registers[register] = inverses[i * num_groups : (i + 1) * num_groups]
+        _multiply(self.after, registers, modulus)
+        return [registers[register] for register in self.outputs]
+
+
+def _multiply(steps: Sequence[Step], registers: dict[int, list[mpz]], modulus: mpz) -> None:
+    for register, left, right in steps:
+        registers[register] = [a * b % modulus for a, b in zip(registers[left], registers[right], strict=True)]
 
 
 def plan_linear(weights: np.ndarray) -> LinearPlan:

@@ -22,5 +22,5 @@ def powers(bases: Sequence[int], exponent: int, m: int, *, private: bool) -> lis
         from ppdl.crypto.arithmetic.vector.ring import Ring
 
         ring = Ring(m)
-        return ring.numbers(Power(exponent, private=private).of(ring, ring.montgomery([mpz(base) for base in bases])))
+        return ring.numbers(Power(exponent, private=private).of(ring, ring.rows([mpz(base) for base in bases])))
     return gmpy2.powmod_base_list(list(bases), exponent, mpz(m) ** 2)

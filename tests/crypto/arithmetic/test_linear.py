@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from ppdl.crypto.arithmetic import linear
+from ppdl.crypto.arithmetic import linear, linear_plan
 from ppdl.crypto.arithmetic.linear import apply_linear, dct_filters, plan_linear
 from ppdl.crypto.arithmetic.linear_plan import signed_digits
 from ppdl.crypto.arithmetic.numbers import from_array
@@ -150,14 +150,14 @@ def test_plan_counts_what_it_runs(monkeypatch):
     plan = plan_linear(weights)
     counted = []
     monkeypatch.setattr(
-        linear,
+        linear_plan,
         "_multiply",
-        lambda steps, registers, modulus, real=linear._multiply: (counted.append(len(steps)), real(steps, registers, modulus)),
+        lambda steps, registers, modulus, real=linear_plan._multiply: (counted.append(len(steps)), real(steps, registers, modulus)),
     )
     monkeypatch.setattr(
-        linear,
+        linear_plan,
         "invert_batch",
-        lambda numbers, modulus, real=linear.invert_batch: (counted.append(3 * len(numbers)), real(numbers, modulus))[1],
+        lambda numbers, modulus, real=linear_plan.invert_batch: (counted.append(3 * len(numbers)), real(numbers, modulus))[1],
     )
     apply_linear(PUBLIC, encrypt_planes(range(9), 9), plan)
     assert sum(counted) == plan.num_multiplications

@@ -57,9 +57,7 @@ def emit_kernel(num_digits: int) -> str:
     table: uint64 (num_windows, num_entries, row_words); digits: uint16 (num_windows, digits_stride).
     """
     module = ir.Module(name=f"ppdl_vector_{num_digits}")
-    kernel = _Kernel(module, num_digits)
-    multiply, square = kernel.product("multiply", square=False), kernel.product("square", square=True)
-    kernel.run(multiply, square, kernel.add(), kernel.select(), kernel.lookup(), kernel.load(), kernel.store())
+    _Kernel(module, num_digits).run()
     return str(module)
 
 
@@ -330,17 +328,10 @@ class _Kernel:
             vectors = exchanged
         return vectors
 
-    def run(
-        self,
-        multiply: ir.Function,
-        square: ir.Function,
-        add: ir.Function,
-        select: ir.Function,
-        lookup: ir.Function,
-        load: ir.Function,
-        store: ir.Function,
-    ) -> None:
-        """Write the function that steps through a program."""
+    def run(self) -> None:
+        """Write the functions of all operations, and the one that steps through a program."""
+        multiply, square = self.product("multiply", square=False), self.product("square", square=True)
+        add, select, lookup, load, store = self.add(), self.select(), self.lookup(), self.load(), self.store()
         numbers, narrow = _I64.as_pointer(), _I16.as_pointer()
         arguments = self.start("run", _I32.as_pointer(), _I64, *[_VECTORS] * 3, _I64, numbers, narrow, _I64, _I64, numbers, numbers)
         program, num_steps, registers, modulus, inverse, num_entries, table, digits, digits_stride, row_words, inputs, outputs = arguments

@@ -13,7 +13,7 @@ from gmpy2 import mpz
 
 from ppdl.crypto.arithmetic.numbers import invert_batch
 from ppdl.crypto.arithmetic.vector.emit import LANES, LOAD, MULTIPLY, STORE
-from ppdl.crypto.arithmetic.vector.ring import Ring, Step, aligned, as_program
+from ppdl.crypto.arithmetic.vector.ring import Ring, Step, aligned, as_program, join
 from ppdl.errors import CryptoError
 
 if TYPE_CHECKING:
@@ -21,67 +21,79 @@ if TYPE_CHECKING:
     from ppdl.crypto.arithmetic.linear_plan import Step as PlanStep
 
 _BLOCKS = 8  # of eight groups that share an inversion
-_NUM_CONSTANTS = 3  # registers of 1 in Montgomery form, of 1, and a scratch one
+_ONE, _PLACES = range(2)  # registers of constants: 1, the places of an input's pieces, and a factor for each output
 GROUPS_AT_A_TIME = _BLOCKS * LANES
 
 
 class LinearProgram:
-    """Hold a plan's programs, each block of eight groups with registers of its own: first `before`, then an inversion, then `after`."""
+    """Hold a plan's programs, each block of eight groups with registers of its own: first `before`, then an inversion, then `after`.
+
+    What is loaded is not brought into Montgomery form: a residue x stands for x / R there, and what is computed from it for itself over a
+    power of R, of which the last product makes up for.
+    """
 
     def __init__(self, m: int, plan: LinearPlan) -> None:
-        self._ring, self._plan = Ring(m), plan
-        steps = [*plan.before, *plan.after]
-        used = [plan.num_inputs - 1, *plan.outputs, *(step[0] for step in steps), *(register for register, _ in plan.inversions)]
-        self._size = size = max(used) + 1
-        unit, one, self._inverse = range(_NUM_CONSTANTS)
-        inverted = [(self._in(b, register), self._in(b, source)) for b in range(_BLOCKS) for register, source in plan.inversions]
+        self._ring = ring = Ring(m)
+        self._plan = plan
+        self._num_bytes = (2 * ring.m.bit_length() + 7) // 8
+        steps = (*plan.before, *plan.inversions, *plan.after)
+        size = max([plan.num_inputs, *(register + 1 for register, *_ in steps)])
+        num_pieces = ring.num_pieces(self._num_bytes)
+        factors = ring.rows([power for (power,) in plan.run([[ring.r % ring.square]] * plan.num_inputs, ring.square)])
+        self._constants = np.concatenate([ring.one[None], ring.places(num_pieces), factors])
+        first_factor, inverse = len(self._constants) - len(factors), len(self._constants)
+        *blocks, first = [inverse + 1 + b * size for b in range(_BLOCKS + 1)]  # the registers of each
+        inverted = [(block + register, block + source) for block in blocks for register, source in plan.inversions]
         # products[i] is the product of the sources 0 to i
-        first = _NUM_CONSTANTS + _BLOCKS * size
         products = [source if i == 0 else first + i - 1 for i, (_, source) in enumerate(inverted)]
         self._num_registers = first + len(products)
-        before: list[Step] = [(LOAD, self._in(b, i), (i * _BLOCKS + b) * LANES, 1) for b in range(_BLOCKS) for i in range(plan.num_inputs)]
-        before += self._multiply(plan.before)
+        before = list[Step]()
+        for b, block in enumerate(blocks):
+            for i in range(plan.num_inputs):
+                before += join(block + i, inverse, (i * _BLOCKS + b) * LANES * num_pieces, num_pieces, _PLACES)
+            before += _multiply(plan.before, block)
         before += [(MULTIPLY, products[i], products[i - 1], inverted[i][1]) for i in range(1, len(inverted))]
         if products:
-            before += [(MULTIPLY, self._inverse, products[-1], one), (STORE, self._inverse, 0, 1)]
-        after: list[Step] = [(LOAD, self._inverse, 0, 1)] if products else []
+            before += [(MULTIPLY, inverse, products[-1], _ONE), (STORE, inverse, 0, 1)]
+        after: list[Step] = [(LOAD, inverse, 0, 1)] if products else []
         for i in range(len(inverted) - 1, -1, -1):
             register, source = inverted[i]
-            after.append((MULTIPLY, register, self._inverse, products[i - 1] if i else unit))
-            after.append((MULTIPLY, self._inverse, self._inverse, source))
-        after += self._multiply(plan.after)
-        for j, register in enumerate(plan.outputs):
-            for b in range(_BLOCKS):
-                after += [(MULTIPLY, self._inverse, self._in(b, register), one), (STORE, self._inverse, (j * _BLOCKS + b) * LANES, 1)]
+            after.append((MULTIPLY, register, inverse, products[i - 1] if i else _PLACES))
+            after.append((MULTIPLY, inverse, inverse, source))
+        for b, block in enumerate(blocks):
+            after += _multiply(plan.after, block)
+            for j, register in enumerate(plan.outputs):
+                after += [(MULTIPLY, inverse, block + register, first_factor + j), (STORE, inverse, (j * _BLOCKS + b) * LANES, 1)]
         self._before, self._after = as_program(before), as_program(after)
 
-    def _in(self, block: int, register: int) -> int:
-        """Return where a block keeps a register of the plan."""
-        return _NUM_CONSTANTS + block * self._size + register
+    def registers(self) -> np.ndarray:
+        """Return registers for `run`: some megabytes, which calls one after the other should share."""
+        return self._ring.registers(self._num_registers, self._constants)
 
-    def _multiply(self, steps: tuple[PlanStep, ...]) -> list[Step]:
-        return [(MULTIPLY, self._in(b, c), self._in(b, x), self._in(b, y)) for b in range(_BLOCKS) for c, x, y in steps]
-
-    def run(self, planes: np.ndarray) -> list[list[mpz]]:
+    def run(self, planes: np.ndarray, held: np.ndarray) -> list[list[mpz]]:
         """Return the outputs, (num_outputs, num_groups), of at most GROUPS_AT_A_TIME groups.
 
         Args:
             planes: uint8 (num_inputs, num_groups, ciphertext_bytes), units mod m^2.
-        Raises: CryptoError when one that must be inverted is no unit, or there are not num_inputs planes.
+            held: see `registers`.
+        Raises: CryptoError when one that must be inverted is no unit, or the planes are not num_inputs of ciphertext_bytes.
         """
         ring, (num_inputs, num_groups, size) = self._ring, planes.shape
-        if num_inputs != self._plan.num_inputs:  # the kernel would read elsewhere
-            raise CryptoError(f"this plan has {self._plan.num_inputs} inputs, got {num_inputs}")
-        inputs = aligned((num_inputs, GROUPS_AT_A_TIME, ring.row_words))
-        inputs[:] = ring.unit
-        inputs[:, :num_groups] = ring.split(planes.reshape(-1, size)).reshape(num_inputs, num_groups, ring.row_words)
-        held = ring.registers(self._num_registers, np.stack([ring.unit, ring.one]))
+        if num_inputs != self._plan.num_inputs or size != self._num_bytes:  # the kernel would read elsewhere
+            raise CryptoError(f"this plan has {self._plan.num_inputs} inputs of {self._num_bytes} bytes, got {num_inputs} of {size}")
+        whole = np.zeros((num_inputs, GROUPS_AT_A_TIME, size), np.uint8)
+        whole[:, num_groups:, -1] = 1
+        whole[:, :num_groups] = planes
         product, outputs = aligned((LANES, ring.row_words)), aligned((self._plan.num_outputs, GROUPS_AT_A_TIME, ring.row_words))
-        ring.run(self._before, held, inputs=inputs, outputs=product)
+        ring.run(self._before, held, inputs=ring.pieces(whole.reshape(-1, size)), outputs=product)
         if self._plan.inversions:
             product = ring.montgomery(invert_batch(ring.numbers(product), ring.square))
         ring.run(self._after, held, inputs=product, outputs=outputs)
         return [ring.numbers(rows[:num_groups]) for rows in outputs]
+
+
+def _multiply(steps: tuple[PlanStep, ...], block: int) -> list[Step]:
+    return [(MULTIPLY, block + c, block + x, block + y) for c, x, y in steps]
 
 
 @lru_cache(maxsize=1)

@@ -17,8 +17,8 @@ from ppdl.crypto.keys.keypair import Secret
 
 _PRIVATE_WINDOW_BITS = 5  # reading a wider table costs more than its windows save
 _PUBLIC_WINDOW_BITS = 6
-_UNIT, _ONE = range(2)  # registers of constants; the table follows
-_NUM_CONSTANTS = 2
+_UNIT, _ONE, _INTO = range(3)  # registers of constants; the table follows
+_NUM_CONSTANTS = 3
 _NUM_FURTHER = _NUM_CONSTANTS + 2  # registers beside the table's
 
 
@@ -38,14 +38,14 @@ class Power(Secret):
         self._program = as_program((_fixed_windows if private else _sliding_windows)(int(exponent)))
 
     def of(self, ring: Ring, bases: np.ndarray, *, num_threads: int = 1) -> np.ndarray:
-        """Return base^exponent of rows in Montgomery form, as rows that are not, with digits a0 <= m and a1 <= m."""
+        """Return base^exponent of rows with digits below 8 m, not in Montgomery form, as rows with digits a0 <= m and a1 <= m."""
         rows = aligned((padded(len(bases)), ring.row_words))
         rows[: len(bases)] = bases
         return ring.each(
             self._program,
             rows,
             len(bases),
-            constants=np.stack([ring.unit, ring.one]),
+            constants=np.stack([ring.unit, ring.one, ring.into]),
             num_registers=self._num_entries + _NUM_FURTHER,
             num_entries=self._num_entries,
             num_threads=num_threads,
@@ -56,7 +56,7 @@ def _fixed_windows(exponent: int) -> list[Step]:
     """Entry i of the table is base^i; entry 0, which is 1, is multiplied in like the others."""
     bits, entries = _PRIVATE_WINDOW_BITS, 1 << _PRIVATE_WINDOW_BITS
     table, power, scratch = _NUM_CONSTANTS, _NUM_CONSTANTS + entries, _NUM_CONSTANTS + entries + 1
-    steps = [(MULTIPLY, table, _UNIT, _UNIT), (LOAD, table + 1, 0, 1)]
+    steps = [(MULTIPLY, table, _UNIT, _UNIT), (LOAD, table + 1, 0, 1), (MULTIPLY, table + 1, table + 1, _INTO)]
     for i in range(2, entries):
         steps.append((MULTIPLY, table + i, *((table + i // 2,) * 2 if i % 2 == 0 else (table + i - 1, table + 1))))
     first, *rest = [exponent >> bits * i & (entries - 1) for i in reversed(range(-(-exponent.bit_length() // bits)))]
@@ -70,7 +70,7 @@ def _sliding_windows(exponent: int) -> list[Step]:
     """Entry i of the table is base^(2 i + 1)."""
     entries = 1 << (_PUBLIC_WINDOW_BITS - 1)
     table, power, square = _NUM_CONSTANTS, _NUM_CONSTANTS + entries, _NUM_CONSTANTS + entries + 1
-    steps = [(LOAD, table, 0, 1), (MULTIPLY, square, table, table)]
+    steps = [(LOAD, table, 0, 1), (MULTIPLY, table, table, _INTO), (MULTIPLY, square, table, table)]
     steps += [(MULTIPLY, table + i, table + i - 1, square) for i in range(1, entries)]
     bits, held = f"{exponent:b}", -1  # held: the register of the result so far; the first entry is read where it is
     while bits:

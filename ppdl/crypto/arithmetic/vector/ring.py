@@ -29,12 +29,14 @@ class Ring(Secret):
         self.m, self.square = mpz(m), mpz(m) ** 2
         self.num_digits = num_digits_for(self.m.bit_length())
         self.width = 2 * self.num_digits
-        self._r = mpz(1) << (RADIX_BITS * self.num_digits)
+        self.r = mpz(1) << (RADIX_BITS * self.num_digits)
         self._run = kernel(self.num_digits)
         self._modulus, self._inverse = aligned((self.num_digits, LANES)), aligned((1, LANES))
         self._modulus[:] = to_digits([self.m], self.num_digits)[0][:, None]
         self._inverse[:] = int(-gmpy2.invert(self.m, 1 << RADIX_BITS) % (1 << RADIX_BITS))
-        self.unit, self.one = self.rows([self._r % self.square, mpz(1)])  # 1 in Montgomery form; a product with `one` leaves it
+        self._piece_bytes = self.m.bit_length() // 8
+        # 1 in Montgomery form; a product with `one` leaves it, one with `into` enters it
+        self.unit, self.one, self.into = self.rows([self.r % self.square, mpz(1), self.r**2 % self.square])
 
     def rows(self, numbers: Sequence[mpz]) -> np.ndarray:
         """Write numbers in [0, m^2) as rows (num_numbers, row_words), not in Montgomery form."""
@@ -45,26 +47,38 @@ class Ring(Secret):
         return rows
 
     def montgomery(self, numbers: Sequence[mpz]) -> np.ndarray:
-        """Write numbers of any size as rows (num_numbers, row_words) in Montgomery form. For few: `split` is faster."""
-        return self.rows([number * self._r % self.square for number in numbers])
+        """Write numbers of any size as rows (num_numbers, row_words) in Montgomery form. For few: each is divided."""
+        return self.rows([number * self.r % self.square for number in numbers])
 
     def split(self, array: np.ndarray, num_threads: int = 1) -> np.ndarray:
-        """Write numbers, uint8 (num_numbers, num_bytes) big-endian, as rows in Montgomery form, without a division.
+        """Write numbers, uint8 (num_numbers, num_bytes) big-endian, as rows with digits below 7 m, without a division: see `join`."""
+        pieces = self.pieces(array)
+        num_pieces = pieces.shape[1]
+        number, scratch = num_pieces, num_pieces + 1
+        program = as_program([*join(number, scratch, 0, num_pieces, 0), (STORE, number, 0, 1)])
+        places = self.places(num_pieces)
+        return self.each(program, pieces, len(array), constants=places, num_registers=num_pieces + 2, num_threads=num_threads)
 
-        A number is cut into pieces of num_digits digits, and each piece multiplied by its place times R^2, mod m^2.
+    def pieces(self, array: np.ndarray) -> np.ndarray:
+        """Cut numbers, uint8 (num_numbers, num_bytes) big-endian, into pieces below 2 m, the lowest first.
+
+        Returns: rows (padded(num_numbers), num_pieces, row_words).
         """
-        piece_bits = RADIX_BITS * self.num_digits
-        num_pieces = -(-8 * array.shape[1] // piece_bits)
+        size = self._piece_bytes
+        num_pieces = self.num_pieces(array.shape[1])
+        whole = np.zeros((len(array), num_pieces * size), np.uint8)
+        whole[:, whole.shape[1] - array.shape[1] :] = array
         pieces = aligned((padded(len(array)), num_pieces, self.row_words))
-        digits = bytes_to_digits(array, num_pieces * self.num_digits).reshape(len(array), num_pieces, self.num_digits)
-        pieces[: len(array), :, : self.num_digits] = digits
-        places = self.rows([self._r ** (i + 2) % self.square for i in range(num_pieces)])
-        steps = []
-        for i in range(num_pieces):
-            steps += [(LOAD, num_pieces + i, i, num_pieces), (MULTIPLY, num_pieces + i, num_pieces + i, i)]
-        steps += [(ADD, num_pieces, num_pieces, num_pieces + i) for i in range(1, num_pieces)]
-        program = as_program([*steps, (STORE, num_pieces, 0, 1)])
-        return self.each(program, pieces, len(array), constants=places, num_registers=2 * num_pieces, num_threads=num_threads)
+        digits = bytes_to_digits(whole.reshape(-1, size), self.num_digits)
+        pieces[: len(array), :, : self.num_digits] = digits.reshape(len(array), num_pieces, self.num_digits)[:, ::-1]
+        return pieces
+
+    def num_pieces(self, num_bytes: int) -> int:
+        return -(-num_bytes // self._piece_bytes)
+
+    def places(self, num_pieces: int) -> np.ndarray:
+        """Return the places of a number's pieces, as rows in Montgomery form; the first is 1."""
+        return self.montgomery([mpz(1) << 8 * self._piece_bytes * i for i in range(num_pieces)])
 
     def numbers(self, rows: np.ndarray) -> list[mpz]:
         """Read rows whose digits are below 1.5 m, not in Montgomery form, as numbers in [0, m^2)."""
@@ -152,6 +166,18 @@ class Ring(Secret):
     def row_words(self) -> int:
         """Words of a row of a table."""
         return -(-self.width // _LINE_WORDS) * _LINE_WORDS
+
+
+def join(number: int, scratch: int, row: int, num_pieces: int, places: int) -> list[Step]:
+    """Write a number into a register: the sum of its pieces, rows `row` and following, each times its place.
+
+    Args:
+        places: the first register of `Ring.places`.
+    """
+    steps: list[Step] = [(LOAD, number, row, num_pieces)]
+    for i in range(1, num_pieces):
+        steps += [(LOAD, scratch, row + i, num_pieces), (MULTIPLY, scratch, scratch, places + i), (ADD, number, number, scratch)]
+    return steps
 
 
 def padded(num_rows: int) -> int:
