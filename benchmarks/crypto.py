@@ -7,8 +7,8 @@
 
 phe runs on gmpy2 and is given what its users write: `encrypt` and `decrypt` of a pixel each, EncryptedNumber times weights, added up. Times
 are user CPU of this process but for "two workers", which is wall time and needs idle cores (a row gives it by CPU time too). Tables of
-powers are built before, and their time, memory and break-even are rows of their own. Rivals (pypaillier, TenSEAL) run when they are
-installed: pip install pypaillier tenseal.
+powers are built before, and their time, memory and break-even are rows of their own. Rivals (pypaillier, lightphe, TenSEAL) run when they
+are installed: pip install 'ppdl[bench]'.
 """
 
 import argparse

@@ -3,12 +3,14 @@
 pypaillier: Paillier in Rust on GMP, with Damgard-Jurik-Nielsen obfuscators of the same exponent length. It is measured a pixel each, as its
 users write, and fed with plaintexts that are packed here (it takes integers up to n / 2^21: two pixels fewer). It is constant-time in parts
 where gmpy2 is not, which costs it time. User CPU adds up its threads.
+lightphe: Paillier as textbooks have it, in pure Python: no CRT, no batches; obfuscators come from `random`, no source for cryptography.
 TenSEAL: BFV on Microsoft SEAL. Another assumption (ring learning with errors), batches of 4,096 pixels, ciphertexts that can be multiplied.
 """
 
 import statistics
 from collections.abc import Callable
 from importlib import import_module
+from importlib.metadata import version
 from importlib.util import find_spec
 
 import numpy as np
@@ -27,11 +29,16 @@ def rows(pixels: np.ndarray, key_bits: int, repeats: int, user_seconds: Callable
         return statistics.median(times)
 
     result = []
-    for name, module, run in (("pypaillier", "paillier", _pypaillier), ("TenSEAL BFV", "tenseal", _tenseal)):
+    for package, module, run in (
+        ("pypaillier", "paillier", _pypaillier),
+        ("lightphe", "lightphe", _lightphe),
+        ("tenseal", "tenseal", _tenseal),
+    ):
         if find_spec(module) is None:
-            result.append((name, "not installed (pip install 'ppdl[bench]')"))
+            result.append((package, "not installed (pip install 'ppdl[bench]')"))
         else:
-            result += [(f"{name}, {use}", text) for use, text in run(import_module(module), pixels, key_bits, median)]
+            found = run(import_module(module), pixels, key_bits, median)
+            result += [(f"{package} {version(package)}, {use}", text) for use, text in found]
     return result
 
 
@@ -52,6 +59,15 @@ def _pypaillier(paillier, pixels: np.ndarray, key_bits: int, median: Callable) -
     return found
 
 
+def _lightphe(lightphe, pixels: np.ndarray, key_bits: int, median: Callable) -> list[tuple[str, str]]:
+    scheme, values = lightphe.LightPHE("Paillier", key_size=key_bits), pixels[:3].tolist()
+    encrypt = median(lambda: [scheme.encrypt(value) for value in values], len(values))
+    ciphertexts = [scheme.encrypt(value) for value in values]
+    decrypt = median(lambda: [scheme.decrypt(ciphertext) for ciphertext in ciphertexts], len(values))
+    assert [scheme.decrypt(ciphertext) for ciphertext in ciphertexts] == values
+    return [("a pixel each", _text(encrypt, decrypt, key_bits / 4))]
+
+
 def _tenseal(tenseal, pixels: np.ndarray, key_bits: int, median: Callable) -> list[tuple[str, str]]:
     degree, batches = 4096, 10
     context = tenseal.context(tenseal.SCHEME_TYPE.BFV, poly_modulus_degree=degree, plain_modulus=1032193)
@@ -61,7 +77,7 @@ def _tenseal(tenseal, pixels: np.ndarray, key_bits: int, median: Callable) -> li
     decrypt = median(lambda: [ciphertext.decrypt() for ciphertext in ciphertexts], degree * batches)
     assert [ciphertext.decrypt() for ciphertext in ciphertexts] == vectors
     size = sum(len(ciphertext.serialize()) for ciphertext in ciphertexts) / (degree * batches)
-    return [(f"{degree} pixels a ciphertext", _text(encrypt, decrypt, size) + ", 128-bit security")]
+    return [(f"BFV, {degree} pixels a ciphertext", _text(encrypt, decrypt, size) + ", 128-bit security")]
 
 
 def _text(encrypt_seconds: float, decrypt_seconds: float, size: float) -> str:

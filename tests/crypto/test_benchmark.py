@@ -50,7 +50,7 @@ def test_sizes_shrink_with_the_key_length():
 def test_missing_rivals_say_so(monkeypatch):
     monkeypatch.setattr(crypto_rivals, "find_spec", lambda name: None)
     rows = crypto_rivals.rows(np.zeros(10, np.uint8), 2048, 1, float)
-    assert [text for _, text in rows] == ["not installed (pip install 'ppdl[bench]')"] * 2
+    assert [text for _, text in rows] == ["not installed (pip install 'ppdl[bench]')"] * 3
 
 
 def test_arguments(capsys):
