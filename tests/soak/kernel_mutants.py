@@ -1,17 +1,18 @@
 # ruff: noqa: E501  # a mutant a line
 """Change the vector kernel and its programs in one place at a time, and see whether a test notices.
 
-    python -m tests.soak.kernel_mutants                 # all of MUTANTS, some ten minutes on one core; exit code 1 when one survives
-    python -m tests.soak.kernel_mutants --only 3 17     # some of them
+    python -m tests.soak.kernel_mutants --out tests/soak/results/kernel_mutants.json    # some ten minutes on one core
+    python -m tests.soak.kernel_mutants --only 3 17                                     # some of them; exit code 1 when one survives
 
 The drawn mutants of tests.soak.mutants change Python alone; what an emitted instruction or a program's step gets wrong is listed here. Each
-is applied to a copy of the package, with a cache of machine code of its own, and tests/crypto/vector is run until one fails. A process
-that dies counts as noticed.
+is applied to a copy of the package, with a cache of machine code of its own, and the kernel's tests are run until one fails. A process
+that dies counts as noticed. Without a mutant the tests must pass.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import subprocess
@@ -19,10 +20,13 @@ import sys
 import tempfile
 from pathlib import Path
 
+from ppdl.crypto.arithmetic.vector.compiled import missing_features
+
 PROJECT = Path(__file__).parents[2]
+KERNEL, TESTS = "ppdl/crypto/arithmetic/vector", "tests/crypto/arithmetic/vector"
 TIMEOUT_S = 600
 
-# file below ppdl/crypto/arithmetic/vector, what stands there once, and what takes its place
+# file of the kernel, what stands there once, and what takes its place
 MUTANTS = [
     ("emit.py", 'half in "lh")', 'half in "hl")'),
     ("emit.py", "((self.low, 0), (self.high, 1)):\n                for j in range(TILE):\n                    self.collect(half, columns[i + j + shift], digit, ys[j])", "((self.low, 0), (self.high, 0)):\n                for j in range(TILE):\n                    self.collect(half, columns[i + j + shift], digit, ys[j])"),
@@ -73,19 +77,31 @@ MUTANTS = [
     ("digits.py", "words[..., 0] = low | high << np.uint64(RADIX_BITS)", "words[..., 0] = low"),
     ("digits.py", "_SLACK_BITS = 8", "_SLACK_BITS = 2"),
     ("ring.py", "-gmpy2.invert(self.m, 1 << RADIX_BITS)", "gmpy2.invert(self.m, 1 << RADIX_BITS)"),
-    ("ring.py", "self._r ** (i + 2) % self.square", "self._r ** (i + 1) % self.square"),
+    ("ring.py", "self.r**2 % self.square", "self.r % self.square"),
+    ("ring.py", "self._piece_bytes = self.m.bit_length() // 8", "self._piece_bytes = self.m.bit_length() // 8 + 3"),
+    ("ring.py", "return -(-num_bytes // self._piece_bytes)", "return num_bytes // self._piece_bytes + 1"),
+    ("ring.py", "mpz(1) << 8 * self._piece_bytes * i for i", "mpz(1) << 8 * self._piece_bytes * (i + 1) for i"),
+    ("ring.py", "self.num_digits)[:, ::-1]", "self.num_digits)"),
+    ("ring.py", "(LOAD, scratch, row + i, num_pieces)", "(LOAD, scratch, row, num_pieces)"),
+    ("ring.py", "(ADD, number, number, scratch)", "(ADD, number, scratch, scratch)"),
     ("ring.py", "number - self.square if number >= self.square else number", "number"),
     ("ring.py", "number - self.square if number >= self.square else number", "number - self.square if number > self.square else number"),
-    ("power.py", "steps = [(MULTIPLY, table, _UNIT, _UNIT), (LOAD, table + 1, 0, 1)]", "steps = [(MULTIPLY, table, _UNIT, _ONE), (LOAD, table + 1, 0, 1)]"),
+    ("power.py", "(MULTIPLY, table, _UNIT, _UNIT)", "(MULTIPLY, table, _UNIT, _ONE)"),
+    ("power.py", "(MULTIPLY, table + 1, table + 1, _INTO)", "(MULTIPLY, table + 1, table + 1, _UNIT)"),
+    ("power.py", "(MULTIPLY, table, table, _INTO)", "(MULTIPLY, table, table, _UNIT)"),
     ("power.py", "* bits + [(SELECT", "* (bits - 1) + [(SELECT"),
     ("power.py", "return [*steps, (MULTIPLY, power, held, _ONE), (STORE, power, 0, 1)]", "return [*steps, (MULTIPLY, power, held, _UNIT), (STORE, power, 0, 1)]"),
     ("power.py", "held = entry if held < 0 else power", "held = power"),
     ("fixed_base.py", "base = gmpy2.powmod(base, 1 << width, ring.square)", "base = gmpy2.powmod(base, 2 << width, ring.square)"),
     ("fixed_base.py", "range(1, num_windows)]", "range(2, num_windows)]"),
     ("fixed_base.py", "last[:, 0] = 1", "last[:, 0] = 2"),
-    ("linear.py", "products[i - 1] if i else unit", "products[i - 1] if i else one"),
-    ("linear.py", "after.append((MULTIPLY, self._inverse, self._inverse, source))", "pass"),
-    ("linear.py", "inputs[:, :num_groups] = ring.split", "inputs[:, num_groups - 1 :: -1] = ring.split"),
+    ("linear.py", "products[i - 1] if i else _PLACES", "products[i - 1] if i else _ONE"),
+    ("linear.py", "after.append((MULTIPLY, inverse, inverse, source))", "pass"),
+    ("linear.py", "whole[:, :num_groups] = planes", "whole[:, num_groups - 1 :: -1] = planes"),
+    ("linear.py", "whole[:, num_groups:, -1] = 1", "pass"),
+    ("linear.py", "[[ring.r % ring.square]] * plan.num_inputs", "[[mpz(1)]] * plan.num_inputs"),
+    ("linear.py", "first_factor + j)", "first_factor)"),
+    ("linear.py", "(j * _BLOCKS + b) * LANES, 1)", "(j * _BLOCKS) * LANES, 1)"),
     ("multiexp.py", "place = np.where(digit >= 0, digit, half - digit)", "place = np.abs(digit)"),
     ("multiexp.py", "* (bits if position else 0)", "* bits"),
     ("multiexp.py", "np.where(digit != 0, (first_base + base)", "np.where(digit != 0, (0 * first_base + base)"),
@@ -95,40 +111,55 @@ MUTANTS = [
 ]  # fmt: skip
 
 
-def survives(number: int) -> bool:
-    """Tell whether no test notices a mutant."""
-    file, old, new = MUTANTS[number]
-    with tempfile.TemporaryDirectory() as folder:
-        for part in ("ppdl", "tests"):
-            shutil.copytree(PROJECT / part, Path(folder) / part, ignore=shutil.ignore_patterns("__pycache__", "results"))
-        shutil.copy(PROJECT / "pyproject.toml", folder)
-        path = Path(folder) / "ppdl/crypto/arithmetic/vector" / file
-        source = path.read_text()
-        if source.count(old) != 1:
-            raise SystemExit(f"mutant {number}: {old!r} stands {source.count(old)} times in {file}, not once: the list is out of date")
-        path.write_text(source.replace(old, new))
-        environment = os.environ | {"PYTHONPATH": folder, "XDG_CACHE_HOME": f"{folder}/cache", "PPDL_ENGINE": "vector"}
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "tests/crypto/vector"]
-        try:
-            done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=TIMEOUT_S, check=False)
-        except subprocess.TimeoutExpired:
-            return False
-        return done.returncode == 0
+def judge(folder: Path) -> int:
+    """Run the tests of the copy, and return pytest's exit code; a test that hangs counts as failed."""
+    environment = os.environ | {"PYTHONPATH": str(folder), "XDG_CACHE_HOME": str(folder / "cache"), "PPDL_ENGINE": "vector"}
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", TESTS]
+    try:
+        return subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=TIMEOUT_S, check=False).returncode
+    except subprocess.TimeoutExpired:
+        return 1
+
+
+def survives(number: int, folder: Path) -> bool:
+    """Tell whether no test of the copy notices a mutant."""
+    name, old, new = MUTANTS[number]
+    path = folder / KERNEL / name
+    source = path.read_text()
+    if source.count(old) != 1:
+        raise SystemExit(f"mutant {number}: {old!r} stands {source.count(old)} times in {name}, not once: the list is out of date")
+    path.write_text(source.replace(old, new))
+    try:
+        return judge(folder) == 0
+    finally:
+        path.write_text(source)
 
 
 def main() -> None:
     """Try the mutants, and say which survive."""
     parser = argparse.ArgumentParser(prog="python -m tests.soak.kernel_mutants", description=__doc__.splitlines()[0])
     parser.add_argument("--only", type=int, nargs="+", default=range(len(MUTANTS)), metavar="N")
-    chosen = list(parser.parse_args().only)
+    parser.add_argument("--out", type=Path, help="where to record what became of them")
+    args = parser.parse_args()
+    if missing := missing_features():
+        raise SystemExit(f"this processor lacks {' and '.join(missing)}: no test of the kernel would run")
     left = []
-    for number in chosen:
-        lives = survives(number)
-        left += [number] if lives else []
-        print(
-            f"{number:3d} {'SURVIVES' if lives else 'killed'}  {MUTANTS[number][0]}: {MUTANTS[number][1].splitlines()[0][:90]}", flush=True
-        )
-    print(f"{len(chosen) - len(left)} of {len(chosen)} killed")
+    with tempfile.TemporaryDirectory(prefix="ppdl-kernel-mutants-") as name:
+        folder = Path(name)
+        for part in ("ppdl", "tests"):
+            shutil.copytree(PROJECT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__", "results"))
+        shutil.copy(PROJECT / "pyproject.toml", folder)
+        if judge(folder):
+            raise SystemExit(f"{TESTS} fails without any mutant")
+        for number in args.only:
+            change = f"{MUTANTS[number][0]}: {MUTANTS[number][1].splitlines()[0][:90]}"
+            lives = survives(number, folder)
+            left += [change] if lives else []
+            print(f"{number:3d} {'SURVIVES' if lives else 'killed'}  {change}", flush=True)
+    figures = {"listed": len(args.only), "killed": len(args.only) - len(left), "left": left}
+    print(f"{figures['killed']} of {figures['listed']} killed")
+    if args.out:
+        args.out.write_text(json.dumps(figures, indent=1) + "\n")
     sys.exit(bool(left))
 
 

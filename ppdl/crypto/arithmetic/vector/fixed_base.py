@@ -8,6 +8,7 @@ Source: see powertable.py.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import gmpy2
 import numpy as np
@@ -15,7 +16,7 @@ from gmpy2 import mpz
 
 from ppdl.crypto.arithmetic.vector.digits import to_digits
 from ppdl.crypto.arithmetic.vector.emit import LANES, LOAD, LOOKUP, MULTIPLY, STEP_WORDS, STORE
-from ppdl.crypto.arithmetic.vector.ring import Ring, Step, aligned, as_program, in_threads, padded
+from ppdl.crypto.arithmetic.vector.ring import Ring, Step, aligned, as_program, padded
 from ppdl.crypto.keys.keypair import Secret
 
 _GROUPS_TOGETHER = 64  # that pass through one window's part of the table before the next
@@ -27,7 +28,7 @@ class FixedBase(Secret):
     Cost: one product a row to build, one a window and power.
     """
 
-    def __init__(self, base: mpz, m: mpz, widths: Sequence[int], *, num_threads: int = 1) -> None:
+    def __init__(self, base: mpz, m: mpz, widths: Sequence[int]) -> None:
         self._ring = ring = Ring(m)
         self._num_windows, num_rows = len(widths), 1 << max(widths)
         steps = []
@@ -41,22 +42,17 @@ class FixedBase(Secret):
         program: list[Step] = [(LOAD, factor, 0, 1), (MULTIPLY, power, unit, unit)]
         for row in range(num_rows):
             program += [(STORE, power, row, num_rows), (MULTIPLY, power, power, factor)]
-        build = as_program(program)
-
-        def work(groups: range) -> None:
-            held = ring.registers(3, ring.unit[None])
-            for g in groups:  # eight windows side by side
-                windows = slice(g * LANES, (g + 1) * LANES)
-                ring.run(build, held, inputs=factors[windows], outputs=self._table[windows])
-
-        in_threads(work, num_windows // LANES, num_threads)
+        build, held = as_program(program), ring.registers(3, ring.unit[None])
+        for first in range(0, num_windows, LANES):  # eight windows side by side
+            windows = slice(first, first + LANES)
+            ring.run(build, held, inputs=factors[windows], outputs=self._table[windows])
 
     @property
     def nbytes(self) -> int:
         """Bytes of the table."""
         return self._table.nbytes
 
-    def powers(self, digits: np.ndarray, plaintexts: Sequence[mpz] | None = None, *, num_threads: int = 1) -> list[mpz]:
+    def powers(self, digits: np.ndarray, plaintexts: Sequence[mpz] | None = None) -> list[mpz]:
         """Return base^a (1 + m)^x, see powertable.PowerTable."""
         ring, (num_windows, count) = self._ring, digits.shape
         # else the kernel would read elsewhere
@@ -71,21 +67,18 @@ class FixedBase(Secret):
         if plaintexts is not None:  # 1 + x m has the digits 1 and x
             last[:count, ring.num_digits : ring.width] = to_digits(plaintexts, ring.num_digits)
 
-        def work(groups: range) -> None:
-            held = ring.registers(_GROUPS_TOGETHER + 1, ring.unit[None])
-            for start in range(groups.start, groups.stop, _GROUPS_TOGETHER):
-                together = range(start, min(start + _GROUPS_TOGETHER, groups.stop))
-                rows = slice(together.start * LANES, together.stop * LANES)
-                program = _window_after_window(num_windows, together)
-                ring.run(program, held, table=self._table, digits=ahead, inputs=last[rows], outputs=results[rows])
-
-        in_threads(work, padded(count) // LANES, num_threads)
+        held = ring.registers(_GROUPS_TOGETHER + 1, ring.unit[None])
+        for start in range(0, padded(count), _GROUPS_TOGETHER * LANES):
+            rows = slice(start, min(start + _GROUPS_TOGETHER * LANES, padded(count)))
+            program = _window_after_window(num_windows, (rows.stop - start) // LANES)
+            ring.run(program, held, table=self._table, digits=ahead[:, start:], inputs=last[rows], outputs=results[rows])
         return ring.numbers(results[:count])
 
 
-def _window_after_window(num_windows: int, groups: range) -> np.ndarray:
+@lru_cache(maxsize=4)
+def _window_after_window(num_windows: int, num_groups: int) -> np.ndarray:
     """Write the program of some groups: all of them look up one window and multiply it in before the next."""
-    scratch, g = _GROUPS_TOGETHER, np.arange(len(groups), dtype=np.int32)
+    scratch, g = _GROUPS_TOGETHER, np.arange(num_groups, dtype=np.int32)
 
     def steps(operation: int, c: np.ndarray | int, x: np.ndarray | int, y: np.ndarray | int) -> np.ndarray:
         return np.stack(np.broadcast_arrays(operation, c, x, y, g)[:4], axis=1)
@@ -94,7 +87,7 @@ def _window_after_window(num_windows: int, groups: range) -> np.ndarray:
         return np.stack(kinds, axis=1).reshape(-1, STEP_WORDS)
 
     multiply = steps(MULTIPLY, g, g, scratch)
-    rounds = [steps(LOOKUP, g, 0, groups.start + g)]
-    rounds += [in_turn(steps(LOOKUP, scratch, window, groups.start + g), multiply) for window in range(1, num_windows)]
+    rounds = [steps(LOOKUP, g, 0, g)]
+    rounds += [in_turn(steps(LOOKUP, scratch, window, g), multiply) for window in range(1, num_windows)]
     rounds.append(in_turn(steps(LOAD, scratch, g * LANES, 1), multiply, steps(STORE, g, g * LANES, 1)))
     return np.ascontiguousarray(np.concatenate(rounds), np.int32)

@@ -156,7 +156,7 @@ class Ring(Secret):
             num_entries if table is None else table.shape[1],
             None if table is None else table.ctypes.data,
             None if digits is None else digits.ctypes.data,
-            0 if digits is None else digits.shape[1],
+            0 if digits is None else digits.strides[0] // digits.itemsize,
             self.row_words,
             None if inputs is None else inputs.ctypes.data,
             None if outputs is None else outputs.ctypes.data,

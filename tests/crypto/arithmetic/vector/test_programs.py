@@ -65,7 +65,6 @@ def test_tables_are_those_of_gmp(window_bits, num):
     digits, plaintexts = windows.random_digits(num), [mpz(RNG.randrange(int(m))) for _ in range(num)]
     ours, gmp = (table.powers(digits, plaintexts) for table in tables)
     assert ours == gmp and tables[0].powers(digits) == tables[1].powers(digits)
-    assert tables[0].powers(digits, plaintexts, num_threads=3) == gmp
 
 
 def test_digits_that_no_table_has_are_refused():
