@@ -1,4 +1,4 @@
-"""Check the arguments of a component against the types that its constructor declares."""
+"""Check the arguments of a component against the types and bounds that its constructor declares."""
 
 from __future__ import annotations
 
@@ -6,25 +6,44 @@ import functools
 import inspect
 import typing
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
+
+from annotated_types import Ge, Gt, Lt
 
 from ppdl.errors import ConfigError
 
+Whole = Annotated[int, Ge(0)]
+Count = Annotated[int, Ge(1)]
+Positive = Annotated[float, Gt(0)]
+NotNegative = Annotated[float, Ge(0)]
+Share = Annotated[float, Gt(0), Lt(1)]
+
 _SHOWN = 100  # characters of a wrong value
+
+
+_WORDS = {
+    "Input should": "must",
+    "a valid integer": "an integer",
+    " valid": "",
+    "greater than or equal to": ">=",
+    "less than or equal to": "<=",
+    "greater than": ">",
+    "less than": "<",
+}
 
 
 @functools.cache
 def _model(cls: type) -> Any:
     import pydantic
 
-    hints = typing.get_type_hints(cls)
+    hints = typing.get_type_hints(cls, include_extras=True)
     fields: dict[str, Any] = {name: (hints.get(name, Any), None) for name in inspect.signature(cls).parameters}
     settings = pydantic.ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True, protected_namespaces=())
     return pydantic.create_model(cls.__name__, __config__=settings, **fields)
 
 
 def check_types(cls: type, arguments: Mapping[str, Any], where: str) -> None:
-    """Refuse arguments of another type than `cls` declares: no text for a number, no true for 1, no .nan and no .inf.
+    """Refuse arguments outside of what `cls` declares: no text for a number, no true for 1, no .nan and no .inf, and none out of bounds.
 
     Args:
         where: place of the arguments in the configuration.
@@ -43,7 +62,9 @@ def check_types(cls: type, arguments: Mapping[str, Any], where: str) -> None:
     name = str(first["loc"][0])
     inner = [part for part in first["loc"][1:] if isinstance(part, int)]
     place = ".".join(map(str, [where, name, *inner]))
-    rule = first["msg"].replace("Input should be", "must be").replace("a valid integer", "an integer").replace(" valid", "")
+    rule = first["msg"]
+    for pydantic_says, we_say in _WORDS.items():
+        rule = rule.replace(pydantic_says, we_say)
     value = _yaml(arguments[name])
     for index in inner:
         value = _yaml(value[index]) if isinstance(value, list) and index < len(value) else value

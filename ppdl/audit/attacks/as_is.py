@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
+from annotated_types import Ge
 from PIL import Image
 from scipy import ndimage
 
 from ppdl.audit.examination import base
 from ppdl.errors import ConfigError
+from ppdl.records.typecheck import Count
 
 _GREEN = 1  # of three channels the one nearest to luma; a cipher on colours mixes them, so a weighted sum would blur what one channel shows
 
@@ -26,8 +28,8 @@ class AsIs(base.Attack):
         median_px: side of the median filter.
     """
 
-    num_scored: int
-    median_px: int
+    num_scored: Count
+    median_px: Annotated[int, Ge(3)]
 
     name: ClassVar[str] = "as_is"
     needs: ClassVar[frozenset[str]] = frozenset({base.PICTURE})
@@ -36,9 +38,8 @@ class AsIs(base.Attack):
     source: ClassVar[str] = "none: what anybody does first"
 
     def __post_init__(self) -> None:
-        base.check_whole(1, num_scored=self.num_scored)
-        if self.median_px < 3 or self.median_px % 2 == 0:
-            raise ConfigError(f"median_px must be odd and >= 3, got {self.median_px}")
+        if self.median_px % 2 == 0:
+            raise ConfigError(f"median_px must be odd, got {self.median_px}")
 
     def run(self, target: base.Target, rng: np.random.Generator) -> base.Rebuilt:
         """Return the picture at the images' size, inverted if it is then more like the public images."""

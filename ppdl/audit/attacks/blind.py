@@ -5,7 +5,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from ppdl.audit.examination.base import PRIOR, Attack, Finding, Rebuilt, Target, Truth, check_whole, score_rebuilt, scored_rows
+from ppdl.audit.examination.base import PRIOR, Attack, Finding, Rebuilt, Target, Truth, score_rebuilt, scored_rows
+from ppdl.records.typecheck import Count
 
 
 @dataclass(frozen=True)
@@ -16,15 +17,12 @@ class Blind(Attack):
         num_scored: images that are scored.
     """
 
-    num_scored: int
+    num_scored: Count
 
     name: ClassVar[str] = "blind"
     needs: ClassVar[frozenset[str]] = frozenset({PRIOR})
     knowledge: ClassVar[str] = "nothing of this set: public images alone"
     source: ClassVar[str] = ""
-
-    def __post_init__(self) -> None:
-        check_whole(1, num_scored=self.num_scored)
 
     def run(self, target: Target, rng: np.random.Generator) -> Rebuilt:
         """Return the same image for every row."""

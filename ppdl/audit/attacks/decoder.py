@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ppdl.errors import ConfigError
+from ppdl.records.typecheck import Count, Share
 
 
 @dataclass(frozen=True)
@@ -27,27 +27,17 @@ class Decoder:
         batch_size: images.
         learning_rate: of Adam, falling to zero by a cosine.
 
-    Raises:
-        ConfigError: a value breaks its rule.
-
     Source: W. Shi et al., "Real-time single image and video super-resolution using an efficient sub-pixel convolutional neural network",
     CVPR 2016.
     """
 
-    width: int
-    depth: int
-    max_epochs: int
-    crop: int
-    patience: int
-    batch_size: int
-    learning_rate: float
-
-    def __post_init__(self) -> None:
-        for name in ("width", "depth", "max_epochs", "crop", "patience", "batch_size"):
-            if type(getattr(self, name)) is not int or getattr(self, name) < 1:
-                raise ConfigError(f"decoder.{name} must be an integer >= 1, got {getattr(self, name)!r}")
-        if not 0 < self.learning_rate < 1:
-            raise ConfigError(f"decoder.learning_rate must be above 0 and below 1, got {self.learning_rate!r}")
+    width: Count
+    depth: Count
+    max_epochs: Count
+    crop: Count
+    patience: Count
+    batch_size: Count
+    learning_rate: Share
 
     def fit(
         self, inputs: Sequence[np.ndarray], starts: Sequence[np.ndarray], patches: np.ndarray, num_train: int, rng: np.random.Generator

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
+from annotated_types import Ge
 from scipy.stats import kurtosis, skew
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from ppdl.audit.examination.base import ENCRYPT, PRIOR, REVEAL, Attack, Finding, Target, Truth, check_whole
+from ppdl.audit.examination.base import ENCRYPT, PRIOR, REVEAL, Attack, Finding, Target, Truth
 from ppdl.audit.examination.verdict import advantage_interval
 from ppdl.errors import AttackDoesNotApply
 
 _MOST_BYTES = 1 << 16  # that a linear classifier looks at: evenly spaced where there are more
-_LEAST_TRIALS = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,22 +42,16 @@ class Distinguisher(Attack):
     Args:
         num_trials: encryptions; 3 / 5 of them are guessed.
 
-    Raises:
-        ConfigError: too few trials to say anything.
-
     Source: S. Goldwasser, S. Micali, "Probabilistic encryption", JCSS 28(2), 1984. Interval: C. Clopper, E. Pearson, Biometrika 26, 1934.
     """
 
-    num_trials: int
+    num_trials: Annotated[int, Ge(20)]  # fewer say nothing
 
     name: ClassVar[str] = "distinguisher"
     surface: ClassVar[str] = "artifact"
     needs: ClassVar[frozenset[str]] = frozenset({ENCRYPT, PRIOR})
     knowledge: ClassVar[str] = "the ciphertexts, and encryptions of chosen images (the public key)"
     source: ClassVar[str] = "Goldwasser and Micali 1984"
-
-    def __post_init__(self) -> None:
-        check_whole(_LEAST_TRIALS, num_trials=self.num_trials)
 
     def run(self, target: Target, rng: np.random.Generator) -> Game:
         """Play. Cost: num_trials encryptions, and seconds for the classifiers."""

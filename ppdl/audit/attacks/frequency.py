@@ -8,7 +8,8 @@ from typing import ClassVar
 import numpy as np
 
 from ppdl.audit.attacks.histogram import UNKNOWN, symbol_counts, value_counts
-from ppdl.audit.examination.base import PRIOR, SYMBOLS, Attack, Finding, Rebuilt, Target, Truth, check_whole, score_rebuilt, scored_rows
+from ppdl.audit.examination.base import PRIOR, SYMBOLS, Attack, Finding, Rebuilt, Target, Truth, score_rebuilt, scored_rows
+from ppdl.records.typecheck import Count
 
 
 @dataclass(frozen=True)
@@ -22,15 +23,12 @@ class Frequency(Attack):
         num_scored: images that are rebuilt and compared with the originals.
     """
 
-    num_scored: int
+    num_scored: Count
 
     name: ClassVar[str] = "frequency"
     needs: ClassVar[frozenset[str]] = frozenset({SYMBOLS, PRIOR})
     knowledge: ClassVar[str] = "the ciphertexts and public images of other people"
     source: ClassVar[str] = "al-Kindi, on deciphering cryptographic messages (9th century): frequency analysis"
-
-    def __post_init__(self) -> None:
-        check_whole(1, **{f"{self.name}.num_scored": self.num_scored})
 
     def run(self, target: Target, rng: np.random.Generator) -> Rebuilt:
         """Rebuild by frequency. Cost: reads every symbol of the set once."""

@@ -6,33 +6,23 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 
 from ppdl.audit.attacks.decoder import Decoder
 from ppdl.audit.attacks.linear_inversion import MIDDLE, UNIT, Look, coarsest, fit_context, pseudo_inverse, stacked
-from ppdl.audit.examination.base import (
-    PRIOR,
-    RELEASE,
-    VIEW,
-    Attack,
-    Finding,
-    Rebuilt,
-    Target,
-    Truth,
-    check_whole,
-    score_rebuilt,
-    scored_rows,
-)
+from ppdl.audit.examination import base
 from ppdl.audit.examination.release_view import images_to_patches, patches_to_images
 from ppdl.errors import AttackDoesNotApply, ConfigError
-from ppdl.protections.steps.filters import STRIDES, Filters, parse_approved
+from ppdl.protections.steps.filters import Filters, parse_approved
 from ppdl.protections.steps.noise import NoiseSecret
+from ppdl.records.typecheck import Count, NotNegative, Share, Whole, check_types
 
 logger = logging.getLogger(__name__)
 
 _LEAST_PRIOR = 8
+Stride: TypeAlias = Literal[2, 4, 8]  # STRIDES of ppdl.protections.steps.filters
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +36,15 @@ class Inverted:
 
 
 @dataclass(frozen=True)
-class Inversion(Attack):
+class _Point:
+    """What is checked of a view of a union, beside its filters."""
+
+    stride: Stride
+    noise: NotNegative
+
+
+@dataclass(frozen=True)
+class Inversion(base.Attack):
     """Rebuild images from the revealed view, from other views that might have been revealed, and from several views together.
 
     Three methods. `pseudo_inverse`: least squares of each patch by itself, with nothing but the public filters. `regression`: ridge
@@ -68,38 +66,30 @@ class Inversion(Attack):
     Source: A. Dosovitskiy, T. Brox, "Inverting visual representations with convolutional networks", CVPR 2016 (learned inversion).
     """
 
-    num_scored: int
-    context: int
-    held_out: float
-    strides: Sequence[int]
-    noises: Sequence[float]
+    num_scored: Count
+    context: Whole
+    held_out: Share
+    strides: Sequence[Stride]
+    noises: Sequence[NotNegative]
     curve_filters: Mapping[str, Any]
     unions: Sequence[Mapping[str, Any]]
     decoder: Decoder
 
     name: ClassVar[str] = "inversion"
-    needs: ClassVar[frozenset[str]] = frozenset({VIEW, PRIOR})
-    wants: ClassVar[frozenset[str]] = frozenset({RELEASE})
+    needs: ClassVar[frozenset[str]] = frozenset({base.VIEW, base.PRIOR})
+    wants: ClassVar[frozenset[str]] = frozenset({base.RELEASE})
     knowledge: ClassVar[str] = "the revealed view, how it was made, and public images"
     source: ClassVar[str] = "Dosovitskiy and Brox 2016"
 
     def __post_init__(self) -> None:
-        check_whole(0, context=self.context)
-        check_whole(1, num_scored=self.num_scored)
-        if not 0 < self.held_out < 1:
-            raise ConfigError(f"held_out must be a fraction above 0 and below 1, got {self.held_out!r}")
         parse_approved([self.curve_filters])
-        for stride in self.strides:
-            _check_stride(stride)
-        for noise in self.noises:
-            _check_noise(noise)
         for union in self.unions:
             if set(union) != {"name", "views"} or not isinstance(union["views"], Sequence) or len(union["views"]) < 2:
                 raise ConfigError(f"each of unions must have name and views, two or more of them, got {union!r}")
             for view in union["views"]:
                 _look(view, 1.0, 1.0)
 
-    def run(self, target: Target, rng: np.random.Generator) -> Inverted:
+    def run(self, target: base.Target, rng: np.random.Generator) -> Inverted:
         """Rebuild images.
 
         Raises:
@@ -109,7 +99,7 @@ class Inversion(Attack):
         """
         if len(target.prior) < _LEAST_PRIOR:
             raise AttackDoesNotApply(f"at least {_LEAST_PRIOR} public images are needed to learn from")
-        rows = scored_rows(target.num_images, self.num_scored)
+        rows = base.scored_rows(target.num_images, self.num_scored)
         attacker = _Attacker(self, target, rows, rng)
         own = look_of(target.view.header)
         points = [own, *self._points(target, own)]
@@ -121,7 +111,7 @@ class Inversion(Attack):
         ]
         return Inverted(rows, rebuilt[0], curve, self._unions(target, own, attacker))
 
-    def _points(self, target: Target, own: Look) -> list[Look]:
+    def _points(self, target: base.Target, own: Look) -> list[Look]:
         if target.release is None:
             return []
         filters = Filters(**self.curve_filters)
@@ -130,7 +120,7 @@ class Inversion(Attack):
             logger.warning("images of %d x %d px are no whole number of patches at some strides: left out", target.height, target.width)
         return [Look(s, filters, own.clip, own.clip_detail, float(noise)) for s in fits for noise in self.noises]
 
-    def _unions(self, target: Target, own: Look, attacker: _Attacker) -> list[Any]:
+    def _unions(self, target: base.Target, own: Look, attacker: _Attacker) -> list[Any]:
         found = []
         for union in self.unions if target.release is not None else ():
             looks = [_look(view, own.clip, own.clip_detail) for view in union["views"]]
@@ -140,7 +130,7 @@ class Inversion(Attack):
             found.append((said, attacker.linear(looks), [attacker.linear([look]) for look in dict.fromkeys(looks)]))
         return found
 
-    def score(self, guess: Inverted, truth: Truth) -> Finding:
+    def score(self, guess: Inverted, truth: base.Truth) -> base.Finding:
         """Return psnr and ssim of the best method, of each method, the curve, and the unions beside their best single view."""
         scores = _scores(guess.rows, guess.view, truth)
         method = _best(scores)
@@ -153,9 +143,9 @@ class Inversion(Attack):
             alone = [max((s["ssim"], s["psnr"]) for s in _scores(guess.rows, single, truth).values()) for single in singles]
             ssim, psnr = max(alone)
             metrics["union"].append(said | self._point(guess.rows, images, truth) | {"best_single_psnr": psnr, "best_single_ssim": ssim})
-        return Finding(metrics, Rebuilt(guess.rows, guess.view[method]))
+        return base.Finding(metrics, base.Rebuilt(guess.rows, guess.view[method]))
 
-    def _point(self, rows: np.ndarray, images: dict[str, np.ndarray], truth: Truth) -> dict[str, Any]:
+    def _point(self, rows: np.ndarray, images: dict[str, np.ndarray], truth: base.Truth) -> dict[str, Any]:
         scores = _scores(rows, images, truth)
         method, linear = _best(scores), scores["pseudo_inverse"]
         return {"pinv_psnr": linear["psnr"], "pinv_ssim": linear["ssim"], **scores[method], "method": method}
@@ -174,7 +164,7 @@ class _Parts:
 class _Attacker:
     """Hold public images, views of them and of the protected images, and what was learned."""
 
-    def __init__(self, attack: Inversion, target: Target, rows: np.ndarray, rng: np.random.Generator) -> None:
+    def __init__(self, attack: Inversion, target: base.Target, rows: np.ndarray, rng: np.random.Generator) -> None:
         self._attack, self._target, self._rows, self._rng = attack, target, rows, rng
         self._prior = target.prior[rng.permutation(len(target.prior))]
         self._num_train = max(1, min(len(self._prior) - 1, round(len(self._prior) * (1 - attack.held_out))))
@@ -249,20 +239,9 @@ def _look(view: Mapping[str, Any], clip: float, clip_detail: float) -> Look:
     names = {"stride", "noise", "filters", "channels", "weight_bits"}
     if not isinstance(view, Mapping) or set(view) != names:
         raise ConfigError(f"each view of unions must have exactly {', '.join(sorted(names))}, got {view!r}")
-    _check_stride(view["stride"])
-    _check_noise(view["noise"])
+    check_types(_Point, view, "views")
     (filters,) = parse_approved([{name: view[name] for name in ("filters", "channels", "weight_bits")}])
     return Look(view["stride"], filters, clip, clip_detail, float(view["noise"]))
-
-
-def _check_stride(stride: Any) -> None:
-    if type(stride) is not int or stride not in STRIDES:
-        raise ConfigError(f"stride must be one of {', '.join(map(str, STRIDES))} in strides and in unions, got {stride!r}")
-
-
-def _check_noise(noise: Any) -> None:
-    if isinstance(noise, bool) or not isinstance(noise, int | float) or not 0 <= noise < math.inf:
-        raise ConfigError(f"noise must be a standard deviation >= 0 in noises and in unions, got {noise!r}")
 
 
 def _key(look: Look) -> tuple[Any, ...]:
@@ -280,8 +259,8 @@ def _images(patches: np.ndarray, stride: int) -> np.ndarray:
     return np.clip(np.rint(patches_to_images(patches * UNIT + MIDDLE, stride)), 0, 255).astype(np.uint8)
 
 
-def _scores(rows: np.ndarray, images: dict[str, np.ndarray], truth: Truth) -> dict[str, dict[str, float]]:
-    return {method: score_rebuilt(Rebuilt(rows, rebuilt), truth) for method, rebuilt in images.items()}
+def _scores(rows: np.ndarray, images: dict[str, np.ndarray], truth: base.Truth) -> dict[str, dict[str, float]]:
+    return {method: base.score_rebuilt(base.Rebuilt(rows, rebuilt), truth) for method, rebuilt in images.items()}
 
 
 def _best(scores: dict[str, dict[str, float]]) -> str:

@@ -7,14 +7,16 @@ Block scrambling ("encryption-then-compression") permutes the blocks of an image
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
+from annotated_types import Gt
 
 from ppdl.audit.attacks.as_is import at_size, gray_rows, likeness, rows_with
 from ppdl.audit.attacks.jigsaw_solver import TURNS, Edges, assemble, turned
 from ppdl.audit.examination import base
-from ppdl.errors import AttackDoesNotApply, ConfigError
+from ppdl.errors import AttackDoesNotApply
+from ppdl.records.typecheck import Count
 
 _SMALLEST_PX, _FEWEST_BOUNDARIES = 4, 3  # of a block; of a block size, in each direction
 _SAME_KEY = 0.3  # of the blocks must find the same neighbour in both halves of the images; by chance one in num_blocks does
@@ -41,10 +43,10 @@ class Jigsaw(base.Attack):
     Cost: for 64 blocks under 1 s with one key for all images, or as much for each image with its own; grows with num_blocks^2.
     """
 
-    num_images: int
-    num_scored: int
-    min_contrast: float
-    max_blocks: int
+    num_images: Count
+    num_scored: Count
+    min_contrast: Annotated[float, Gt(1)]
+    max_blocks: Count
 
     name: ClassVar[str] = "jigsaw"
     needs: ClassVar[frozenset[str]] = frozenset({base.PICTURE})
@@ -54,11 +56,6 @@ class Jigsaw(base.Attack):
         "T. Chuman, K. Kurihara and H. Kiya, On the security of block scrambling-based EtC systems against extended jigsaw puzzle solver "
         "attacks, IEICE Trans. Inf. & Syst. E101-D(1), 2018; A. Gallagher, Jigsaw puzzles with pieces of unknown orientation, CVPR 2012"
     )
-
-    def __post_init__(self) -> None:
-        base.check_whole(1, num_images=self.num_images, num_scored=self.num_scored, max_blocks=self.max_blocks)
-        if self.min_contrast <= 1:
-            raise ConfigError(f"min_contrast must be > 1, got {self.min_contrast}")
 
     def run(self, target: base.Target, rng: np.random.Generator) -> tuple[base.Rebuilt, dict[str, Any]]:
         """Return the rebuilt images, and what was found out: block_px (None: no blocks, and the picture is returned as it is), one_key."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
+from annotated_types import MinLen
 
 from ppdl.audit.attacks.histogram import UNKNOWN, symbol_counts
-from ppdl.audit.examination.base import KNOWN, SYMBOLS, Attack, Finding, Rebuilt, Target, Truth, check_whole, score_rebuilt, scored_rows
-from ppdl.errors import AttackDoesNotApply, ConfigError
+from ppdl.audit.examination.base import KNOWN, SYMBOLS, Attack, Finding, Rebuilt, Target, Truth, score_rebuilt, scored_rows
+from ppdl.errors import AttackDoesNotApply
 from ppdl.protections.schemes.seriation import co_occurrence
+from ppdl.records.typecheck import Count
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,24 +34,18 @@ class KnownPlaintext(Attack):
         num_scored: images that are rebuilt and compared with the originals; never known ones.
     """
 
-    num_known: tuple[int, ...]
-    num_scored: int
+    num_known: Annotated[tuple[Count, ...], MinLen(1)]
+    num_scored: Count
 
     name: ClassVar[str] = "known_plaintext"
     needs: ClassVar[frozenset[str]] = frozenset({SYMBOLS, KNOWN})
     knowledge: ClassVar[str] = "the ciphertexts and some of the images in the clear"
     source: ClassVar[str] = "A. Kerckhoffs, La cryptographie militaire, Journal des sciences militaires 9, 1883: known plaintext"
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "num_known", tuple(sorted(self.num_known)))
-        if not self.num_known or self.num_known[0] < 1:
-            raise ConfigError(f"known_plaintext.num_known must list counts >= 1, got {list(self.num_known)}")
-        check_whole(1, **{f"{self.name}.num_scored": self.num_scored})
-
     def run(self, target: Target, rng: np.random.Generator) -> _Dictionaries:
         """Learn from the first known images of each number. Cost: reads every symbol of the set once."""
         symbols, known = target.symbols, target.known
-        counts = [count for count in self.num_known if count <= len(known.rows)] or [len(known.rows)]
+        counts = [count for count in sorted(self.num_known) if count <= len(known.rows)] or [len(known.rows)]
         rows = self._rows(target)
         protected = np.stack([np.asarray(symbols.array[row]) for row in known.rows])  # in the order of the known images
         occurring = symbol_counts(symbols.array, symbols.num_symbols) > 0

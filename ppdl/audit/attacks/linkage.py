@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
+from annotated_types import Ge
 from PIL import Image
 from scipy import linalg, ndimage
 
-from ppdl.audit.examination.base import CIPHERTEXTS, PICTURE, PRIOR, QUERIES, SYMBOLS, VIEW, Attack, Finding, Target, Truth, check_whole
+from ppdl.audit.examination.base import CIPHERTEXTS, PICTURE, PRIOR, QUERIES, SYMBOLS, VIEW, Attack, Finding, Target, Truth
 from ppdl.audit.examination.verdict import top1_interval
-from ppdl.errors import AttackDoesNotApply, ConfigError
+from ppdl.errors import AttackDoesNotApply
 from ppdl.protections.schemes.seriation import spectral_table
+from ppdl.records.typecheck import Count, NotNegative
 
 _BLOCK = 256  # images that are read at a time
 _RIDGE = 1e-3  # of the mean variance between retakes, added to it
@@ -37,22 +39,19 @@ class Linkage(Attack):
         turn: of its rotation, in radians. scale: of its magnification. noise: of its noise, in gray levels.
         num_seriated: images that the seriation of symbols counts neighbours in.
 
-    Raises:
-        ConfigError: a value breaks its rule.
-
     Source: P. Belhumeur, J. Hespanha, D. Kriegman, "Eigenfaces vs. Fisherfaces", IEEE TPAMI 19(7), 1997; that radiographs identify
     patients: K. Packhaeuser et al., "Deep learning-based patient re-identification is able to exploit the biometric nature of medical
     chest X-ray data", Scientific Reports 12, 2022.
     """
 
-    match_px: int
-    num_dimensions: int
-    num_retakes: int
-    shift: float
-    turn: float
-    scale: float
-    noise: float
-    num_seriated: int
+    match_px: Annotated[int, Ge(8)]
+    num_dimensions: Count
+    num_retakes: Annotated[int, Ge(2)]
+    shift: NotNegative
+    turn: NotNegative
+    scale: NotNegative
+    noise: NotNegative
+    num_seriated: Count
 
     name: ClassVar[str] = "linkage"
     surface: ClassVar[str] = "artifact"
@@ -60,14 +59,6 @@ class Linkage(Attack):
     wants: ClassVar[frozenset[str]] = frozenset({SYMBOLS, CIPHERTEXTS, PICTURE})
     knowledge: ClassVar[str] = "the ciphertexts, an earlier X-ray of the person who is looked up, and public images"
     source: ClassVar[str] = "Belhumeur, Hespanha and Kriegman 1997; Packhaeuser et al. 2022"
-
-    def __post_init__(self) -> None:
-        check_whole(8, match_px=self.match_px)
-        check_whole(2, num_retakes=self.num_retakes)
-        check_whole(1, num_dimensions=self.num_dimensions, num_seriated=self.num_seriated)
-        for name in ("shift", "turn", "scale", "noise"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ConfigError(f"{name} must be a standard deviation >= 0, got {getattr(self, name)!r}")
 
     def run(self, target: Target, rng: np.random.Generator) -> np.ndarray:
         """Return the rows of the set for each query, most similar first: (num_queries, num_images) int.

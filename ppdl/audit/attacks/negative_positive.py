@@ -12,11 +12,13 @@ from typing import ClassVar
 
 import numpy as np
 from scipy import sparse
+from scipy.ndimage import gaussian_filter
 from scipy.sparse import csgraph
 
 from ppdl.audit.attacks.as_is import at_size, gray_rows, is_negative, rows_with
 from ppdl.audit.examination import base
-from ppdl.errors import AttackDoesNotApply, ConfigError
+from ppdl.errors import AttackDoesNotApply
+from ppdl.records.typecheck import Count, NotNegative
 
 _STEPS = ((0, 1), (1, 0), (1, 1), (1, -1))  # to the neighbours of a position, each pair once
 _FEWEST = 8  # images; below, a correlation over images says too little
@@ -42,9 +44,9 @@ class NegativePositive(base.Attack):
     Cost: about 0.1 s an image of 64 px for keys of their own; 1 s for one key.
     """
 
-    num_images: int
-    num_scored: int
-    prior_weight: float
+    num_images: Count
+    num_scored: Count
+    prior_weight: NotNegative
 
     name: ClassVar[str] = "negative_positive"
     needs: ClassVar[frozenset[str]] = frozenset({base.PICTURE})
@@ -53,11 +55,6 @@ class NegativePositive(base.Attack):
     source: ClassVar[str] = (
         "after A. H. Chang and B. M. Case, Attacks on image encryption schemes for privacy-preserving deep neural networks, 2020"
     )
-
-    def __post_init__(self) -> None:
-        base.check_whole(1, num_images=self.num_images, num_scored=self.num_scored)
-        if self.prior_weight < 0:
-            raise ConfigError(f"prior_weight must be >= 0, got {self.prior_weight}")
 
     def run(self, target: base.Target, rng: np.random.Generator) -> tuple[base.Rebuilt, bool]:
         """Return the rebuilt images, and whether they share one key."""
@@ -119,8 +116,6 @@ def _odds(prior: np.ndarray) -> np.ndarray:
 
     Estimated from public images (num_prior, height, width), blurred over distances and counted with one half added.
     """
-    from scipy.ndimage import gaussian_filter
-
     bright = np.zeros((*prior.shape[1:], 256))
     y, x = np.indices(prior.shape[1:])
     for image in prior:

@@ -12,26 +12,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
+from annotated_types import Ge
 
-from ppdl.audit.examination.base import (
-    CIPHERTEXTS,
-    OTHERS,
-    PRIOR,
-    PUBLIC_KEY,
-    SYMBOLS,
-    Attack,
-    Finding,
-    Rebuilt,
-    Target,
-    Truth,
-    check_whole,
-    score_rebuilt,
-    scored_rows,
-)
-from ppdl.errors import ConfigError
+from ppdl.audit.examination import base
+from ppdl.records.typecheck import Count
 
 if TYPE_CHECKING:
     from ppdl.crypto.keys.keypair import PublicKey
@@ -46,7 +33,6 @@ class _Shared:
     num_ciphertexts: int
     num_shared: int  # ciphertexts whose obfuscator occurs again
     num_pairs: int  # pairs under one obfuscator: so many differences are known
-    with_others: dict[str, int]  # pairs with other artifacts, by name
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,13 +40,13 @@ class _Guess:
     """Images rebuilt from symbols: the difference of each pixel to a common unknown, which `num_offsets` values are possible for."""
 
     shared: _Shared
-    rebuilt: Rebuilt | None = None
+    rebuilt: base.Rebuilt | None = None
     differences: np.ndarray | None = None  # (k, height, width) int64; None: no one offset for all symbols
     num_offsets: int | None = None
 
 
 @dataclass(frozen=True)
-class Ratio(Attack):
+class Ratio(base.Attack):
     """Divide ciphertexts by one another.
 
     Where symbols stand for pixels, every image follows up to one offset. The offset is bounded by the range 0..255, and guessed within:
@@ -71,27 +57,22 @@ class Ratio(Attack):
         num_scored: images that are rebuilt and compared with the originals.
     """
 
-    num_ciphertexts: int | None
-    num_scored: int
+    num_ciphertexts: Annotated[int, Ge(2)] | None
+    num_scored: Count
 
     name: ClassVar[str] = "ratio"
-    needs: ClassVar[frozenset[str]] = frozenset({CIPHERTEXTS, PUBLIC_KEY})
-    wants: ClassVar[frozenset[str]] = frozenset({SYMBOLS, PRIOR, OTHERS})
+    needs: ClassVar[frozenset[str]] = frozenset({base.CIPHERTEXTS, base.PUBLIC_KEY})
+    wants: ClassVar[frozenset[str]] = frozenset({base.SYMBOLS, base.PRIOR})
     knowledge: ClassVar[str] = "the ciphertexts and the public key"
     source: ClassVar[str] = "P. Paillier, Public-Key Cryptosystems Based on Composite Degree Residuosity Classes, EUROCRYPT 1999"
 
-    def __post_init__(self) -> None:
-        if self.num_ciphertexts is not None and self.num_ciphertexts < 2:
-            raise ConfigError(f"ratio.num_ciphertexts must be >= 2 or null, got {self.num_ciphertexts}")
-        check_whole(1, **{f"{self.name}.num_scored": self.num_scored})
-
-    def run(self, target: Target, rng: np.random.Generator) -> _Guess:
+    def run(self, target: base.Target, rng: np.random.Generator) -> _Guess:
         """Search for shared obfuscators and divide. Cost: some 10 us a ciphertext of 3072-bit keys."""
         key = target.public_key
         if target.symbols is not None and target.symbols.codebook is not None:
             ciphertexts = [_to_int(row) for row in target.symbols.codebook]
-            return self._rebuild(target, ciphertexts, _summary(ciphertexts, target.others, key))
-        return _Guess(_summary(self._sample(target.ciphertexts, rng), target.others, key))
+            return self._rebuild(target, ciphertexts, _summary(ciphertexts, key))
+        return _Guess(_summary(self._sample(target.ciphertexts, rng), key))
 
     def _sample(self, by_image: Any, rng: np.random.Generator) -> Iterator[int]:
         """Read the ciphertexts of as many images as the number allows, at least two."""
@@ -100,8 +81,8 @@ class Ratio(Attack):
         for row in np.sort(rng.choice(num_images, allowed, replace=False)):
             yield from map(_to_int, np.asarray(by_image[row]))
 
-    def _rebuild(self, target: Target, ciphertexts: list[int], shared: _Shared) -> _Guess:
-        rows = scored_rows(target.num_images, self.num_scored)
+    def _rebuild(self, target: base.Target, ciphertexts: list[int], shared: _Shared) -> _Guess:
+        rows = base.scored_rows(target.num_images, self.num_scored)
         symbols = np.asarray(target.symbols.array[rows])
         groups = by_obfuscator(ciphertexts, target.public_key)
         table, known = np.zeros(len(ciphertexts)), np.zeros(len(ciphertexts), np.int64)
@@ -113,10 +94,10 @@ class Ratio(Attack):
             table[members], offsets = _place(differences, pixels, images_mean)
             if offsets:
                 known[members] = differences
-        rebuilt = Rebuilt(rows, np.rint(table).astype(np.uint8)[symbols])
+        rebuilt = base.Rebuilt(rows, np.rint(table).astype(np.uint8)[symbols])
         return _Guess(shared, rebuilt, known[symbols], offsets) if len(groups) == 1 and offsets else _Guess(shared, rebuilt)
 
-    def score(self, guess: _Guess, truth: Truth) -> Finding:
+    def score(self, guess: _Guess, truth: base.Truth) -> base.Finding:
         """Report the share of reused obfuscators, the number of differences known, and psnr and ssim where images were rebuilt."""
         shared = guess.shared
         metrics: dict[str, Any] = {
@@ -124,15 +105,13 @@ class Ratio(Attack):
             "shared_obfuscators": shared.num_shared / max(1, shared.num_ciphertexts),
             "plaintext_differences_known": shared.num_pairs,
         }
-        if shared.with_others:
-            metrics["differences_with_others"] = shared.with_others
         if guess.rebuilt is None:
-            return Finding(metrics)
+            return base.Finding(metrics)
         exact = False
         if guess.differences is not None:
             exact = bool(np.ptp(np.asarray(truth.images[guess.rebuilt.rows]).astype(np.int64) - guess.differences) == 0)
-        metrics |= {"exact_up_to_offset": exact, "num_offsets": guess.num_offsets} | score_rebuilt(guess.rebuilt, truth)
-        return Finding(metrics, guess.rebuilt)
+        metrics |= {"exact_up_to_offset": exact, "num_offsets": guess.num_offsets} | base.score_rebuilt(guess.rebuilt, truth)
+        return base.Finding(metrics, guess.rebuilt)
 
 
 def by_obfuscator(ciphertexts: Iterable[int], public_key: PublicKey) -> dict[bytes, list[int]]:
@@ -156,24 +135,6 @@ def differences_to_first(ciphertexts: list[int], members: list[int], public_key:
     return [difference(ciphertexts[member], ciphertexts[members[0]], public_key) for member in members]
 
 
-def shared_between(rows_a: Any, rows_b: Any, public_key: PublicKey) -> dict[tuple[int, int], int]:
-    """Find what two artifacts under one public key give away about each other.
-
-    Args:
-        rows_a, rows_b: (num_ciphertexts, ciphertext_bytes) uint8 each, read row by row.
-
-    Returns:
-        {(position in a, position in b): plaintext in a less plaintext in b} of all pairs that share an obfuscator.
-
-    Cost: linear in the ciphertexts, then one inverse mod n^2 for each pair (some ms at 3072 bits).
-    """
-    a, b = [_to_int(row) for row in _each(rows_a)], [_to_int(row) for row in _each(rows_b)]
-    groups = by_obfuscator(b, public_key)
-    size = (public_key.key_bits + 7) // 8
-    pairs = ((i, j) for i, c in enumerate(a) for j in groups.get((c % public_key.n).to_bytes(size, "big"), ()))
-    return {(i, j): difference(a[i], b[j], public_key) for i, j in pairs}
-
-
 def _place(differences: list[int], pixels: np.ndarray, images_mean: float | None) -> tuple[np.ndarray, int]:
     """Return gray values (num_members,) for plaintexts known up to an offset, and how many offsets there are.
 
@@ -189,19 +150,11 @@ def _place(differences: list[int], pixels: np.ndarray, images_mean: float | None
     return above + np.clip(np.rint(images_mean - np.average(above, weights=pixels)), 0, room), room + 1
 
 
-def _summary(ciphertexts: Iterable[int], others: dict[str, Any] | None, public_key: PublicKey) -> _Shared:
+def _summary(ciphertexts: Iterable[int], public_key: PublicKey) -> _Shared:
     groups = by_obfuscator(ciphertexts, public_key)
     sizes = np.array([len(members) for members in groups.values()], np.int64)
     reused = sizes[sizes > 1]
-    with_others = {}
-    for name, rows in (others or {}).items():
-        found = by_obfuscator(map(_to_int, _each(rows)), public_key)
-        with_others[name] = sum(len(members) * len(groups[residue]) for residue, members in found.items() if residue in groups)
-    return _Shared(int(sizes.sum()), int(reused.sum()), int((reused * (reused - 1) // 2).sum()), with_others)
-
-
-def _each(rows: Any) -> Iterator[np.ndarray]:
-    return (np.asarray(rows[position]) for position in range(rows.shape[0]))
+    return _Shared(int(sizes.sum()), int(reused.sum()), int((reused * (reused - 1) // 2).sum()))
 
 
 def _to_int(row: np.ndarray) -> int:

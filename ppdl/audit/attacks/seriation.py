@@ -7,17 +7,19 @@ values with the help of public images of other people.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
+from annotated_types import Gt, Le, MinLen
 from scipy.stats import spearmanr
 from threadpoolctl import threadpool_limits
 
 from ppdl.audit.attacks.histogram import UNKNOWN, values_in_order
 from ppdl.audit.attacks.ordering import likeliest_order
-from ppdl.audit.examination.base import PRIOR, SYMBOLS, Attack, Finding, Rebuilt, Target, Truth, check_whole, score_rebuilt, scored_rows
-from ppdl.errors import AttackDoesNotApply, ConfigError
+from ppdl.audit.examination.base import PRIOR, SYMBOLS, Attack, Finding, Rebuilt, Target, Truth, score_rebuilt, scored_rows
+from ppdl.errors import AttackDoesNotApply
 from ppdl.protections.schemes.seriation import co_occurrence
+from ppdl.records.typecheck import Count
 
 _HEADLINE_IMAGES = 100  # the count behind psnr, ssim and rank_correlation, where the set has that many
 
@@ -49,10 +51,10 @@ class Seriation(Attack):
         needed_ssim: `images_needed` is the smallest size that reaches this mean SSIM.
     """
 
-    num_images: tuple[int | None, ...]
-    num_repeats: int
-    num_scored: int
-    needed_ssim: float
+    num_images: Annotated[tuple[Count | None, ...], MinLen(1)]
+    num_repeats: Count
+    num_scored: Count
+    needed_ssim: Annotated[float, Gt(0), Le(1)]
 
     name: ClassVar[str] = "seriation"
     needs: ClassVar[frozenset[str]] = frozenset({SYMBOLS, PRIOR})
@@ -61,14 +63,6 @@ class Seriation(Attack):
         "J. E. Atkins, E. G. Boman, B. Hendrickson, A Spectral Algorithm for Seriation and the Consecutive Ones Problem, "
         "SIAM Journal on Computing 28(1), 1998"
     )
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "num_images", tuple(self.num_images))
-        if not 0 < self.needed_ssim <= 1:
-            raise ConfigError(f"{self.name}.needed_ssim must be above 0 and at most 1, got {self.needed_ssim!r}")
-        if not self.num_images or any(count is not None and count < 1 for count in self.num_images):
-            raise ConfigError(f"seriation.num_images must list counts >= 1 or null, got {list(self.num_images)}")
-        check_whole(1, **{f"{self.name}.{name}": getattr(self, name) for name in ("num_repeats", "num_scored")})
 
     def run(self, target: Target, rng: np.random.Generator) -> dict[str, list[_Draw]]:
         """Rebuild from each size of set. Cost: some 0.25 s a set, and for all images 20 ns a pixel."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # Parts of a target that an attack may need. Number and size of the images are known to everybody.
 SYMBOLS, CIPHERTEXTS, PUBLIC_KEY, VIEW = "symbols", "ciphertexts", "public_key", "view"
 PICTURE, PRIOR, KNOWN, QUERIES, ENCRYPT, RELEASE = "picture", "prior", "known", "queries", "encrypt", "release"
-OTHERS, REKEY, REVEAL = "others", "rekey", "reveal"
+REKEY, REVEAL = "rekey", "reveal"
 
 _T = TypeVar("_T")
 # A part of a target or of the truth; None where it is not there. Its type says `Any` for that: `Target.only` makes sure that what an attack
@@ -79,7 +79,6 @@ class Target:
         reveal: what the key holder reveals of chosen images, (k, height, width) uint8, in the way of `view`: (k, any height, any width,
             channels). What a source sees that sends images of its own choice.
         rekey: as `encrypt`, under a fresh key. What the owner of a scheme can do to show that keys matter.
-        others: ciphertexts of other artifacts under the same public key, by name: (num_ciphertexts, ciphertext_bytes) uint8.
     """
 
     name: str
@@ -98,7 +97,6 @@ class Target:
     release: Part[Callable[..., np.ndarray]] = None
     reveal: Part[Callable[[np.ndarray], np.ndarray]] = None
     rekey: Part[Callable[[np.ndarray], Target]] = None
-    others: Part[dict[str, np.ndarray]] = None
 
     def only(self, needs: frozenset[str], wants: frozenset[str] = frozenset()) -> Target:
         """Return the target without what is neither needed nor wanted; a symbols' codebook goes with CIPHERTEXTS.
@@ -133,7 +131,6 @@ _ABSENT = {
     RELEASE: "nothing was revealed",
     REVEAL: "nothing was revealed",
     REKEY: "nobody but the owner can change the key",
-    OTHERS: "there is no other artifact under this key",
 }
 
 
@@ -207,13 +204,6 @@ class Attack(ABC):
     def examine(self, target: Target, truth: Truth, rng: np.random.Generator) -> Finding:
         """Run the attack on what it may use, and score it."""
         return self.score(self.run(target.only(self.needs, self.wants), rng), truth)
-
-
-def check_whole(least: int, **values: Any) -> None:
-    """Raise ConfigError, with its name, unless each value is an integer of at least `least`."""
-    for name, value in values.items():
-        if type(value) is not int or value < least:  # a bool is none
-            raise ConfigError(f"{name} must be an integer >= {least}, got {value!r}")
 
 
 def scored_rows(num_images: int, num_scored: int) -> np.ndarray:

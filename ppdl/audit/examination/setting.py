@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ppdl.audit.examination.base import KnownImages
-from ppdl.errors import ConfigError
+from ppdl.records.typecheck import Count, Whole
 
 MIN_PATIENTS = 20  # with several images; with fewer, patients are looked up by a film that was taken again
 SHIFT_SHARE, GAIN, NOISE = 0.02, (0.85, 1.15), 4.0  # of that film: of the side, of the gray values, in gray levels
@@ -25,23 +25,14 @@ class Settings:
         num_queries: patients that are looked up.
         num_pictures: images that the report shows.
         seed: of the attackers' choices.
-
-    Raises:
-        ConfigError: a value is no whole number, or too small.
     """
 
-    num_prior: int
-    prior_seed: int
-    num_known: int
-    num_queries: int
-    num_pictures: int
-    seed: int
-
-    def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            least = 0 if name.endswith("seed") else 1
-            if type(value) is not int or value < least:
-                raise ConfigError(f"{name} must be a whole number >= {least}, got {value!r}")
+    num_prior: Count
+    prior_seed: Whole
+    num_known: Count
+    num_queries: Count
+    num_pictures: Count
+    seed: Whole
 
 
 @dataclass(frozen=True, eq=False)

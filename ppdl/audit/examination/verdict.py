@@ -169,8 +169,6 @@ def _marks(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
     for found in results.values():
         if shared := found.get("shared_obfuscators"):
             marks.append(f"{shared:.1%} of the obfuscators occur again, which gives differences of plaintexts exactly")
-        if others := sum(found.get("differences_with_others", {}).values()):
-            marks.append(f"{others:,} obfuscators occur in another artifact too, which gives differences of plaintexts exactly")
         low = found.get("advantage_low")
         if low is not None and low > ADVANTAGE:
             marks.append(f"two chosen images are told apart (advantage {found['advantage']:.2f})")

@@ -5,6 +5,7 @@ import pytest
 
 from ppdl.audit.attacks.as_is import AsIs, is_negative, likeness
 from ppdl.audit.examination.base import PICTURE, Target, Truth
+from ppdl.config.components import construct
 from ppdl.errors import AttackDoesNotApply, ConfigError
 from tests.audit import schemes
 
@@ -67,4 +68,4 @@ def test_likeness_tells_a_negative(images):
 @pytest.mark.parametrize("arguments", [{"num_scored": 0}, {"median_px": 4}, {"median_px": 1}])
 def test_refuses_bad_arguments(arguments):
     with pytest.raises(ConfigError, match=next(iter(arguments))):
-        AsIs(**{"num_scored": 1, "median_px": 3} | arguments)
+        construct(AsIs, {"num_scored": 1, "median_px": 3} | arguments, "attack")

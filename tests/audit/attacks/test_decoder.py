@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from ppdl.audit.attacks.decoder import Decoder
+from ppdl.config.components import construct
 from ppdl.errors import ConfigError
 
 ARGS = {"width": 8, "depth": 1, "max_epochs": 15, "crop": 8, "patience": 5, "batch_size": 8, "learning_rate": 0.01}
@@ -43,4 +44,4 @@ def test_nothing_to_learn_leaves_the_start():
 @pytest.mark.parametrize("change", [{"width": 0}, {"crop": 1.5}, {"learning_rate": 0.0}])
 def test_bad_arguments_are_refused(change):
     with pytest.raises(ConfigError, match=next(iter(change))):
-        Decoder(**ARGS | change)
+        construct(Decoder, ARGS | change, "decoder")

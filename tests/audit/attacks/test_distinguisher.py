@@ -6,6 +6,7 @@ import pytest
 from ppdl.audit.attacks.distinguisher import CLASSIFIERS, Distinguisher, DistinguisherView, most_different
 from ppdl.audit.examination.base import Symbols, Target, Truth
 from ppdl.audit.examination.verdict import advantage_interval
+from ppdl.config.components import construct
 from ppdl.crypto.arithmetic.obfuscators import build_obfuscators
 from ppdl.crypto.arithmetic.paillier import encrypt_batch, encrypt_batch_deterministic
 from ppdl.crypto.keys.keypair import generate_keypair
@@ -129,4 +130,4 @@ def test_equal_public_images_cannot_be_used():
 
 def test_too_few_trials_are_refused():
     with pytest.raises(ConfigError, match="num_trials"):
-        Distinguisher(num_trials=5)
+        construct(Distinguisher, {"num_trials": 5}, "attack")

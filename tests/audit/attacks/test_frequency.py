@@ -8,6 +8,7 @@ import pytest
 from ppdl.audit.attacks.frequency import Frequency
 from ppdl.audit.attacks.seriation import Seriation
 from ppdl.audit.examination.base import Finding, Symbols, Target, Truth, scored_rows
+from ppdl.config.components import construct
 from ppdl.errors import AttackDoesNotApply, ConfigError
 from tests.audit.schemes import films
 
@@ -59,4 +60,4 @@ def test_what_it_needs_and_refuses():
     with pytest.raises(AttackDoesNotApply, match="no public images"):
         attack(images, images, None)
     with pytest.raises(ConfigError, match="num_scored"):
-        Frequency(0)
+        construct(Frequency, {"num_scored": 0}, "attack")

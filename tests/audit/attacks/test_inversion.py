@@ -12,6 +12,7 @@ from ppdl.audit.attacks.inversion import Inversion
 from ppdl.audit.attacks.linear_inversion import Look, pseudo_inverse
 from ppdl.audit.examination.base import Target, Truth, score_rebuilt
 from ppdl.audit.examination.release_view import release_view
+from ppdl.config.components import construct
 from ppdl.errors import AttackDoesNotApply, ConfigError
 from ppdl.protections.steps.filters import Filters
 from ppdl.protections.steps.noise import NoiseSecret
@@ -112,4 +113,4 @@ def test_too_few_public_images_do_not_apply():
 )
 def test_bad_arguments_are_refused(change, message):
     with pytest.raises(ConfigError, match=message):
-        Inversion(**ARGS | change)
+        construct(Inversion, ARGS | change, "attack")

@@ -6,6 +6,7 @@ import pytest
 from ppdl.audit.attacks.jigsaw import Jigsaw
 from ppdl.audit.attacks.jigsaw_solver import TURNS, Edges, assemble, turned
 from ppdl.audit.examination.base import Target, Truth
+from ppdl.config.components import construct
 from ppdl.errors import AttackDoesNotApply, ConfigError
 from tests.audit import schemes
 
@@ -98,4 +99,4 @@ def test_assembles_turned_and_inverted_blocks_up_to_a_turn_of_the_whole(images):
 @pytest.mark.parametrize("arguments", [{"num_images": 0}, {"num_scored": 0}, {"min_contrast": 1.0}, {"max_blocks": 0}])
 def test_refuses_bad_arguments(arguments):
     with pytest.raises(ConfigError, match=next(iter(arguments))):
-        Jigsaw(**{"num_images": 1, "num_scored": 1, "min_contrast": 1.3, "max_blocks": 4} | arguments)
+        construct(Jigsaw, {"num_images": 1, "num_scored": 1, "min_contrast": 1.3, "max_blocks": 4} | arguments, "attack")

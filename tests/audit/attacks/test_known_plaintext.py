@@ -7,6 +7,7 @@ import pytest
 
 from ppdl.audit.attacks.known_plaintext import KnownPlaintext, learn
 from ppdl.audit.examination.base import Finding, KnownImages, Rebuilt, Symbols, Target, Truth, score_rebuilt, scored_rows
+from ppdl.config.components import construct
 from ppdl.errors import AttackDoesNotApply, ConfigError
 from tests.audit.schemes import films
 
@@ -82,4 +83,4 @@ def test_where_all_the_usual_rows_are_known_others_are_rebuilt(images):
 @pytest.mark.parametrize("arguments", [((), 6), ((0,), 6), ((1,), 0)])
 def test_impossible_arguments_are_refused(arguments):
     with pytest.raises(ConfigError, match="known_plaintext"):
-        KnownPlaintext(*arguments)
+        construct(KnownPlaintext, dict(zip(("num_known", "num_scored"), arguments, strict=True)), "known_plaintext")

@@ -9,6 +9,7 @@ import pytest
 from ppdl.audit.attacks.linkage import Linkage, LinkageView, chance_of_a_hit
 from ppdl.audit.examination.base import Symbols, Target, Truth
 from ppdl.audit.examination.release_view import release_view
+from ppdl.config.components import construct
 from ppdl.datasets.phantoms.film import CLASS_NAMES, render
 from ppdl.errors import AttackDoesNotApply, ConfigError
 from ppdl.protections.steps.filters import Filters
@@ -108,4 +109,4 @@ def test_nothing_to_look_at_does_not_apply(images, prior):
 @pytest.mark.parametrize("change", [{"match_px": 4}, {"shift": -1.0}, {"num_retakes": 1}, {"noise": math.nan}])
 def test_bad_arguments_are_refused(change):
     with pytest.raises(ConfigError, match=next(iter(change))):
-        Linkage(**ARGS | change)
+        construct(Linkage, ARGS | change, "attack")

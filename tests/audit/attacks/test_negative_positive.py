@@ -5,6 +5,7 @@ import pytest
 
 from ppdl.audit.attacks.negative_positive import NegativePositive
 from ppdl.audit.examination.base import Target, Truth
+from ppdl.config.components import construct
 from ppdl.errors import AttackDoesNotApply, ConfigError
 from tests.audit import schemes
 
@@ -63,4 +64,4 @@ def test_does_not_apply_to_a_picture_of_another_size(images):
 @pytest.mark.parametrize("arguments", [{"num_images": 0}, {"num_scored": 0}, {"prior_weight": -1.0}])
 def test_refuses_bad_arguments(arguments):
     with pytest.raises(ConfigError, match=next(iter(arguments))):
-        NegativePositive(**{"num_images": 1, "num_scored": 1, "prior_weight": 1.0} | arguments)
+        construct(NegativePositive, {"num_images": 1, "num_scored": 1, "prior_weight": 1.0} | arguments, "attack")

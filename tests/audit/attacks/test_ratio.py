@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ppdl.audit.attacks.ratio import Ratio, by_obfuscator, difference, shared_between
+from ppdl.audit.attacks.ratio import Ratio, by_obfuscator, difference
 from ppdl.audit.examination.base import Finding, Symbols, Target, Truth
+from ppdl.config.components import construct
 from ppdl.crypto.encryption.codebook import draw_codebook
 from ppdl.crypto.keys.keypair import generate_keypair
 from ppdl.errors import AttackDoesNotApply, ConfigError
@@ -119,15 +120,6 @@ def test_differences_are_exact_and_signed(key):
         assert difference(encrypt(key, a, 12345), encrypt(key, b, 12345), key) == a - b
 
 
-def test_two_artifacts_that_share_an_obfuscator_tell_about_each_other(key, images):
-    first = as_rows(key, [encrypt(key, 40, 3), encrypt(key, 50, 4), encrypt(key, 60, 5)])
-    second = as_rows(key, [encrypt(key, 1, 6), encrypt(key, 45, 5), encrypt(key, 20, 3)])
-    assert shared_between(first, second, key) == {(0, 2): 20, (2, 1): 15}
-    target = Target("t", *images.shape, ciphertexts=np.stack([first, second[:1].repeat(3, 0)]), public_key=key)
-    target = replace(target, num_images=2, others={"other": second, "none": first[:0]})
-    assert examine(target, images).metrics["differences_with_others"] == {"other": 2 + 3, "none": 0}
-
-
 def test_without_a_public_key_or_ciphertexts_it_does_not_apply(key, images):
     with pytest.raises(AttackDoesNotApply, match="no public key"):
         examine(Target("t", *images.shape, symbols=Symbols(images, 256, as_rows(key, [5] * 256))), images)
@@ -135,7 +127,9 @@ def test_without_a_public_key_or_ciphertexts_it_does_not_apply(key, images):
         examine(Target("t", *images.shape, symbols=Symbols(images, 256, None), public_key=key), images)
 
 
-@pytest.mark.parametrize(("arguments", "name"), [((1, 5), "num_ciphertexts"), ((None, 0), "num_scored")])
+@pytest.mark.parametrize(
+    ("arguments", "name"), [((1, 5), r"num_ciphertexts: must be >= 2, got 1"), ((None, 0), "num_scored: must be >= 1, got 0")]
+)
 def test_impossible_arguments_are_refused(arguments, name):
     with pytest.raises(ConfigError, match=name):
-        Ratio(*arguments)
+        construct(Ratio, dict(zip(("num_ciphertexts", "num_scored"), arguments, strict=True)), "attack")

@@ -12,6 +12,7 @@ from ppdl.audit.attacks.ordering import geodesic_order, likeliest_order, log_lik
 from ppdl.audit.attacks.seriation import Seriation, gray_table
 from ppdl.audit.examination.base import Finding, Symbols, Target, Truth, scored_rows
 from ppdl.audit.examination.quality import image_ssim
+from ppdl.config.components import construct
 from ppdl.errors import AttackDoesNotApply, ConfigError
 from ppdl.protections.schemes.seriation import co_occurrence
 from tests.audit.schemes import films
@@ -103,7 +104,7 @@ def test_sizes_beyond_the_set_are_left_out_and_the_largest_is_the_headline(image
 @pytest.mark.parametrize("changes", [{"num_images": ()}, {"num_images": (0,)}, {"num_repeats": 0}, {"num_scored": 0}])
 def test_impossible_arguments_are_refused(changes):
     with pytest.raises(ConfigError, match=next(iter(changes))):
-        Seriation(**({"num_images": (1,), "num_repeats": 1, "num_scored": 1, "needed_ssim": 0.8} | changes))
+        construct(Seriation, {"num_images": (1,), "num_repeats": 1, "num_scored": 1, "needed_ssim": 0.8} | changes, "attack")
 
 
 def test_a_chain_is_ordered_whatever_its_names():

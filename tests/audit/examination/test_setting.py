@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from ppdl.audit.examination.setting import Settings, draw_known, draw_queries
+from ppdl.config.components import construct
 from ppdl.errors import ConfigError
 
 
@@ -16,8 +17,8 @@ def images():
 def test_settings_name_the_rule(name, value):
     values = {"num_prior": 10, "prior_seed": 1, "num_known": 5, "num_queries": 5, "num_pictures": 3, "seed": 0}
     assert Settings(**values).num_prior == 10
-    with pytest.raises(ConfigError, match=f"{name} must be a whole number >= [01], got"):
-        Settings(**values | {name: value})
+    with pytest.raises(ConfigError, match=rf"^audit\.{name}: must be (>= [01]|an integer), got"):
+        construct(Settings, values | {name: value}, "audit")
 
 
 def test_known_images_come_from_the_rows_given(images):

@@ -57,7 +57,6 @@ def test_without_rebuilt_images_the_blind_guess_is_the_best():
         ({"advantage": 0.1, "advantage_low": -0.1, "advantage_high": 0.3}, UNBROKEN, "No attack"),
         ({"shared_obfuscators": 0.001}, LEAKY, "0.1% of the obfuscators occur again"),
         ({"shared_obfuscators": 0.0}, UNBROKEN, "No attack"),
-        ({"differences_with_others": {"x": 12}}, LEAKY, "12 obfuscators"),
         ({"top1": 0.8, "top1_low": 0.7, "chance_top1": 0.01}, LEAKY, "80%"),
         ({"top1": 0.03, "top1_low": 0.01, "chance_top1": 0.01}, UNBROKEN, "No attack"),
     ],
