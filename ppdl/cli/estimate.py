@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 @click.option("--check-fraction", type=click.FloatRange(0, 1), default=1.0, show_default=True, help="As reveal.check_fraction; slots only.")
 @click.option("--obfuscator", type=click.Choice(["djn", "standard"]), default="djn", show_default=True)
 @click.option("--workers", type=click.IntRange(min=1), show_default="all cores", help="Processes.")
-@click.option("--shard-mib", type=float, default=4, show_default=True, help="As executor.shard_mib.")
+@click.option("--shard-mib", type=click.FloatRange(0, min_open=True), default=4, show_default=True, help="As executor.shard_mib.")
 @click.option("--min-shards", type=click.IntRange(min=1), default=16, show_default=True, help="As executor.min_shards.")
-@click.option("--table-mib", type=float, default=512, show_default=True, help="As executor.table_mib.")
+@click.option("--table-mib", type=click.FloatRange(0, min_open=True), default=512, show_default=True, help="As executor.table_mib.")
 @click.option("--allow-insecure-key", is_flag=True, help="Admit other key lengths, for tests only.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def estimate(

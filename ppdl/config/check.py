@@ -22,7 +22,7 @@ from ppdl.config.place import CONF
 from ppdl.errors import ConfigError
 
 LARGEST_SEED = 2**32 - 1
-LARGEST_PX = 2**16
+SMALLEST_PX, LARGEST_PX = 8, 4096
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Sizes:
 
     def __post_init__(self) -> None:
         _within("seed", self.seed, 0, LARGEST_SEED)
-        _within("prepared_px", self.prepared_px, 1, LARGEST_PX)
+        _within("prepared_px", self.prepared_px, SMALLEST_PX, LARGEST_PX)
         _within("input_px", self.input_px, 1, LARGEST_PX)
 
 

@@ -27,6 +27,7 @@ from ppdl.crypto.keys.keyfile import create_private, create_private_dir, read_me
 from ppdl.crypto.keys.memory import forbid_core_dumps
 from ppdl.errors import ArtifactError, ConfigError, KeyStoreError
 from ppdl.records.atomic import replacing
+from ppdl.records.typecheck import Text
 
 FORMAT = "PPDL-SIG/1"
 SIGNED_FOLDERS = ("encrypted", "stem", "revealed")
@@ -47,17 +48,12 @@ class Signing:
         ConfigError: a field breaks its rule.
     """
 
-    private_key: str | None
-    trusted: Mapping[str, Sequence[str]]
+    private_key: Text | None
+    trusted: Mapping[str, Sequence[Text]]
 
     def __post_init__(self) -> None:
-        if self.private_key is not None and (not isinstance(self.private_key, str) or not self.private_key):
-            raise ConfigError(f"private_key must be null or the path of a file, got {self.private_key!r}")
-        if not isinstance(self.trusted, Mapping) or set(self.trusted) != set(SIGNED_FOLDERS):
+        if set(self.trusted) != set(SIGNED_FOLDERS):
             raise ConfigError(f"trusted must have the keys {', '.join(SIGNED_FOLDERS)} and no others, got {self.trusted!r}")
-        for name, paths in self.trusted.items():
-            if isinstance(paths, str) or not isinstance(paths, Sequence) or not all(isinstance(path, str) and path for path in paths):
-                raise ConfigError(f"trusted.{name} must be a list of files of public keys, got {paths!r}")
 
     def signer(self) -> Callable[[Path], None]:
         """Load the private key now, before hours of work, and return what signs a finished folder; without a key that does nothing.

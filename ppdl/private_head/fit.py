@@ -5,14 +5,16 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from annotated_types import MinLen
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
-from ppdl.errors import ConfigError, DataError
+from ppdl.errors import DataError
 from ppdl.private_head.head import LARGEST_FEATURE, QuantisedHead, quantised
+from ppdl.records.typecheck import Positive
 
 _CLIPPED = 1e-4  # share of feature values above 255 steps: a few large ones must not make all steps coarse
 _LEAST_SPREAD = 0.5  # of the median spread: a feature that hardly varies must not get the weight that makes all steps coarse
@@ -28,21 +30,11 @@ class HeadFit:
         strengths: Inverse strengths of L2 regularisation to choose from, by the log loss of the validation images alone.
         class_weights: "balanced": a class weighs by the inverse of its number of images; None: all images alike.
 
-    Raises:
-        ConfigError: An argument breaks its rule.
-
     Cost: about a second for each strength, 1,000 images and 1,280 features.
     """
 
-    strengths: tuple[float, ...]
-    class_weights: str | None
-
-    def __post_init__(self) -> None:
-        valid = [isinstance(c, int | float) and not isinstance(c, bool) and 0 < c < np.inf for c in self.strengths]
-        if not valid or not all(valid):
-            raise ConfigError(f"strengths must be numbers above 0, got {list(self.strengths)}")
-        if self.class_weights not in (None, "balanced"):
-            raise ConfigError(f"class_weights must be balanced or null, got {self.class_weights!r}")
+    strengths: Annotated[tuple[Positive, ...], MinLen(1)]
+    class_weights: Literal["balanced"] | None
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,14 +6,18 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge, Le
 
+from ppdl.crypto.inner_product.checks import LARGEST_MASK_BITS, LEAST_MASK_BITS
 from ppdl.crypto.keys.keypair import PrivateKey
-from ppdl.errors import ConfigError, CryptoError
+from ppdl.errors import CryptoError
 from ppdl.private_head.client import PrivateClient
 from ppdl.private_head.evaluator import HeadEvaluator
 from ppdl.private_head.head import QuantisedHead
+from ppdl.records.typecheck import Whole
 
 
 @dataclass(frozen=True)
@@ -23,19 +27,10 @@ class Inference:
     Args:
         mask_bits: What a client sees beside a logit depends on the weights by a statistical distance below 2 * 2^-mask_bits; 40 to 128.
         num_single: Images that are classified one by one too, to measure what one costs.
-
-    Raises:
-        ConfigError: An argument breaks its rule.
     """
 
-    mask_bits: int
-    num_single: int
-
-    def __post_init__(self) -> None:
-        if type(self.num_single) is not int or self.num_single < 0:
-            raise ConfigError(f"num_single must be an integer >= 0, got {self.num_single!r}")
-        if type(self.mask_bits) is not int or not 40 <= self.mask_bits <= 128:
-            raise ConfigError(f"mask_bits must be an integer from 40 to 128, got {self.mask_bits!r}")
+    mask_bits: Annotated[int, Ge(LEAST_MASK_BITS), Le(LARGEST_MASK_BITS)]
+    num_single: Whole
 
     def run(self, head: QuantisedHead, features: np.ndarray, private_key: PrivateKey) -> Answers:
         """Encrypt features, evaluate the head on the ciphertexts with the public key, decrypt the logits.

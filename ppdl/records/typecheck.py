@@ -8,7 +8,7 @@ import typing
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from annotated_types import Ge, Gt, Lt
+from annotated_types import Ge, Gt, Lt, MinLen
 
 from ppdl.errors import ConfigError
 
@@ -17,12 +17,15 @@ Count = Annotated[int, Ge(1)]
 Positive = Annotated[float, Gt(0)]
 NotNegative = Annotated[float, Ge(0)]
 Share = Annotated[float, Gt(0), Lt(1)]
+Text = Annotated[str, MinLen(1)]
 
 _SHOWN = 100  # characters of a wrong value
 
 
 _WORDS = {
     "Input should": "must",
+    "should": "must",
+    " after validation": "",
     "a valid integer": "an integer",
     " valid": "",
     "greater than or equal to": ">=",
@@ -59,21 +62,16 @@ def check_types(cls: type, arguments: Mapping[str, Any], where: str) -> None:
         first = error.errors(include_url=False)[0]
     else:
         return
-    name = str(first["loc"][0])
-    inner = [part for part in first["loc"][1:] if isinstance(part, int)]
-    place = ".".join(map(str, [where, name, *inner]))
+    name, *inner = first["loc"]
+    place, value = f"{where}.{name}", arguments[str(name)]
+    for part in inner:  # what is no item names a branch of a union
+        items = value if isinstance(value, Mapping) else dict(enumerate(value)) if isinstance(value, list | tuple) else {}
+        if part in items:
+            place, value = f"{place}.{part}", items[part]
     rule = first["msg"]
     for pydantic_says, we_say in _WORDS.items():
         rule = rule.replace(pydantic_says, we_say)
-    value = _yaml(arguments[name])
-    for index in inner:
-        value = _yaml(value[index]) if isinstance(value, list) and index < len(value) else value
     if first["type"] in ("dataclass_exact_type", "dataclass_type", "is_instance_of") and isinstance(value, Mapping):
         raise ConfigError(f"{place} needs `_target_: package.module.Class` among its keys, got {', '.join(map(str, value))}")
-    shown = repr(value)
+    shown = repr(list(value) if isinstance(value, tuple) else value)  # as the configuration has it: Hydra's lists became tuples
     raise ConfigError(f"{place}: {rule}, got {shown if len(shown) <= _SHOWN else shown[:_SHOWN] + '...'}")
-
-
-def _yaml(value: Any) -> Any:
-    """Return a value as the configuration has it: Hydra's lists became tuples."""
-    return list(value) if isinstance(value, tuple) else value

@@ -10,6 +10,7 @@ import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from ppdl.config.components import construct
 from ppdl.crypto import signing
 from ppdl.crypto.artifact.reading import open_artifact
 from ppdl.crypto.keys.keyfile import save_private
@@ -298,17 +299,16 @@ def test_key_files_of_others_are_refused(key, tmp_path, source):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"private_key": ""}, "private_key must be null or the path of a file, got ''"),
-        ({"private_key": 3}, "private_key must be null or the path of a file, got 3"),
-        ({"trusted": ["a.json"]}, "trusted must have the keys encrypted, stem, revealed and no others, got"),
+        ({"private_key": ""}, "signing.private_key: String must have at least 1 character, got ''"),
+        ({"private_key": 3}, "signing.private_key: must be a string, got 3"),
         ({"trusted": {"encrypted": []}}, "trusted must have the keys encrypted, stem, revealed and no others, got"),
-        ({"trusted": NOBODY | {"stem": "a.json"}}, r"trusted\.stem must be a list of files of public keys, got 'a\.json'"),
-        ({"trusted": NOBODY | {"stem": [3]}}, r"trusted\.stem must be a list of files of public keys, got \[3\]"),
+        ({"trusted": NOBODY | {"stem": "a.json"}}, r"signing\.trusted\.stem: .* not allowed as a Sequence value, got 'a\.json'"),
+        ({"trusted": NOBODY | {"stem": [3]}}, r"signing\.trusted\.stem\.0: must be a string, got 3"),
     ],
 )
 def test_parameters_are_checked(changes, message):
     with pytest.raises(ConfigError, match=message):
-        Signing(**{"private_key": None, "trusted": NOBODY} | changes)
+        construct(Signing, {"private_key": None, "trusted": NOBODY} | changes, "signing")
 
 
 def test_nothing_is_asked_for_and_nothing_signed_unless_told(artifact):

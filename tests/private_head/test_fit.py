@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from ppdl.config.components import construct
 from ppdl.errors import ConfigError, DataError
 from ppdl.private_head.fit import HeadFit, fit_head
 from tests.private_head.conftest import CLASS_NAMES, NUM_IMAGES, TRAIN, VALIDATION, toy_features
@@ -85,12 +86,12 @@ def test_features_that_cannot_be_learned_from_are_refused(features, labels, mess
 @pytest.mark.parametrize(
     ("strengths", "class_weights", "message"),
     [
-        ((), None, "strengths must be numbers above 0"),
-        ((1.0, 0), None, "strengths must be numbers above 0"),
-        ((True,), None, "strengths must be numbers above 0"),
-        ((1.0,), "even", "class_weights must be balanced or null"),
+        ((), None, "strengths: Tuple must have at least 1 item"),
+        ((1.0, 0), None, "strengths.1: must be > 0, got 0"),
+        ((True,), None, "strengths.0: must be a number, got True"),
+        ((1.0,), "even", "class_weights: must be 'balanced', got 'even'"),
     ],
 )
 def test_settings_that_break_a_rule_are_named(strengths, class_weights, message):
     with pytest.raises(ConfigError, match=message):
-        HeadFit(strengths, class_weights)
+        construct(HeadFit, {"strengths": strengths, "class_weights": class_weights}, "fit")

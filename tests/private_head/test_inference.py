@@ -7,6 +7,7 @@ import pickle
 import numpy as np
 import pytest
 
+from ppdl.config.components import construct
 from ppdl.crypto.arithmetic.numbers import from_array
 from ppdl.crypto.keys.keypair import generate_keypair
 from ppdl.crypto.keys.purpose import INFERENCE
@@ -109,7 +110,7 @@ def test_the_plan_of_a_key_length_is_made_once(fitted, monkeypatch):
     assert built == [512]
 
 
-@pytest.mark.parametrize(("mask_bits", "num_single", "message"), [(39, 1, "mask_bits must be"), (40, -1, "num_single must be")])
+@pytest.mark.parametrize(("mask_bits", "num_single", "message"), [(39, 1, "bits: must be >= 40"), (40, -1, "num_single: must be >= 0")])
 def test_settings_that_break_a_rule_are_named(mask_bits, num_single, message):
     with pytest.raises(ConfigError, match=message):
-        Inference(mask_bits, num_single)
+        construct(Inference, {"mask_bits": mask_bits, "num_single": num_single}, "inference")

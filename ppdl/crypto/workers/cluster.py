@@ -46,8 +46,7 @@ class RayExecutor(Executor):
     address: str
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        if not isinstance(self.address, str) or not self.address or self.address.startswith("local"):
+        if not self.address or self.address.startswith("local"):
             raise ConfigError(f"executor.address must be auto or HOST:PORT of a cluster that runs, got {self.address!r}")
 
     @property

@@ -1,6 +1,5 @@
 """Run tasks in worker processes, within a memory budget. Conf: conf/executor/NAME.yaml."""
 
-import math
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -10,7 +9,7 @@ from typing import Any
 import joblib
 from joblib.externals.loky import get_reusable_executor
 
-from ppdl.errors import ConfigError
+from ppdl.records.typecheck import Count, Positive
 
 
 @dataclass(frozen=True)
@@ -22,25 +21,12 @@ class Executor:
         shard_mib: largest shard in MiB: the most work that an interrupt loses for each worker.
         min_shards: at least so many shards (where there are images enough), so that small sets keep all workers busy too.
         table_mib: memory in MiB for the obfuscator tables of all workers together. Larger tables mean fewer multiplications.
-
-    Raises:
-        ConfigError: a value out of range.
     """
 
-    num_workers: int | None
-    shard_mib: float
-    min_shards: int
-    table_mib: float
-
-    def __post_init__(self) -> None:
-        if self.num_workers is not None and (type(self.num_workers) is not int or self.num_workers < 1):
-            raise ConfigError(f"executor.num_workers must be null (all cores) or an integer >= 1, got {self.num_workers!r}")
-        for name in ("shard_mib", "table_mib"):
-            value = getattr(self, name)
-            if not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
-                raise ConfigError(f"executor.{name} must be a number > 0, got {value!r}")
-        if type(self.min_shards) is not int or self.min_shards < 1:
-            raise ConfigError(f"executor.min_shards must be an integer >= 1, got {self.min_shards!r}")
+    num_workers: Count | None
+    shard_mib: Positive
+    min_shards: Count
+    table_mib: Positive
 
     @property
     def workers(self) -> int:

@@ -1,15 +1,16 @@
 """Share images out to training, validation and test: stratified by class, groups whole."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, TypeGuard
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Ge, Le, Lt
 from sklearn.model_selection import StratifiedGroupKFold
 
 from ppdl.errors import ConfigError, DataError
+from ppdl.records.typecheck import Share, Whole
 
 SPLITS = ("train", "validation", "test")
 MAX_NEAR_BITS = 64  # of 256: unrelated pictures differ in about 128, unrelated chest X-rays of one source in as few as 48
@@ -34,28 +35,17 @@ class Split:
         ConfigError: A field breaks its rule.
     """
 
-    test_fraction: float
-    validation_fraction: float
-    num_folds: int | None
-    fold: int | None
-    near_duplicate_bits: int
-    seed: int
+    test_fraction: Share
+    validation_fraction: Share
+    num_folds: Annotated[int, Ge(2)] | None
+    fold: Whole | None
+    near_duplicate_bits: Annotated[int, Ge(0), Le(MAX_NEAR_BITS)]
+    seed: Annotated[int, Ge(0), Lt(2**32)]
 
     def __post_init__(self) -> None:
-        for name in ("test_fraction", "validation_fraction"):
-            value = getattr(self, name)
-            if not _is_number(value) or not 0 < value < 1:
-                raise ConfigError(f"split.{name} must be a number between 0 and 1, both excluded, got {value!r}")
-        for name, low, high in (("near_duplicate_bits", 0, MAX_NEAR_BITS), ("seed", 0, 2**32 - 1)):
-            value = getattr(self, name)
-            if not _is_int(value) or not low <= value <= high:
-                raise ConfigError(f"split.{name} must be an integer from {low} to {high}, got {value!r}")
-        if self.num_folds is None:
-            if self.fold is not None:
-                raise ConfigError(f"split.fold is {self.fold!r} but split.num_folds is null: set both, or neither")
-        elif not _is_int(self.num_folds) or self.num_folds < 2:
-            raise ConfigError(f"split.num_folds must be null or an integer of at least 2, got {self.num_folds!r}")
-        elif not _is_int(self.fold) or not 0 <= self.fold < self.num_folds:
+        if (self.fold is None) != (self.num_folds is None):
+            raise ConfigError(f"split.fold is {self.fold!r} and split.num_folds is {self.num_folds!r}: set both, or neither")
+        if self.num_folds and self.fold is not None and self.fold >= self.num_folds:
             raise ConfigError(f"split.fold must be an integer from 0 to {self.num_folds - 1} (split.num_folds - 1), got {self.fold!r}")
         if self.test_share + self.validation_fraction >= 1:
             name = "split.test_fraction" if self.num_folds is None else "1 / split.num_folds"
@@ -67,7 +57,7 @@ class Split:
     @property
     def test_share(self) -> float:
         """Share of all images that is tested on."""
-        return self.test_fraction if self.num_folds is None else 1 / self.num_folds
+        return 1 / self.num_folds if self.num_folds else self.test_fraction
 
 
 def assign_splits(
@@ -108,14 +98,6 @@ def assign_splits(
     names[rest[is_validation]] = "validation"
     _check_every_class(labels, names, dict.fromkeys(SPLITS, "split"), split, named)
     return fold, names
-
-
-def _is_int(value: object) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: object) -> bool:
-    return (isinstance(value, float) and math.isfinite(value)) or _is_int(value)
 
 
 def _partition(labels: np.ndarray, groups: np.ndarray, num_parts: int, seed: int) -> np.ndarray:

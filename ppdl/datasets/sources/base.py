@@ -5,13 +5,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from ppdl.errors import ConfigError
 from ppdl.records.atomic import replacing
 
 INDEX_NAME = "index.csv"
 INDEX_COLUMNS = ("path", "class_name", "patient")
-ON_BAD_IMAGE = ("raise", "drop")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +21,7 @@ class Dataset(ABC):
     A subclass adds its own fields, calls `super().__post_init__()` first when it validates them, and implements `write_raw`.
 
     Attributes:
-        classes: Subset and order of the classes; None takes all, sorted by name. Becomes a tuple.
+        classes: Subset and order of the classes; None takes all, sorted by name.
         on_bad_image: What to do with an image that cannot be used: `raise` stops, `drop` leaves it out and reports it.
 
     Raises:
@@ -29,16 +29,12 @@ class Dataset(ABC):
     """
 
     classes: Sequence[str] | None
-    on_bad_image: str
+    on_bad_image: Literal["raise", "drop"]
 
     def __post_init__(self) -> None:
-        if self.on_bad_image not in ON_BAD_IMAGE:
-            raise ConfigError(f"dataset.on_bad_image must be one of {', '.join(ON_BAD_IMAGE)}, got {self.on_bad_image!r}")
-        if self.classes is None:
+        classes = self.classes
+        if classes is None or isinstance(classes, str):  # a text is no list: the check of types says so
             return
-        if isinstance(self.classes, str) or not isinstance(self.classes, Sequence):
-            raise ConfigError(f"dataset.classes must be null or a list of class names, got {self.classes!r}")
-        classes = tuple(self.classes)  # Hydra hands over a ListConfig, which is neither hashable nor plain
         for name in classes:
             if not isinstance(name, str) or not name:  # YAML reads an unquoted No or 1 as a bool or an int
                 raise ConfigError(f"dataset.classes must hold names (quote them in YAML), got {name!r} in {list(classes)}")
@@ -47,7 +43,6 @@ class Dataset(ABC):
             raise ConfigError(f"dataset.classes must name each class once, got {', '.join(repeated)} more than once")
         if len(classes) < 2:
             raise ConfigError(f"dataset.classes must name at least 2 classes to tell apart, got {list(classes)}")
-        object.__setattr__(self, "classes", classes)
 
     def sources(self) -> tuple[Path, ...]:
         """Return the user's own files and folders that the images come from; a set that is drawn or fetched has none.

@@ -6,8 +6,10 @@ They stand in for real data in tests and demonstrations and say nothing about me
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import joblib
+from annotated_types import Ge, Le
 from PIL import Image
 from tqdm import tqdm
 
@@ -15,6 +17,7 @@ from ppdl.datasets.images.masks import MASKS_FOLDER, mask_path
 from ppdl.datasets.phantoms.film import CLASS_NAMES, render_with_lungs
 from ppdl.datasets.sources.base import Dataset, write_index
 from ppdl.errors import ConfigError, DataError
+from ppdl.records.typecheck import Count, Whole
 
 MIN_IMAGES_PER_CLASS = 3  # one each for train, validation and test
 
@@ -38,10 +41,10 @@ class Phantom(Dataset):
     Cost: about 30 ms a film of 299 px on one core; all cores are used.
     """
 
-    num_images: int
-    images_per_patient: int
-    size_px: int
-    seed: int
+    num_images: Count
+    images_per_patient: Count
+    size_px: Annotated[int, Ge(32), Le(2048)]
+    seed: Whole
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -49,14 +52,9 @@ class Phantom(Dataset):
         if unknown:
             raise ConfigError(f"dataset.classes of the phantom must be among {', '.join(CLASS_NAMES)}, got {', '.join(unknown)}")
         fewest = MIN_IMAGES_PER_CLASS * len(self.class_names)
-        rules = (("num_images", fewest, None), ("images_per_patient", 1, None), ("size_px", 32, 2048), ("seed", 0, None))
-        for name, low, high in rules:
-            value = getattr(self, name)
-            whole = isinstance(value, int) and not isinstance(value, bool)
-            if not whole or value < low or (high is not None and value > high):
-                limit = f"from {low} to {high}" if high is not None else f">= {low}"
-                why = f" ({MIN_IMAGES_PER_CLASS} for each of {len(self.class_names)} classes)" if name == "num_images" else ""
-                raise ConfigError(f"dataset.{name} must be a whole number {limit}{why}, got {value!r}")
+        if self.num_images < fewest:
+            why = f"{MIN_IMAGES_PER_CLASS} for each of {len(self.class_names)} classes"
+            raise ConfigError(f"dataset.num_images must be >= {fewest} ({why}), got {self.num_images!r}")
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from ppdl.datasets.sources.base import Dataset
 from ppdl.datasets.sources.folder import copy_images, find_images, open_root
 from ppdl.errors import ConfigError, DataError
+from ppdl.records.typecheck import Count
 
 FOLDER_NAME = "COVID-19_Radiography_Dataset"
 
@@ -34,13 +35,10 @@ class Radiography(Dataset):
 
     root: str | None
     handle: str
-    num_images: Mapping[str, int]
+    num_images: Mapping[str, Count]
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, count in self.num_images.items():
-            if type(count) is not int or count < 1:
-                raise ConfigError(f"dataset.num_images.{name} must be an integer >= 1, got {count!r}")
         unknown = [name for name in self.classes or () if name not in self.num_images]
         if unknown:
             raise ConfigError(f"dataset.classes names {', '.join(unknown)}, but the database has {', '.join(self.num_images)}")

@@ -14,6 +14,7 @@ import psutil
 import pytest
 import yaml
 
+from ppdl.config.components import construct
 from ppdl.crypto.artifact.reading import open_artifact
 from ppdl.crypto.keys.keypair import generate_keypair
 from ppdl.crypto.workers.cluster import RayExecutor
@@ -201,12 +202,12 @@ def test_workers_that_share_no_file_system_are_named(key, tmp_path, monkeypatch)
         ("address", "", r"executor\.address must be auto or HOST:PORT of a cluster that runs, got ''"),
         ("address", "local", r"executor\.address must be auto or HOST:PORT of a cluster that runs, got 'local'"),
         ("address", None, r"executor\.address must be auto or HOST:PORT of a cluster that runs, got None"),
-        ("min_shards", 0, r"executor\.min_shards must be an integer >= 1, got 0"),
+        ("min_shards", 0, r"executor\.min_shards: must be >= 1, got 0"),
     ],
 )
 def test_parameters_are_checked(field, value, message):
     with pytest.raises(ConfigError, match=message):
-        RayExecutor(**FIELDS | {field: value})
+        construct(RayExecutor, FIELDS | {field: value}, "executor")
 
 
 def test_more_workers_than_the_cluster_has_are_refused(cluster):

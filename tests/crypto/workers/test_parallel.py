@@ -12,6 +12,7 @@ import psutil
 import pytest
 import yaml
 
+from ppdl.config.components import construct
 from ppdl.crypto import decrypt
 from ppdl.crypto.encryption import ciphertexts, codebook
 from ppdl.crypto.keys.keypair import generate_keypair
@@ -19,30 +20,32 @@ from ppdl.crypto.workers.parallel import Executor
 from ppdl.errors import ConfigError
 from tests.crypto.artifacts import random_images, write
 
+FIELDS = {"num_workers": 2, "shard_mib": 8, "min_shards": 4, "table_mib": 8}
+
 
 def executor(**changes):
-    return Executor(**{"num_workers": 2, "shard_mib": 8, "min_shards": 4, "table_mib": 8} | changes)
+    return Executor(**FIELDS | changes)
 
 
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("num_workers", 0, r"executor\.num_workers must be null \(all cores\) or an integer >= 1, got 0"),
-        ("num_workers", 1.5, r"executor\.num_workers must be null \(all cores\) or an integer >= 1, got 1\.5"),
-        ("num_workers", "all", r"executor\.num_workers must be null \(all cores\) or an integer >= 1, got 'all'"),
-        ("shard_mib", 0, r"executor\.shard_mib must be a number > 0, got 0"),
-        ("shard_mib", "8", r"executor\.shard_mib must be a number > 0, got '8'"),
-        ("shard_mib", float("nan"), r"executor\.shard_mib must be a number > 0, got nan"),
-        ("shard_mib", float("inf"), r"executor\.shard_mib must be a number > 0, got inf"),
-        ("min_shards", 0, r"executor\.min_shards must be an integer >= 1, got 0"),
-        ("min_shards", None, r"executor\.min_shards must be an integer >= 1, got None"),
-        ("table_mib", -1, r"executor\.table_mib must be a number > 0, got -1"),
-        ("table_mib", None, r"executor\.table_mib must be a number > 0, got None"),
+        ("num_workers", 0, r"executor\.num_workers: must be >= 1, got 0"),
+        ("num_workers", 1.5, r"executor\.num_workers: must be an integer, got 1\.5"),
+        ("num_workers", "all", r"executor\.num_workers: must be an integer, got 'all'"),
+        ("shard_mib", 0, r"executor\.shard_mib: must be > 0, got 0"),
+        ("shard_mib", "8", r"executor\.shard_mib: must be a number, got '8'"),
+        ("shard_mib", float("nan"), r"executor\.shard_mib: must be a finite number, got nan"),
+        ("shard_mib", float("inf"), r"executor\.shard_mib: must be a finite number, got inf"),
+        ("min_shards", 0, r"executor\.min_shards: must be >= 1, got 0"),
+        ("min_shards", None, r"executor\.min_shards: must be an integer, got None"),
+        ("table_mib", -1, r"executor\.table_mib: must be > 0, got -1"),
+        ("table_mib", None, r"executor\.table_mib: must be a number, got None"),
     ],
 )
 def test_parameters_are_checked(field, value, message):
     with pytest.raises(ConfigError, match=message):
-        executor(**{field: value})
+        construct(Executor, FIELDS | {field: value}, "executor")
 
 
 def test_all_cores_unless_told():

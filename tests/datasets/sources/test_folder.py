@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ppdl.config.components import construct
 from ppdl.datasets.sources.folder import Folder
 from ppdl.errors import ConfigError, DataError
 
@@ -212,7 +213,8 @@ def test_a_file_without_permission_is_named(write_classes, write_raw):
 )
 def test_a_broken_field_is_named(fields, message):
     with pytest.raises(ConfigError, match=message):
-        Folder(**{"root": None, "classes": None, "on_bad_image": "raise", "patient_pattern": None, "patients": None} | fields)
+        fields = {"root": None, "classes": None, "on_bad_image": "raise", "patient_pattern": None, "patients": None} | fields
+        construct(Folder, fields, "dataset")
 
 
 def test_a_file_that_names_no_patient_is_named(write_classes, write_raw):

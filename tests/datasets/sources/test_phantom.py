@@ -16,6 +16,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from ppdl.config.components import construct
 from ppdl.datasets.phantoms.film import CLASS_NAMES, render, render_with_lungs
 from ppdl.datasets.phantoms.lungs import FINDINGS
 from ppdl.datasets.sources.phantom import Phantom
@@ -92,17 +93,17 @@ def test_neither_the_border_nor_simple_statistics_give_the_class_away():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"num_images": 11}, r"dataset.num_images must be a whole number >= 12 \(3 for each of 4 classes\), got 11"),
-        ({"images_per_patient": 0}, "dataset.images_per_patient must be a whole number >= 1, got 0"),
-        ({"size_px": 16}, "dataset.size_px must be a whole number from 32 to 2048, got 16"),
-        ({"seed": -1}, "dataset.seed must be a whole number >= 0, got -1"),
+        ({"num_images": 11}, r"dataset.num_images must be >= 12 \(3 for each of 4 classes\), got 11"),
+        ({"images_per_patient": 0}, "dataset.images_per_patient: must be >= 1, got 0"),
+        ({"size_px": 16}, "dataset.size_px: must be >= 32, got 16"),
+        ({"seed": -1}, "dataset.seed: must be >= 0, got -1"),
         ({"classes": ["COVID", "Flu"]}, "dataset.classes of the phantom must be among COVID, .*, got Flu"),
-        ({"on_bad_image": "skip"}, "dataset.on_bad_image must be one of raise, drop, got 'skip'"),
+        ({"on_bad_image": "skip"}, "dataset.on_bad_image: must be 'raise' or 'drop', got 'skip'"),
     ],
 )
 def test_a_wrong_parameter_is_refused(change, message):
     with pytest.raises(ConfigError, match=message):
-        Phantom(**SMALL | change)
+        construct(Phantom, SMALL | change, "dataset")
 
 
 def test_a_folder_that_holds_images_is_left_alone(tmp_path):
