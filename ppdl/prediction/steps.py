@@ -79,7 +79,7 @@ def _step(recipe: Recipe, name: str, kind: type[_Step]) -> _Step:
     """Construct a step of a recipe.
 
     A recipe comes with a model, which may come from anyone, and `_target_` can name any function of any module: nothing is imported
-    here but a module of ppdl.protections, and nothing called but a class of it that is a `kind`.
+    here but a scheme's or a step's of ppdl.protections, and nothing called but a class of it that is a `kind`.
 
     Raises:
         TrackingError: the recipe names something else.
@@ -88,7 +88,7 @@ def _step(recipe: Recipe, name: str, kind: type[_Step]) -> _Step:
     target = str(node.pop("_target_", None))
     module, _, class_name = target.rpartition(".")
     found = None
-    if re.fullmatch(r"ppdl\.protections\.[a-z_0-9]+", module):
+    if re.fullmatch(r"ppdl\.protections\.(schemes|steps)\.[a-z_0-9]+", module):
         with contextlib.suppress(ImportError):
             found = getattr(importlib.import_module(module), class_name, None)
     if not isinstance(found, type) or found.__module__ != module or not issubclass(found, kind):

@@ -230,10 +230,11 @@ def marked(path):
         "os.system",
         "ppdl.protections.steps.noise.os.system",
         "ppdl.protections.steps.noise.load_noise_secret",
-        "ppdl.protections.base.Protection.encrypt",
+        "ppdl.protections.base.Protection",
+        "ppdl.protections.schemes.opaque.Opaque.encrypt",
         "ppdl.protections.steps.reveal.Reveal",
         "tests.prediction.test_predict.marked",
-        "ppdl.protections.missing_name.Missing",
+        "ppdl.protections.schemes.missing_name.Missing",
         None,
     ],
 )
