@@ -63,12 +63,12 @@ class ProblemError(PpdlError):
 
     def __init__(self, name: str, detail: str, *, retry_after_s: int | None = None) -> None:
         super().__init__(detail)
-        self.name, self.detail = name, detail
-        self.retry_after_s = max(1, retry_after_s or 1) if RULES[name].retry else None
-
-    @property
-    def rule(self) -> Rule:
-        return RULES[self.name]
+        self.name, self.rule, self.detail = name, RULES[name], detail
+        self.headers = dict[str, str]()  # of HTTP
+        if self.rule.retry:
+            self.headers["retry-after"] = str(max(1, retry_after_s or 1))
+        if self.rule.status == HTTPStatus.UNAUTHORIZED:
+            self.headers["www-authenticate"] = 'Bearer realm="ppdl"'
 
     def document(self, request_id: str) -> dict[str, Any]:
         """Return the problem document; `instance` is the id that the server's log has for this request."""
@@ -79,30 +79,3 @@ class ProblemError(PpdlError):
             "detail": self.detail,
             "instance": f"urn:ppdl:request:{request_id}",
         }
-
-    def headers(self) -> dict[str, str]:
-        """Return the HTTP headers that belong to it."""
-        headers = {}
-        if self.retry_after_s is not None:
-            headers["retry-after"] = str(self.retry_after_s)
-        if self.rule.status == HTTPStatus.UNAUTHORIZED:
-            headers["www-authenticate"] = 'Bearer realm="ppdl"'
-        return headers
-
-
-def schema() -> dict[str, Any]:
-    """Return the JSON schema of a problem document."""
-    text = {"type": "string"}
-    return {
-        "type": "object",
-        "description": "A refusal, as RFC 9457 describes it.",
-        "properties": {
-            "type": {"type": "string", "enum": [TYPE_PREFIX + name for name in RULES]},
-            "title": text,
-            "status": {"type": "integer"},
-            "detail": text,
-            "instance": text,
-        },
-        "required": ["type", "title", "status", "detail", "instance"],
-        "additionalProperties": False,
-    }

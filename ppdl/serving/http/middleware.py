@@ -73,7 +73,7 @@ async def refuse(problem: ProblemError, fields: dict[str, Any], send: Send) -> N
     """Send a problem document."""
     fields["problem"] = problem.name
     body = json.dumps(problem.document(fields["id"])).encode()
-    headers = {"content-type": MEDIA_TYPE, "content-length": str(len(body))} | problem.headers()
+    headers = {"content-type": MEDIA_TYPE, "content-length": str(len(body))} | problem.headers
     pairs = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": problem.rule.status, "headers": pairs})
     await send({"type": "http.response.body", "body": body})

@@ -15,7 +15,6 @@ from ppdl.serving.problems import ProblemError
 from ppdl.serving.protocol import MODES, SINGLE, Query, Reply, sha256
 from ppdl.serving.registration import PROOF_MEMBER, decode_proof
 from ppdl.serving.server.compute import check_key, check_query, evaluate
-from ppdl.serving.server.store import Charge
 
 if TYPE_CHECKING:
     from ppdl.serving.http.limits import Client
@@ -77,13 +76,13 @@ class Service:
         key = await asyncio.to_thread(self._check, client.owner, query)
         digest = sha256(body)
         asked = sha256(self.workers.head_sha256 + body)  # another head gives another answer, which is not free
-        charge = Charge(client.owner, query.fingerprint, query.request_id, asked, query.num_images)
+        charge = (client.owner, query.fingerprint, query.request_id, asked, query.num_images)
         with self.workers.room.place(client.name):
             try:
                 await self.workers.run(check_query, key, body)
             except CryptoError as error:
                 raise ProblemError("bad-ciphertext", str(error)) from None
-            fields["new"] = await asyncio.to_thread(self.store.charge, charge, budget=self.limits.max_queries_per_key)
+            fields["new"] = await asyncio.to_thread(self.store.charge, *charge, budget=self.limits.max_queries_per_key)
             answer = await self.workers.run(evaluate, key, body)
         return Reply(digest, query.mode, query.num_images, answer).encode()
 

@@ -20,7 +20,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -47,17 +46,6 @@ CREATE TABLE queries (
 ) STRICT, WITHOUT ROWID
 """
 _MASKS_TABLE = "CREATE TABLE secret (id INTEGER PRIMARY KEY CHECK (id = 1), value BLOB NOT NULL) STRICT"
-
-
-@dataclass(frozen=True)
-class Charge:
-    """A query to be charged: who sends it under which key and id, the digest of head and bytes, and how many images it holds."""
-
-    owner: str
-    fingerprint: bytes
-    request_id: bytes
-    sha256: bytes
-    num_images: int
 
 
 class Store:
@@ -135,41 +123,38 @@ class Store:
         """Return how many images were charged to a key. Raises: ProblemError `unknown-key`."""
         return self._row(owner, fingerprint)[2]
 
-    def charge(self, charge: Charge, *, budget: int) -> bool:
+    def charge(self, owner: str, fingerprint: bytes, request_id: bytes, digest: bytes, num_images: int, *, budget: int) -> bool:
         """Charge a query to its registered key, once however often it is sent; return whether it is new.
+
+        Args:
+            digest: of head and bytes; another one under the same id is another query.
+            num_images: that it holds.
+            budget: images that the key may have in all.
 
         Raises:
             ProblemError: `unknown-key`, `budget-spent` or `request-id-reused`.
         """
-        query = (charge.owner, charge.fingerprint, charge.request_id)
+        query = (owner, fingerprint, request_id)
         with self._transaction() as db:
-            row = _key_row(db, charge.owner, charge.fingerprint)
-            if row is None:
-                raise _unknown_key(charge.fingerprint)
+            left = budget - _key_row(db, owner, fingerprint)[2]
             known = db.execute("SELECT sha256 FROM queries WHERE (owner, fingerprint, request_id) = (?, ?, ?)", query).fetchone()
             if known is not None:
-                if known[0] != charge.sha256:
+                if known[0] != digest:
                     raise ProblemError(
                         "request-id-reused",
                         "another query, or one to another head, had this request id: draw 16 random bytes for each query",
                     )
                 return False
-            left = budget - row[2]
-            if charge.num_images > left:
-                raise ProblemError(
-                    "budget-spent", f"{max(left, 0)} of {budget} images are left to this key, the query holds {charge.num_images}"
-                )
-            db.execute("INSERT INTO queries VALUES (?, ?, ?, ?, ?, ?)", (*query, charge.sha256, charge.num_images, time.time()))
+            if num_images > left:
+                raise ProblemError("budget-spent", f"{max(left, 0)} of {budget} images are left to this key, the query holds {num_images}")
+            db.execute("INSERT INTO queries VALUES (?, ?, ?, ?, ?, ?)", (*query, digest, num_images, time.time()))
             update = "UPDATE keys SET num_images = num_images + ? WHERE (owner, fingerprint) = (?, ?)"
-            db.execute(update, (charge.num_images, charge.owner, charge.fingerprint))
+            db.execute(update, (num_images, owner, fingerprint))
             return True
 
     def _row(self, owner: str, fingerprint: bytes) -> KeyRow:
         with self._lock:
-            row = _key_row(self._db, owner, fingerprint)
-        if row is None:
-            raise _unknown_key(fingerprint)
-        return row
+            return _key_row(self._db, owner, fingerprint)
 
     def _create_tables(self, path: Path) -> None:
         with self._transaction() as db:
@@ -205,21 +190,19 @@ class Store:
 
 
 def _knows(db: sqlite3.Connection, owner: str, key: PublicKey, max_keys: int) -> bool:
-    if _key_row(db, owner, bytes.fromhex(key.fingerprint)) is not None:
+    known = [row[0] for row in db.execute("SELECT fingerprint FROM keys WHERE owner = ?", (owner,))]
+    if bytes.fromhex(key.fingerprint) in known:
         return True
-    (count,) = db.execute("SELECT count(*) FROM keys WHERE owner = ?", (owner,)).fetchone()
-    if count >= max_keys:
+    if len(known) >= max_keys:
         raise ProblemError("too-many-keys", f"a client may register {max_keys} keys; ask the server's operator for more (--max-keys)")
     return False
 
 
-def _key_row(db: sqlite3.Connection, owner: str, fingerprint: bytes) -> KeyRow | None:
+def _key_row(db: sqlite3.Connection, owner: str, fingerprint: bytes) -> KeyRow:
     found = db.execute("SELECT n, h, num_images FROM keys WHERE (owner, fingerprint) = (?, ?)", (owner, fingerprint)).fetchone()
-    return cast("KeyRow | None", found)
-
-
-def _unknown_key(fingerprint: bytes) -> ProblemError:
-    return ProblemError("unknown-key", f"key {fingerprint.hex()[:16]}... is not registered by this client: send it to /v1/keys first")
+    if found is None:
+        raise ProblemError("unknown-key", f"key {fingerprint.hex()[:16]}... is not registered by this client: send it to /v1/keys first")
+    return cast("KeyRow", found)
 
 
 def _to_bytes(number: int) -> bytes:

@@ -35,7 +35,7 @@ from ppdl.serving.server import compute
 from ppdl.serving.server.app import build_app
 from ppdl.serving.server.run import Settings, _open_store
 from ppdl.serving.server.service import Limits
-from ppdl.serving.server.store import Charge, Store
+from ppdl.serving.server.store import Store
 from ppdl.serving.server.tokens import Tokens, add_token, load_tokens
 from ppdl.serving.statement import Statement
 from tests.serving.running import CLASS_NAMES, KEY_BITS, RunningServer, key_of, make_features, make_head, make_query
@@ -441,9 +441,9 @@ def test_two_servers_share_one_budget(service, tmp_path):
     first.register("", key_of(0).public, max_keys=1)
     assert second.key("", fingerprint) == key_of(0).public
     for number, store in enumerate((first, second, first)):
-        store.charge(Charge("", fingerprint, bytes([number]), b"", 1), budget=3)
+        store.charge("", fingerprint, bytes([number]), b"", 1, budget=3)
     with pytest.raises(ProblemError, match="0 of 3 images"):
-        second.charge(Charge("", fingerprint, b"x", b"", 1), budget=3)
+        second.charge("", fingerprint, b"x", b"", 1, budget=3)
     first.close(), second.close()
 
 
@@ -467,29 +467,29 @@ def test_the_state_is_for_its_owner_and_of_one_version(tmp_path):
 def test_the_state_of_version_1_keeps_its_budgets(tmp_path):
     """Its queries were answered under masks of their own: asked again they are charged again."""
     path, key = tmp_path / "state.sqlite", key_of(0).public
-    store, charge = Store(path), Charge("", bytes.fromhex(key.fingerprint), b"id", b"digest", 3)
+    store, charge = Store(path), ("", bytes.fromhex(key.fingerprint), b"id", b"digest", 3)
     store.register("", key, max_keys=1)
-    store.charge(charge, budget=5)
+    store.charge(*charge, budget=5)
     store.close()
     with sqlite3.connect(path) as db:
         db.execute("DROP TABLE secret")
         db.execute("ALTER TABLE queries ADD COLUMN attempts INTEGER NOT NULL DEFAULT 1")
         db.execute("PRAGMA user_version = 1")
     store = Store(path)
-    assert store.is_new and store.used("", charge.fingerprint) == 3
+    assert store.is_new and store.used("", charge[1]) == 3
     with pytest.raises(ProblemError, match="2 of 5 images are left"):
-        store.charge(charge, budget=5)
+        store.charge(*charge, budget=5)
     store.close()
 
 
 def test_a_lost_secret_is_made_anew_and_no_second_answer_is_free(tmp_path):
     path, key = tmp_path / "state.sqlite", key_of(0).public
-    charge = Charge("", bytes.fromhex(key.fingerprint), b"id", b"digest", 3)
+    charge = ("", bytes.fromhex(key.fingerprint), b"id", b"digest", 3)
     found = []
     for _ in range(3):
         store = Store(path)
         store.register("", key, max_keys=1)
-        found.append((store.secret(), store.is_new, store.charge(charge, budget=9)))
+        found.append((store.secret(), store.is_new, store.charge(*charge, budget=9)))
         store.close()
         if len(found) == 2:
             with sqlite3.connect(path) as db:
