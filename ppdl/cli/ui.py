@@ -9,27 +9,25 @@ import click
 from ppdl.errors import TrackingError
 
 
-@click.command(short_help="Browse the MLflow runs, with the columns that answer the question.")
+@click.command(short_help="Browse the MLflow runs.")
 @click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True, help="Port on 127.0.0.1.")
 def ui(port: int) -> None:
     """Serve MLflow's UI on 127.0.0.1 until Ctrl-C, and print the address that opens on the runs of this project.
 
-    Only this machine can reach it. Where MLFLOW_TRACKING_URI names a server, that one is described and nothing is started.
+    Only this machine can reach it. Where MLFLOW_TRACKING_URI names a server, nothing is started.
     """
     from omegaconf import OmegaConf
 
     from ppdl.config import PARAMS, checkout
     from ppdl.tracking import open_store
     from ppdl.tracking.failures import is_http
-    from ppdl.tracking.runs.page import describe_experiment, page_address, server_command, server_environment
+    from ppdl.tracking.runs.page import page_address, server_command, server_environment
 
     store = open_store(checkout(), OmegaConf.load(PARAMS).tracking.experiment)
     if not is_http(store.uri):
         check_free(port)
-    describe_experiment(store)
     server = store.shown if is_http(store.uri) else f"http://127.0.0.1:{port}"
     click.echo(f"runs     {page_address(server, store.experiment_id)}")
-    click.echo(f"charts   {page_address(server, store.experiment_id, charts=True)}")
     if not is_http(store.uri):
         sys.stdout.flush()
         # In this process's place: Ctrl-C and signals then reach MLflow without another process in between.

@@ -30,7 +30,7 @@ from tests.evaluation.report_content import full_content
 from tests.processes import answers, free_port, running
 
 SIZE = {"width": 1500, "height": 1100}
-COLUMNS = ["answer/accuracy", "answer/attacker_ssim", "answer/bytes_per_pixel", "answer/seconds_to_protect", "utility", "leakage"]
+ANSWERS = ["answer/accuracy", "answer/attacker_ssim", "answer/bytes_per_pixel", "answer/seconds_to_protect"]
 EXPANSION = {"deterministic": 1.0484, "opaque": 2.0631, "homomorphic": 2.7653}
 # Else MLflow opens its assistant over the page on the first visit.
 NO_ASSISTANT = "localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true')"
@@ -113,7 +113,6 @@ def page(window: Any) -> Iterator[Any]:
 def open_list(page: Any, address: str) -> None:
     """Open the list of runs and wait until the last run is drawn."""
     page.goto(address)
-    page.locator(".ag-header-cell[col-id='tags.`leakage`']").wait_for()
     link_to(page, "plain").wait_for()
 
 
@@ -127,23 +126,11 @@ def row_of(page: Any, run: str) -> Any:
     return page.locator(f".ag-row[row-id='{row_id}']")
 
 
-def cells(page: Any, run: str) -> dict[str, str]:
-    """Return what the list shows of a run in each of our columns."""
-    names = {name: f"{'metrics' if '/' in name else 'tags'}.`{name}`" for name in COLUMNS}
-    return {name: row_of(page, run).locator(f"[col-id='{column}']").inner_text().strip() for name, column in names.items()}
-
-
-def test_the_printed_address_opens_on_the_runs_with_utility_leakage_and_cost(page, printed, tmp_path):
+def test_the_printed_address_opens_on_the_runs(page, printed, tmp_path):
     open_list(page, printed["runs"])
     keep(page, "mlflow-runs", tmp_path)
-    headers = page.locator(".ag-header-cell").evaluate_all("cells => cells.map(cell => cell.getAttribute('col-id'))")
-    ours = [re.sub(r"^\w+\.`(.+)`$", r"\1", header) for header in headers]
-    assert [name for name in ours if name in COLUMNS] == COLUMNS
-    assert cells(page, "plain") == dict(zip(COLUMNS, ["0.8458", "1", "1", "0", "-", "in the clear"], strict=True))
-    homomorphic = cells(page, "homomorphic")
-    assert (homomorphic["answer/accuracy"], homomorphic["answer/bytes_per_pixel"]) == ("0.9005", "2.765")
-    assert (homomorphic["utility"], homomorphic["leakage"]) == ("non-inferior", "leaky")
-    assert cells(page, "opaque")["utility"] == "inferior, at chance"
+    for run in ("plain", *EXPANSION):
+        assert link_to(page, run).is_visible()
 
 
 def test_the_description_answers_in_one_line_and_in_a_table(page, printed, tmp_path):
@@ -154,14 +141,6 @@ def test_the_description_answers_in_one_line_and_in_a_table(page, printed, tmp_p
     keep(page, "mlflow-description", tmp_path)
     row = page.locator("table tr").filter(has_text="homomorphic").inner_text()
     assert [cell.strip() for cell in row.split("\t")][:3] == ["homomorphic", "90.0 [85.3, 94.8]", "+5.5 [0.0, +11.0]"]
-
-
-def test_the_charts_stand_side_by_side(page, printed, tmp_path):
-    page.goto(printed["charts"])
-    for name in COLUMNS[:3]:
-        page.get_by_text(name, exact=True).first.wait_for()
-    page.locator(".js-plotly-plot .bars path").nth(11).wait_for()  # three charts of four runs
-    keep(page, "mlflow-charts", tmp_path)
 
 
 def test_two_runs_compare_with_their_names_and_values(page, printed, content, tmp_path):
@@ -181,7 +160,7 @@ def test_two_runs_compare_with_their_names_and_values(page, printed, content, tm
     assert rows["answer/accuracy"] == ["0.846", "0.881"] and rows["answer/attacker_ssim"] == ["1", "1"]
     assert rows["answer/bytes_per_pixel"] == ["1", "1.048"]
     assert rows["answer/seconds_to_protect"] == ["0", str(content.cost["deterministic"]["encrypt"]["seconds"])]
-    assert list(rows)[:5] == [*COLUMNS[:4], "audit/best_ssim"]
+    assert list(rows)[:5] == [*ANSWERS, "audit/best_ssim"]
     for run in ("plain", "deterministic"):
         assert page.get_by_text(run, exact=True).last.is_visible()
 
