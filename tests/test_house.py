@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import io
+import re
 import tokenize
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -125,6 +126,21 @@ def figures() -> dict[str, int]:
 @pytest.mark.parametrize("name", LIMITS)
 def test_no_figure_is_above_its_limit(name):
     assert figures()[name] <= LIMITS[name]
+
+
+def test_the_page_names_every_room_and_every_folder_in_one():
+    rows = [
+        row.split("|") for row in (PROJECT / "docs/architecture.md").read_text().splitlines() if row.startswith("| ") and row[2].isdigit()
+    ]
+    said = {row[2].strip(" `/"): set(re.findall(r"`([a-z_]+)`", row[3])) for row in rows}
+    modules = graph().modules
+    rooms = {room(module).removeprefix("ppdl.") for module in modules} - {"ppdl", "__main__"}
+    assert said.keys() == rooms
+    for name, named in said.items():
+        folders = {
+            m.rpartition(".")[2] for m in modules if m.startswith(f"ppdl.{name}.") and m.count(".") == 2 and graph().find_children(m)
+        }
+        assert folders <= named, name
 
 
 def test_circles_are_found():

@@ -1,0 +1,1 @@
+"""X-rays: where they come from, and how they become prepared arrays."""

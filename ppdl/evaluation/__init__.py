@@ -1,0 +1,1 @@
+"""What runs said of test images: measures with intervals, insight, figures, the report."""

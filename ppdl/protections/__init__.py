@@ -1,0 +1,1 @@
+"""How images are protected, and what a network is fed of them."""

@@ -1,1 +1,1 @@
-"""Trained networks at work: what one expects of a new image, the same steps as in training, and calibrated probabilities."""
+"""Private inference over HTTP: a server that holds a head, clients that hold keys."""

@@ -1,0 +1,1 @@
+"""Networks, what they are fed, and how they are fitted."""
