@@ -7,14 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ppdl.crypto.arithmetic.obfuscators import DEFAULT_TABLE_BYTES, Obfuscators, build_obfuscators
-from ppdl.crypto.inner_product.single import (
-    BatchPacking,
-    InnerPacking,
-    decrypt_logit_batch,
-    decrypt_logits,
-    encrypt_feature_batch,
-    encrypt_features,
-)
+from ppdl.crypto.inner_product.batch import BatchPacking, decrypt_logit_batch, encrypt_feature_batch
+from ppdl.crypto.inner_product.single import InnerPacking, decrypt_logits, encrypt_features
 from ppdl.crypto.keys.keypair import PrivateKey, PublicKey, check_purpose
 from ppdl.crypto.keys.purpose import INFERENCE
 

@@ -8,7 +8,8 @@ from functools import lru_cache
 import numpy as np
 
 from ppdl.crypto.arithmetic.derived import Randbelow
-from ppdl.crypto.inner_product.single import BatchHead, BatchPacking, InnerHead, InnerPacking
+from ppdl.crypto.inner_product.batch import BatchHead, BatchPacking
+from ppdl.crypto.inner_product.single import InnerHead, InnerPacking
 from ppdl.crypto.keys.keypair import PublicKey
 from ppdl.private_head.head import QuantisedHead
 

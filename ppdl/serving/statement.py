@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from typing import Any, Self
 
-from ppdl.crypto.inner_product.single import BatchPacking, InnerPacking
+from ppdl.crypto.inner_product.batch import BatchPacking
+from ppdl.crypto.inner_product.single import InnerPacking
 from ppdl.errors import CryptoError, DataError
 from ppdl.private_head.head import PublicHead
 

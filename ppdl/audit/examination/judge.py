@@ -16,7 +16,7 @@ structure is what the attack adds by itself. Rules:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.stats import norm
@@ -110,11 +110,6 @@ def judge_structure(results: Mapping[str, Structure]) -> tuple[str, str]:
 def smallest_structure(found: Structure) -> float:
     """Return the smallest true gap to the null that rule 1 finds with probability POWER, the gap being normal about it."""
     return float(max(MARGIN, SIGMAS * found.structure_error) + norm.ppf(POWER) * found.structure_error)
-
-
-def as_metrics(found: Structure) -> dict[str, float | bool]:
-    """Return the figures for a report."""
-    return asdict(found)
 
 
 def _correlations(one: np.ndarray, other: np.ndarray) -> np.ndarray:

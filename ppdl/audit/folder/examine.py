@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from ppdl.audit.attacks.as_is import gray_rows
 from ppdl.audit.examination import base
 from ppdl.audit.examination.base import Attack, Rebuilt, Target, Truth
 from ppdl.audit.examination.examine import examine
-from ppdl.audit.examination.judge import Structure, as_metrics, compare, judge_structure, shuffled
+from ppdl.audit.examination.judge import Structure, compare, judge_structure, shuffled
 from ppdl.audit.examination.setting import draw_known, draw_queries
 from ppdl.audit.examination.verdict import ARTIFACT, BLIND, LEAKY, MARGIN, REBUILT, UNBROKEN, judge
 
@@ -67,7 +67,7 @@ def audit_folder(attacks: Mapping[str, Attack], target: Target, originals: np.nd
     for name in blank:
         theirs = on_null.rebuilt.get(name)
         structures[name] = compare(found.rebuilt[name].images, None if theirs is None else theirs.images)
-        results[name] = results[name] | as_metrics(structures[name])
+        results[name] = results[name] | asdict(structures[name])
         if "ssim" in on_null.results[name]:
             results[name]["ssim_null"] = on_null.results[name]["ssim"]
     if originals is None:

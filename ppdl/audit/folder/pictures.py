@@ -98,9 +98,8 @@ def target_of_pictures(name: str, values: np.ndarray, prior: np.ndarray | None) 
     """
     channel = values[..., 1] if values.ndim == 4 else values
     num_images, height, width = channel.shape
-    return Target(
-        name, num_images, height, width, symbols=_symbols(channel), picture=to_picture(values), prior=_resized(prior, height, width)
-    )
+    prior = None if prior is None else at_size(prior, height, width)
+    return Target(name, num_images, height, width, symbols=_symbols(channel), picture=to_picture(values), prior=prior)
 
 
 def to_picture(values: np.ndarray) -> np.ndarray:
@@ -119,10 +118,6 @@ def _symbols(channel: np.ndarray) -> Symbols | None:
     if len(different) > MAX_SYMBOLS:
         return None
     return Symbols(codes.reshape(channel.shape).astype(np.uint16), len(different), None)
-
-
-def _resized(prior: np.ndarray | None, height: int, width: int) -> np.ndarray | None:
-    return None if prior is None else at_size(prior, height, width)
 
 
 def read_prior(folder: Path, height: int, width: int) -> np.ndarray:

@@ -3,7 +3,7 @@
 Ciphertexts travel as uint8 arrays (num_ciphertexts, key.ciphertext_bytes), each row one number in (0, n^2),
 big-endian (numbers.py). Plaintexts are integers in [0, n); packing.py turns pixels and slots into them and back.
 
-The functions for single numbers and these arrays interoperate with python-paillier:
+These arrays interoperate with python-paillier:
 `phe.PaillierPrivateKey.raw_decrypt(int(c))` reads what is written here, and the reverse.
 
 Paillier is malleable: whoever has the public key can change what a ciphertext decrypts to. Nothing here
@@ -27,7 +27,7 @@ from gmpy2 import mpz
 
 from ppdl.crypto.arithmetic.derived import Randbelow
 from ppdl.crypto.arithmetic.engine import VECTOR, engine
-from ppdl.crypto.arithmetic.numbers import check_array, check_ciphertexts, check_plaintexts, check_range, from_array, invert_batch, to_array
+from ppdl.crypto.arithmetic.numbers import check_array, check_ciphertexts, check_plaintexts, check_range, from_array, to_array
 from ppdl.crypto.arithmetic.obfuscators import Obfuscators, StandardObfuscators
 from ppdl.crypto.keys.keypair import CrtConstants, PrivateKey, PublicKey
 from ppdl.errors import CryptoError
@@ -103,53 +103,11 @@ def decrypt_batch(private_key: PrivateKey, ciphertexts: np.ndarray, *, num_threa
         return list(chain.from_iterable(executor.map(lambda batch: _decrypt_numbers(crt, batch), batches)))
 
 
-def encrypt_int(public_key: PublicKey, plaintext: int, *, unsafe_obfuscator: int | None = None) -> int:
-    """Encrypt one plaintext in [0, n) with a fresh `standard` obfuscator.
-
-    Args:
-        unsafe_obfuscator: use this number mod n^2 instead of a fresh one. For test vectors: reuse or a known value
-            undoes the encryption.
-    Raises: CryptoError when the plaintext is out of range.
-    Cost: 9 ms at 2048 bits; use encrypt_batch for many.
-    """
-    (plaintext,) = check_plaintexts(public_key, [plaintext])
-    if unsafe_obfuscator is None:
-        (unsafe_obfuscator,) = StandardObfuscators(public_key).draw(1)
-    return int((1 + plaintext * public_key.n) * unsafe_obfuscator % public_key.n_squared)
-
-
-def decrypt_int(private_key: PrivateKey, ciphertext: int) -> int:
-    """Decrypt one ciphertext. Raises: CryptoError when it is not one of this key's range."""
-    check_ciphertexts(private_key.public, [ciphertext])
-    return int(_decrypt_numbers(private_key.crt, [mpz(ciphertext)])[0])
-
-
-def add(public_key: PublicKey, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return ciphertexts of the sums mod n of what a and b hold, row by row: one multiplication mod n^2 each."""
-    n_squared, others = mpz(public_key.n_squared), from_array(public_key, b)
-    check_ciphertexts(public_key, others)
-    return to_array(public_key, [x * y % n_squared for x, y in _paired(public_key, a, others)])
-
-
 def add_plaintext(public_key: PublicKey, ciphertexts: np.ndarray, plaintexts: Sequence[int]) -> np.ndarray:
     """Return ciphertexts of the sums mod n with plaintexts in (-n, n), row by row. The obfuscators stay what they were."""
     n, n_squared = mpz(public_key.n), mpz(public_key.n_squared)
     plaintexts = check_plaintexts(public_key, plaintexts, signed=True)
     return to_array(public_key, [c * (1 + m * n) % n_squared for c, m in _paired(public_key, ciphertexts, plaintexts)])
-
-
-def multiply_by_scalar(public_key: PublicKey, ciphertexts: np.ndarray, scalar: int) -> np.ndarray:
-    """Return ciphertexts of scalar times what each row holds, mod n, for a scalar in (-n, n).
-
-    A scalar 0 gives the number 1, which anyone sees to be 0: rerandomise when the scalar is not public.
-    """
-    (scalar,) = check_plaintexts(public_key, [scalar], signed=True)
-    numbers = from_array(public_key, ciphertexts)
-    check_ciphertexts(public_key, numbers)
-    n_squared = mpz(public_key.n_squared)
-    if scalar < 0:
-        numbers, scalar = invert_batch(numbers, n_squared), -scalar
-    return to_array(public_key, gmpy2.powmod_base_list(numbers, scalar, n_squared))
 
 
 def rerandomise(public_key: PublicKey, ciphertexts: np.ndarray, randbelow: Randbelow = secrets.randbelow) -> np.ndarray:

@@ -19,7 +19,7 @@ from ppdl.crypto.artifact.header import Header, shard_name
 from ppdl.crypto.artifact.layout import to_planes
 from ppdl.crypto.artifact.shards import write_shard
 from ppdl.crypto.encryption.canary import encrypt_canary
-from ppdl.crypto.encryption.codebook import check_images, release_pages
+from ppdl.crypto.encryption.codebook import check_images
 from ppdl.crypto.encryption.partial import Partial
 from ppdl.crypto.encryption.plan import Plan, plan_packing
 from ppdl.crypto.keys.keypair import PublicKey, check_purpose
@@ -85,7 +85,6 @@ def hash_images(images: Rows) -> bytes:
     step = max(_HASH_BLOCK_BYTES // (images.shape[1] * images.shape[2]), 1)
     for first in range(0, len(images), step):
         digest.update(np.ascontiguousarray(images[first : first + step]).data)
-        release_pages(images)
     return digest.digest()
 
 
@@ -183,5 +182,4 @@ def _tasks(encryption: Encryption, folder: Path, images: Rows, shards: Sequence[
     for index in shards:
         first = index * size
         block = np.array(images[first : first + size])  # a copy, since a memory map would be pickled whole
-        release_pages(images)
         yield ShardTask(encryption, folder / shard_name(encryption.kind, index), first, block)

@@ -2,10 +2,8 @@
 
 import hashlib
 import math
-import mmap
 import secrets
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -35,12 +33,6 @@ def check_images(images: Rows) -> Source:
     if len(images.shape) != 3 or images.dtype != np.uint8 or 0 in images.shape:
         raise DataError(f"images must be a non-empty uint8 array (num_images, height, width), got {images.dtype} {images.shape}")
     return Source(*map(int, images.shape))
-
-
-def release_pages(images: Any) -> None:
-    """Give back the memory of what was read from a memory map; without this, resident memory grows to the size of the file."""
-    if getattr(images, "mode", None) == "r" and hasattr(mmap, "MADV_DONTNEED"):
-        images._mmap.madvise(mmap.MADV_DONTNEED)
 
 
 def draw_codebook(public_key: PublicKey) -> tuple[np.ndarray, bytes]:
@@ -168,5 +160,4 @@ def _translate(part: np.ndarray, table: bytes, writer: ShardWriter, digest: "has
         pixels = part[begin : begin + step].tobytes()
         digest.update(pixels)
         writer.write(np.frombuffer(pixels.translate(table), np.uint8))
-        release_pages(part)
         bar.update(len(pixels))

@@ -148,10 +148,6 @@ class Partial:
         _write(self.artifact / HEADER_FILE, write_text(header))
         self.out_dir.parent.mkdir(parents=True, exist_ok=True)
         move_folder(self.artifact, self.out_dir)
-        self.discard()
-
-    def discard(self) -> None:
-        """Delete the unfinished artifact and everything that was noted about it."""
         shutil.rmtree(self.folder)
 
 

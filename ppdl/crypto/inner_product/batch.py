@@ -151,13 +151,6 @@ def encrypt_feature_batch(public_key: PublicKey, features: np.ndarray, packing: 
     return encrypt_batch(public_key, packing.pack(features, public_key), obfuscators)
 
 
-def evaluate_batch(
-    public_key: PublicKey, ciphertexts: np.ndarray, weights: np.ndarray, bias: np.ndarray, packing: BatchPacking, num_images: int
-) -> np.ndarray:
-    """Evaluate a head on one batch, as the server. See BatchHead."""
-    return BatchHead(weights, bias, packing).evaluate(public_key, ciphertexts, num_images)
-
-
 def decrypt_logit_batch(private_key: PrivateKey, ciphertexts: np.ndarray, packing: BatchPacking, num_images: int) -> np.ndarray:
     """Decrypt an answer, as the client: int64 logits, (num_images, num_classes), exactly those of the integer head.
 

@@ -27,7 +27,6 @@ the weights of its class, however the request was made up, given that gcd(n, phi
 
 from __future__ import annotations
 
-import math
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,7 +43,6 @@ from ppdl.crypto.arithmetic.numbers import to_array
 from ppdl.crypto.arithmetic.obfuscators import Obfuscators
 from ppdl.crypto.arithmetic.packing import HEADROOM_BITS
 from ppdl.crypto.arithmetic.paillier import add_plaintext, decrypt_batch, encrypt_batch, rerandomise
-from ppdl.crypto.inner_product.batch import BatchHead, BatchPacking, decrypt_logit_batch, encrypt_feature_batch, evaluate_batch
 from ppdl.crypto.inner_product.checks import (
     LARGEST_MASK_BITS,
     LEAST_MASK_BITS,
@@ -60,19 +58,6 @@ from ppdl.errors import CryptoError
 
 if TYPE_CHECKING:
     from ppdl.crypto.arithmetic.vector.multiexp import LaneProducts
-
-__all__ = [
-    "BatchHead",
-    "BatchPacking",
-    "InnerHead",
-    "InnerPacking",
-    "decrypt_logit_batch",
-    "decrypt_logits",
-    "encrypt_feature_batch",
-    "encrypt_features",
-    "evaluate_batch",
-    "evaluate_inner",
-]
 
 
 @dataclass(frozen=True)
@@ -135,15 +120,6 @@ class InnerPacking:
         log2 n less the entropy of the masks, rounded up. Without masks it would be key_bits.
         """
         return self.logit_bits + HEADROOM_BITS + (self.features_per_ciphertext > 1)
-
-    @property
-    def distance_bits(self) -> float:
-        """log2 of the bound on the statistical distance that an in-range client sees, a class and answer: below 1 - mask_bits.
-
-        Without partial sums (t = 1) the answer holds the logit alone, and this is minus infinity.
-        """
-        distance = sum(2 * masks.start / (masks.stop - masks.start) for masks in self.mask_ranges())
-        return math.log2(distance) if distance else -math.inf
 
     def mask_ranges(self) -> tuple[range, range]:
         """Return where the masks below and above the logit are drawn from. Without partial sums below (t = 1) it is [0, 1)."""
@@ -249,13 +225,6 @@ def encrypt_features(public_key: PublicKey, features: np.ndarray, packing: Inner
     """
     check_key(public_key, packing)
     return encrypt_batch(public_key, packing.pack(features), obfuscators)
-
-
-def evaluate_inner(
-    public_key: PublicKey, ciphertexts: np.ndarray, weights: np.ndarray, bias: np.ndarray, packing: InnerPacking
-) -> np.ndarray:
-    """Evaluate a head on one image, as the server. See InnerHead, which saves the planning where there are many images."""
-    return InnerHead(weights, bias, packing).evaluate(public_key, ciphertexts)
 
 
 def decrypt_logits(private_key: PrivateKey, ciphertexts: np.ndarray, packing: InnerPacking) -> np.ndarray:

@@ -7,8 +7,7 @@ Private part:  {"kty": "DAJ", "key_ops": ["decrypt"], "p": N, "q": N, "pub": PUB
 
 N is base64url without padding of the big-endian bytes. `h`, `purpose`, `fingerprint` and `ppdl` are ours: pheutil ignores them, and its
 files lack them. A file without a purpose is an archive key, and is written so. Any other purpose is covered by the fingerprint, which must
-then be there, in the public file and in the private one, which holds the public part whole. A private part with `lambda` instead of p and
-q, as pheutil's first versions wrote, is read too.
+then be there, in the public file and in the private one, which holds the public part whole.
 
 With a passphrase, p and q are replaced by
                "protected": {"kdf": "scrypt", "log2_n": 17, "r": 8, "p": 1, "salt": N, "cipher": "AES-256-GCM", "nonce": N,
@@ -137,10 +136,7 @@ def parse_private(members: Members, path: object, passphrase: str | None) -> Pri
     public = parse_public(members.get("pub"), path)
     if "protected" in members:
         members = _open_protected(members, path, passphrase)
-    if "p" in members or "lambda" not in members:
-        p, q = (decode_int(members, name, path) for name in ("p", "q"))
-    else:
-        p, q = _factor(public.n, decode_int(members, "lambda", path), path)
+    p, q = (decode_int(members, name, path) for name in ("p", "q"))
     try:
         return PrivateKey(public, p, q)
     except KeyStoreError as error:
@@ -197,21 +193,3 @@ def _open_protected(members: Members, path: object, passphrase: str | None) -> M
     except (InvalidTag, ValueError):
         pass
     raise KeyStoreError(f"{path}: wrong passphrase, or the file was changed")
-
-
-def _factor(n: int, multiple: int, path: object) -> tuple[int, int]:
-    """Factor n with a multiple of lambda: a square root of 1 other than 1 and -1 shows a factor.
-
-    Source: G. Miller, "Riemann's hypothesis and tests for primality", 1976; Handbook of Applied Cryptography, section
-        8.2.2.
-    """
-    twos = gmpy2.bit_scan1(multiple)
-    for _ in range(64):  # each base fails with a probability of at most 1/2
-        root = gmpy2.powmod(secrets.randbelow(n - 2) + 2, multiple >> twos, n)
-        for _ in range(twos):
-            square = root * root % n
-            if square == 1 and root not in (1, n - 1):
-                factor = int(gmpy2.gcd(root - 1, n))
-                return factor, n // factor
-            root = square
-    raise KeyStoreError(f"{path}: member 'lambda' does not belong to n")

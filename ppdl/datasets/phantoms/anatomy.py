@@ -104,9 +104,6 @@ class Chest:
     def size_px(self) -> int:
         return self.u.shape[0]
 
-    def by_side(self, left: float, right: float) -> np.ndarray:
-        return np.where(self.left, left, right)
-
 
 def _rise(t: np.ndarray) -> np.ndarray:
     """Return the outline of a lung from apex (0) to base (1): steep at first, then flat."""

@@ -9,7 +9,6 @@ from PIL import Image
 from scipy import sparse
 
 HASH_SIZE = 16
-HASH_BITS = HASH_SIZE**2
 _BLOCK_PAIRS = 2**22  # of the distance matrix at a time
 _CANDIDATE_COST = 8  # to look one pair up costs as much as to compare so many in a row
 
@@ -34,7 +33,7 @@ def perceptual_hash(gray: np.ndarray) -> np.ndarray:
         gray: (height, width) uint8.
 
     Returns:
-        (HASH_BITS / 8,) uint8, the packed signs of the lowest DCT coefficients against their median (`imagehash.phash`).
+        (HASH_SIZE^2 / 8,) uint8, the packed signs of the lowest DCT coefficients against their median (`imagehash.phash`).
 
     Cost: about 1 ms.
     """

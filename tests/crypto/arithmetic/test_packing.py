@@ -6,9 +6,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from ppdl.crypto.arithmetic import packing
+from ppdl.crypto.arithmetic.linear import apply_linear, plan_linear
 from ppdl.crypto.arithmetic.obfuscators import build_obfuscators
 from ppdl.crypto.arithmetic.packing import DensePacking, SlotPacking, check_linear_bound, linear_bound, smallest_slot_bits
-from ppdl.crypto.arithmetic.paillier import add, decrypt_batch, encrypt_batch, multiply_by_scalar
+from ppdl.crypto.arithmetic.paillier import decrypt_batch, encrypt_batch
 from ppdl.crypto.keys.keypair import generate_keypair
 from ppdl.errors import CryptoError
 
@@ -159,12 +160,11 @@ def test_slots_compute_under_encryption(slot_bits, data):
     half = st.integers(-(slots.largest // 2), slots.largest // 2)
     size = data.draw(st.integers(1, 20))
     a, b = (np.array(data.draw(st.lists(half, min_size=size, max_size=size)), np.int64) for _ in range(2))
-    scalar = data.draw(st.sampled_from([1, -1, 0, 2]))
-    ciphertexts = [encrypt_batch(PUBLIC, slots.pack(values, PUBLIC), SOURCE) for values in (a, b)]
-    total = decrypt_batch(KEY, add(PUBLIC, *ciphertexts))
-    assert slots.unpack(total, size, PUBLIC).tolist() == (a + b).tolist()
-    scaled = decrypt_batch(KEY, multiply_by_scalar(PUBLIC, ciphertexts[0], scalar))
-    assert slots.unpack(scaled, size, PUBLIC).tolist() == (a * scalar).tolist()
+    scalar = data.draw(st.sampled_from([1, -1, 2]))
+    ciphertexts = np.stack([encrypt_batch(PUBLIC, slots.pack(values, PUBLIC), SOURCE) for values in (a, b)])
+    total, scaled = apply_linear(PUBLIC, ciphertexts, plan_linear(np.array([[1, 1], [scalar, 0]])))
+    assert slots.unpack(decrypt_batch(KEY, total), size, PUBLIC).tolist() == (a + b).tolist()
+    assert slots.unpack(decrypt_batch(KEY, scaled), size, PUBLIC).tolist() == (a * scalar).tolist()
 
 
 # ---- bounds

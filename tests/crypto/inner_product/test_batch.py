@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as npst
 from ppdl.crypto.arithmetic.obfuscators import build_obfuscators
 from ppdl.crypto.arithmetic.packing import HEADROOM_BITS
 from ppdl.crypto.arithmetic.paillier import decrypt_batch, encrypt_batch
-from ppdl.crypto.inner_product.single import BatchHead, BatchPacking, decrypt_logit_batch, encrypt_feature_batch, evaluate_batch
+from ppdl.crypto.inner_product.batch import BatchHead, BatchPacking, decrypt_logit_batch, encrypt_feature_batch
 from ppdl.crypto.keys.keypair import generate_keypair
 from ppdl.errors import CryptoError
 
@@ -99,7 +99,7 @@ def test_images_above_the_declared_number_get_no_answer():
 def test_answers_are_fresh():
     packing, key = BatchPacking(256, 3), KEYS[256]
     sent = encrypt_feature_batch(key.public, np.ones((packing.capacity, 3), np.uint8), packing, obfuscators=SOURCES[256])
-    answers = [evaluate_batch(key.public, sent, np.zeros((1, 3), np.int8), np.array([0]), packing, packing.capacity) for _ in range(2)]
+    answers = [BatchHead(np.zeros((1, 3), np.int8), np.array([0]), packing).evaluate(key.public, sent, packing.capacity) for _ in range(2)]
     assert not np.array_equal(*answers)
 
 

@@ -19,9 +19,9 @@ from ppdl.crypto.arithmetic.multiexp import StrausPlan
 from ppdl.crypto.arithmetic.numbers import from_array, to_array
 from ppdl.crypto.arithmetic.obfuscators import build_obfuscators
 from ppdl.crypto.arithmetic.packing import HEADROOM_BITS
-from ppdl.crypto.arithmetic.paillier import decrypt_batch, encrypt_batch, encrypt_int
+from ppdl.crypto.arithmetic.paillier import decrypt_batch, encrypt_batch
 from ppdl.crypto.inner_product import single as inner
-from ppdl.crypto.inner_product.single import InnerHead, InnerPacking, decrypt_logits, encrypt_features, evaluate_inner
+from ppdl.crypto.inner_product.single import InnerHead, InnerPacking, decrypt_logits, encrypt_features
 from ppdl.crypto.keys.keypair import PrivateKey, PublicKey, generate_keypair
 from ppdl.errors import CryptoError
 
@@ -38,7 +38,7 @@ def there_and_back(features, weights, bias, packing: InnerPacking) -> list[int]:
     key = KEYS[packing.key_bits]
     sent = encrypt_features(key.public, features, packing, obfuscators=SOURCES[packing.key_bits])
     assert sent.shape == (packing.num_ciphertexts, key.public.ciphertext_bytes)
-    return decrypt_logits(key, evaluate_inner(key.public, sent, weights, bias, packing), packing).tolist()
+    return decrypt_logits(key, InnerHead(weights, bias, packing).evaluate(key.public, sent), packing).tolist()
 
 
 @st.composite
@@ -108,9 +108,6 @@ def test_the_distance_is_bounded_and_the_packing_as_narrow_as_that_allows(num_fe
     assert (below.start, above.start) == (partial, partial * base >> packing.logit_bits)
     for numbers, size in ((below, partial), (above, above.start)):
         assert Fraction(2 * size, numbers.stop - numbers.start) < Fraction(1, 1 << mask_bits)
-    assert packing.distance_bits < 1 - mask_bits
-    distance = sum(2 * numbers.start / (numbers.stop - numbers.start) for numbers in (below, above))
-    assert packing.distance_bits == (math.log2(distance) if t > 1 else -math.inf)
     assert base // 2 <= 2 * packing.largest * (2**mask_bits + 1) < base
     assert packing.largest < 1 << (packing.logit_bits - 2) <= 2 * packing.largest
     # what is not masked of a number mod n: the bound on what a hostile plaintext gets
@@ -169,7 +166,7 @@ def test_one_mask_for_all_slots_hides_each_partial_sum(monkeypatch):
 def test_answers_are_fresh_and_no_function_of_the_request():
     packing, key = InnerPacking(256, 1), KEYS[256]  # one feature: there is nothing to mask
     sent = encrypt_features(key.public, np.array([9], np.uint8), packing, obfuscators=SOURCES[256])
-    answers = [evaluate_inner(key.public, sent, np.array([[0]], np.int8), np.array([5]), packing) for _ in range(2)]
+    answers = [InnerHead(np.array([[0]], np.int8), np.array([5]), packing).evaluate(key.public, sent) for _ in range(2)]
     assert not np.array_equal(*answers)
     (c,) = from_array(key.public, answers[0])
     bare = (1 + (5 + (1 << (packing.logit_bits - 1))) * key.public.n) % key.public.n_squared
@@ -187,11 +184,11 @@ def test_the_golden_vector_of_2048_bits():
     n_squared = key.public.n_squared
     obfuscators = [int(gmpy2.powmod(15 * j + 2, key.public.n, n_squared)) for j in range(packing.num_ciphertexts)]
     pairs = zip(packing.pack(features), obfuscators, strict=True)
-    sent = to_array(key.public, [mpz(encrypt_int(key.public, m, unsafe_obfuscator=r)) for m, r in pairs])
+    sent = to_array(key.public, [mpz((1 + m * key.public.n) * r % n_squared) for m, r in pairs])
     assert hashlib.sha256(sent.tobytes()).hexdigest() == VECTOR["ciphertexts_sha256"]
     products = StrausPlan(packing.exponents(weights)).products(from_array(key.public, sent), mpz(n_squared))
     assert hashlib.sha256(to_array(key.public, products).tobytes()).hexdigest() == VECTOR["products_sha256"]
-    answer = evaluate_inner(key.public, sent, weights, bias, packing)
+    answer = InnerHead(weights, bias, packing).evaluate(key.public, sent)
     assert decrypt_logits(key, answer, packing).tolist() == VECTOR["logits"] == reference(features, weights, bias)
 
 

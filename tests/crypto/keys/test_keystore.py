@@ -7,7 +7,6 @@ import stat
 import traceback
 from datetime import UTC, datetime
 
-import gmpy2
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -311,18 +310,6 @@ def test_malformed_private_files_are_refused_without_quoting_them(tmp_path, key,
         for prime in (key.p, key.q):
             assert not [form for form in (encode_int(prime), str(prime), f"{prime:x}") if form in text]
         chain = chain.__cause__ or chain.__context__
-
-
-def test_lambda_of_old_files_is_read(tmp_path, key):
-    p, q = key.p, key.q
-    for multiple in ((p - 1) * (q - 1), gmpy2.lcm(p - 1, q - 1)):
-        members = {k: v for k, v in private_members(key, passphrase=None, project=None).items() if k not in "pq"}
-        write_private(tmp_path / "k.json", members | {"lambda": encode_int(int(multiple)), "mu": encode_int(1)})
-        assert load_private(tmp_path / "k.json") == key
-    for wrong in (p - 1, 2**80, 3):
-        write_private(tmp_path / "k.json", members | {"lambda": encode_int(wrong)})
-        with pytest.raises(KeyStoreError, match=r"member 'lambda' does not belong to n|do not belong to the public key"):
-            load_private(tmp_path / "k.json")
 
 
 # ---- places
