@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from annotated_types import MinLen
+from annotated_types import Gt, MinLen
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 from ppdl.errors import DataError
 from ppdl.private_head.head import LARGEST_FEATURE, QuantisedHead, quantised
-from ppdl.records.typecheck import Positive
 
 _CLIPPED = 1e-4  # share of feature values above 255 steps: a few large ones must not make all steps coarse
 _LEAST_SPREAD = 0.5  # of the median spread: a feature that hardly varies must not get the weight that makes all steps coarse
@@ -33,7 +32,7 @@ class HeadFit:
     Cost: about a second for each strength, 1,000 images and 1,280 features.
     """
 
-    strengths: Annotated[tuple[Positive, ...], MinLen(1)]
+    strengths: Annotated[tuple[Annotated[float, Gt(0)], ...], MinLen(1)]
     class_weights: Literal["balanced"] | None
 
 

@@ -17,7 +17,6 @@ from ppdl.errors import CryptoError
 from ppdl.private_head.client import PrivateClient
 from ppdl.private_head.evaluator import HeadEvaluator
 from ppdl.private_head.head import QuantisedHead
-from ppdl.records.typecheck import Whole
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Inference:
     """
 
     mask_bits: Annotated[int, Ge(LEAST_MASK_BITS), Le(LARGEST_MASK_BITS)]
-    num_single: Whole
+    num_single: Annotated[int, Ge(0)]
 
     def run(self, head: QuantisedHead, features: np.ndarray, private_key: PrivateKey) -> Answers:
         """Encrypt features, evaluate the head on the ciphertexts with the public key, decrypt the logits.
