@@ -18,7 +18,7 @@ from ppdl.crypto.keys.keystore import load_public
 from ppdl.crypto.signing import Signing
 from ppdl.datasets.prepared.reduced import Reduced
 from ppdl.errors import ConfigError
-from ppdl.experiment.training.runs import prepared_data
+from ppdl.experiment.experiment import Experiment
 from ppdl.experiment.training.source import protection_of
 
 
@@ -32,7 +32,7 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
         )
     attacks = {key: build(attack, f"attacks.{key}") for key, attack in cfg.attacks.items()}
     public_key = load_public(workspace.inputs / "keys/public.json")
-    prepared, protection = prepared_data(cfg, workspace), protection_of(cfg, name)
+    prepared, protection = Experiment(cfg, workspace).prepared, protection_of(cfg, name)
     encrypted = workspace.inputs / "data/encrypted" / name
     revealed = workspace.inputs / "data/revealed" / name if node.train_on == "revealed" else None
     signing.check("encrypted", encrypted)

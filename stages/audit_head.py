@@ -15,8 +15,9 @@ from ppdl.config import Workspace, branch, build, construct, stage
 from ppdl.crypto.keys.keystore import load_public
 from ppdl.crypto.keys.purpose import INFERENCE
 from ppdl.datasets.prepared.reduced import Reduced
+from ppdl.experiment.experiment import Experiment
 from ppdl.experiment.head_view import server_view
-from ppdl.experiment.training.runs import prepared_data
+from ppdl.experiment.training.head_run import head_run
 
 NUM_REQUESTS = 32  # that the attacks see, of as many test images, evenly spaced
 MOST_TRIALS = 80  # of the game, each some 57 encryptions: an interval of +- 0.3 round an advantage of 0
@@ -34,8 +35,8 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
     settings = construct(Settings, cfg.audit, "audit")
     attacks = {key: shortened(build(attack, f"attacks.{key}")) for key, attack in cfg.attacks.items()}
     public_key = load_public(workspace.inputs / "keys/inference.json", INFERENCE)
-    prepared = prepared_data(cfg, workspace)
-    see = server_view(cfg, workspace, name, public_key)
+    experiment = Experiment(cfg, workspace)
+    prepared, see = experiment.prepared, server_view(head_run(experiment, name), public_key)
 
     rows, px = prepared.rows("test"), node.backbone.input_px
     rows = rows[scored_rows(len(rows), NUM_REQUESTS)]

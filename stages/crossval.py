@@ -9,38 +9,39 @@ import rich
 from omegaconf import DictConfig
 
 from ppdl.config import Workspace, stage, with_values
-from ppdl.crypto.keys.purpose import ARCHIVE, INFERENCE
 from ppdl.evaluation.report.tables import results_table
+from ppdl.experiment.experiment import Experiment
 from ppdl.experiment.results.crossval import build_once, chosen_runs, claimed_folder, features_folder, pooled, train_folds, write_features
 from ppdl.experiment.results.report import report
-from ppdl.experiment.training.runs import PLAIN
+from ppdl.experiment.training.head_run import HeadRun
 from stages import download, encrypt, keygen, reveal, split, stem
 
 
 def run(cfg: DictConfig, workspace: Workspace) -> None:
     workspace = workspace.on_its_own()
-    with claimed_folder(cfg, workspace.outputs):
-        _cross_validate(cfg, workspace)
+    experiment = Experiment(cfg, workspace)
+    with claimed_folder(experiment):
+        _cross_validate(experiment)
 
 
-def _cross_validate(cfg: DictConfig, workspace: Workspace) -> None:
-    folder = workspace.outputs
+def _cross_validate(experiment: Experiment) -> None:
+    cfg, workspace, folder = experiment.cfg, experiment.workspace, experiment.workspace.outputs
     build_once(folder / "data/raw", "built_for.json", lambda: download.run(cfg, workspace))
     build_once(folder / "data/prepared", "meta.json", lambda: split.run(cfg, workspace))
-    chosen = chosen_runs(cfg)
-    for purpose in dict.fromkeys(INFERENCE if run.private else ARCHIVE for run in chosen if run.branch != PLAIN):
+    chosen = chosen_runs(experiment)
+    for purpose in dict.fromkeys(run.key_purpose for run in chosen if run.key_purpose is not None):
         keygen.run(with_values(cfg, {"branch": purpose}), workspace)
-    for name in [run.branch for run in chosen if run.private]:
-        build_once(features_folder(workspace, name), "features.npz", partial(write_features, cfg, workspace, name))
-    for name in dict.fromkeys(run.branch for run in chosen if run.branch != PLAIN and not run.private):
+    for head in (run for run in chosen if isinstance(run, HeadRun)):
+        build_once(features_folder(folder, head.branch), "features.npz", partial(write_features, head))
+    for name in dict.fromkeys(run.branch for run in chosen if run.branch in cfg.protections):
         branch = with_values(cfg, {"branch": name})
         build_once(folder / "data/encrypted" / name, "header.json", partial(encrypt.run, branch, workspace))
         if name in cfg.revealed:
             build_once(folder / "data/stem" / name, "header.json", partial(stem.run, branch, workspace))
             build_once(folder / "data/revealed" / name, "header.json", partial(reveal.run, branch, workspace))
-    train_folds(cfg, workspace)
+    train_folds(experiment)
     if cfg.crossval.test:
-        summary, _ = report(cfg, workspace, pooled(cfg, workspace))
+        summary, _ = report(experiment, pooled(experiment))
         rich.print(results_table(summary))
 
 

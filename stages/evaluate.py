@@ -10,39 +10,37 @@ from ppdl.evaluation.measures.controls import settle_control
 from ppdl.evaluation.measures.permutation import PermutationResult
 from ppdl.evaluation.predictions.calibration import load_temperature
 from ppdl.evaluation.report.tables import results_table
-from ppdl.experiment.results.insight import figures_of, insights_of, log_insights
-from ppdl.experiment.results.page import log_audits, write_report
-from ppdl.experiment.results.predictions import border_predictions, predict_test_set
-from ppdl.experiment.results.report import log_results, permute_control, repeat_under_second_key, report
-from ppdl.experiment.training.network_run import open_trained
-from ppdl.experiment.training.runs import prepared_data, runs_of
+from ppdl.experiment.experiment import Experiment
+from ppdl.experiment.results.finish import finish, tested_runs
+from ppdl.experiment.results.insight import figures_of, insights_of
+from ppdl.experiment.results.page import write_report
+from ppdl.experiment.results.report import border_predictions, permute_control, repeat_under_second_key, report
+from ppdl.experiment.runs import runs_of
+from ppdl.experiment.training.network_run import NetworkRun
 
 
 def run(cfg: DictConfig, workspace: Workspace) -> None:
-    prepared = prepared_data(cfg, workspace)
-    runs = {run.name: run for run in runs_of(cfg)}
-    temperatures = {name: load_temperature(workspace.inputs / run.folder) for name, run in runs.items()}
-    networks = {name: open_trained(cfg, workspace, run, prepared) for name, run in runs.items() if not run.private}
-    predictions = {name: predict_test_set(cfg, workspace, run, prepared, networks.get(name)) for name, run in runs.items()}
-    insights = insights_of(cfg, prepared, networks, predictions, temperatures)
+    experiment = Experiment(cfg, workspace)
+    runs = {run.name: run for run in runs_of(experiment)}
+    networks = {name: run for name, run in runs.items() if isinstance(run, NetworkRun)}
+    temperatures = {name: load_temperature(run.trained) for name, run in runs.items()}
+    predictions = {name: run.predict() for name, run in runs.items()}
+    insights = insights_of(experiment, networks.values(), predictions, temperatures)
     summary, controls = report(
-        cfg,
-        workspace,
-        predictions | {"border": border_predictions(prepared)},
+        experiment,
+        predictions | {"border": border_predictions(experiment)},
         temperatures=temperatures,
         more={name: found.metrics for name, found in insights.items()},
-        more_figures=figures_of(prepared, insights),
+        more_figures=figures_of(experiment.prepared, insights),
     )
     rich.print(results_table(summary))
-    log_results(cfg, workspace, summary, predictions)
-    log_insights(cfg, workspace, prepared, insights)
-    log_audits(cfg, workspace, write_report(cfg, workspace))
+    finish(experiment, write_report(experiment), tested_runs(experiment.prepared, summary, predictions, insights))
 
-    def repeat(name: str) -> PermutationResult:
-        return permute_control(cfg, name, repeat_under_second_key(cfg, workspace, runs[name], prepared))
+    def repeat(control: NetworkRun) -> PermutationResult:
+        return permute_control(control, repeat_under_second_key(control))
 
     for name, control in controls.items():
-        print(settle_control(control, functools.partial(repeat, name)))
+        print(settle_control(control, functools.partial(repeat, networks[name])))
 
 
 main = stage(run)

@@ -3,12 +3,13 @@
 from omegaconf import DictConfig
 
 from ppdl.config import Workspace, branch, stage
+from ppdl.experiment.experiment import Experiment
 from ppdl.experiment.training.network_run import train_branch
 
 
 def run(cfg: DictConfig, workspace: Workspace) -> float:
     name, _ = branch(cfg)
-    return train_branch(cfg, workspace, name, stage="stages.train_encrypted")
+    return train_branch(Experiment(cfg, workspace), name, stage="stages.train_encrypted")
 
 
 main = stage(run)

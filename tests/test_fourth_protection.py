@@ -16,8 +16,8 @@ from ppdl.config import Workspace, plain
 from ppdl.crypto.artifact.reading import open_artifact
 from ppdl.crypto.keys.keypair import generate_keypair
 from ppdl.crypto.keys.keystore import save_public
-from ppdl.experiment.training.runs import prepared_data, runs_of
-from ppdl.experiment.training.source import open_source
+from ppdl.experiment.experiment import Experiment
+from ppdl.experiment.training.network_run import network_runs
 from stages import encrypt
 
 CLASS = '''
@@ -91,11 +91,10 @@ def test_it_is_encrypted_and_read_like_any_other(toy):
     cfg, workspace = toy
     encrypt.run(cfg, workspace)
     assert open_artifact(workspace.outputs / "data/encrypted/toy").header.protection.params == {"input_px": 32, "level": 7}
-    runs = runs_of(cfg, "toy")
+    runs = network_runs(Experiment(cfg, workspace), "toy")
     assert [run.name for run in runs] == ["toy", "toy-zeros"]
-    prepared = prepared_data(cfg, workspace)
     for run, value in zip(runs, (7, 0), strict=True):
-        source = open_source(cfg, workspace, run, prepared, np.arange(2))
+        source = run.source
         assert source.view.array.shape == (4, 32, 32) and (source.view.array[:] == value).all()
         assert source.confidential is True and source.facts["key_bits"] == 256
 

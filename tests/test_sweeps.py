@@ -14,8 +14,8 @@ from omegaconf import OmegaConf
 
 from ppdl.config import PROJECT, Workspace
 from ppdl.errors import ConfigError
-from ppdl.experiment.training.network_run import _after_epoch, _pruning, train_branch
-from ppdl.experiment.training.runs import Run
+from ppdl.experiment.experiment import Experiment
+from ppdl.experiment.training.network_run import NetworkRun, _after_epoch, _pruning, train_branch
 
 # The best learning rate is 1e-2. Jobs leave behind what the test asks for.
 _APP = """
@@ -120,7 +120,7 @@ def test_a_hopeless_trial_is_logged_marked_and_stopped(tmp_path, monkeypatch):
     workspace = Workspace(inputs=tmp_path, outputs=tmp_path, sweep=str(tmp_path), job=1)
     logged, marked = [], []
     tracked = SimpleNamespace(log_epoch=lambda epoch, row: logged.append(epoch), mark=marked.append)
-    after = _after_epoch(_pruning(cfg_with(RULE), workspace), workspace, Run("plain", "plain", "pixels"), tracked)
+    after = _after_epoch(_pruning(cfg_with(RULE), workspace), str(tmp_path), "plain", tracked)
     assert [after(0, {"val_log_loss": 3.0}), after(1, {"val_log_loss": 0.75})] == [False, False]
     assert after(2, {"val_log_loss": 0.9}) is True  # its best, 0.75, is above (1 + 0.5 + 0.2) / 3
     assert logged == [0, 1, 2] and marked == ["pruned"]
@@ -129,10 +129,6 @@ def test_a_hopeless_trial_is_logged_marked_and_stopped(tmp_path, monkeypatch):
 def test_the_objective_is_that_of_the_first_view(monkeypatch):
     objectives = {"spectral": 0.25, "bytes": 0.5}
     monkeypatch.setattr("ppdl.experiment.training.network_run.build", lambda node, where: None)
-    monkeypatch.setattr("ppdl.experiment.training.network_run.prepared_data", lambda cfg, workspace: SimpleNamespace(rows=lambda name: []))
-    monkeypatch.setattr(
-        "ppdl.experiment.training.network_run.train",
-        lambda cfg, workspace, run, *rest, stage: SimpleNamespace(objective=objectives[run.view]),
-    )
+    monkeypatch.setattr(NetworkRun, "train", lambda self, *, stage: SimpleNamespace(objective=objectives[self.view]))
     cfg = OmegaConf.create({"model": None, "training": None, "protections": {"deterministic": {"views": ["spectral", "bytes"]}}})
-    assert train_branch(cfg, None, "deterministic", stage="stages.train_encrypted") == 0.25
+    assert train_branch(Experiment(cfg, None), "deterministic", stage="stages.train_encrypted") == 0.25

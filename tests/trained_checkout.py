@@ -20,9 +20,9 @@ from ppdl.datasets.prepared.reduced import Reduced
 from ppdl.datasets.prepared.splitting import Split
 from ppdl.datasets.preparing.prepare import prepare
 from ppdl.evaluation.predictions.calibration import Calibration
-from ppdl.experiment.results.predictions import predict_test_set
-from ppdl.experiment.training.runs import Run, runs_of
-from ppdl.experiment.training.source import open_source, protection_of
+from ppdl.experiment.experiment import Experiment
+from ppdl.experiment.training.network_run import NetworkRun, network_runs
+from ppdl.experiment.training.source import protection_of
 from ppdl.protections.view import View
 from ppdl.tracking import DatasetRecord, RunSpec, start_training_run
 from ppdl.training.networks.predict import save_model
@@ -51,8 +51,12 @@ class Trained:
     def config(self) -> dict[str, Any]:
         return plain(self.cfg)
 
-    def run(self, branch: str) -> Run:
-        return next(run for run in runs_of(self.cfg) if run.branch == branch)
+    @property
+    def experiment(self) -> Experiment:
+        return Experiment(self.cfg, Workspace(self.root, self.root), self.prepared)
+
+    def run(self, branch: str) -> NetworkRun:
+        return network_runs(self.experiment, branch)[0]
 
     def raw_test_images(self) -> list[Path]:
         """The files of the test split, in the order of its rows."""
@@ -60,7 +64,7 @@ class Trained:
 
     def test_logits(self, branch: str) -> np.ndarray:
         """What stage evaluate computes."""
-        return predict_test_set(self.cfg, Workspace(self.root, self.root), self.run(branch), self.prepared).logits
+        return self.run(branch).predict().logits
 
 
 def build_checkout(root: Path, private_dir: Path, branches: tuple[str, ...] = ("deterministic", "opaque", "homomorphic")) -> Trained:
@@ -79,7 +83,7 @@ def build_checkout(root: Path, private_dir: Path, branches: tuple[str, ...] = ("
     key = ensure_keypair(root / "keys/public.json", private_dir, key_bits=512, allow_insecure_key=True, project=root)
     for name in cfg.protections:
         _protect(trained, name, key.public_key)
-    for number, run in enumerate(runs_of(cfg)):
+    for number, run in enumerate(network_runs(trained.experiment)):
         add_run(trained, run, seed=number, log_loss=1.0)
     return trained
 
@@ -127,11 +131,11 @@ def network(view: View, num_classes: int, seed: int) -> Any:
     return keras.Model(inputs, keras.layers.Dense(num_classes, kernel_initializer=keras.initializers.RandomNormal(stddev=4))(x))
 
 
-def add_run(trained: Trained, run: Run, *, seed: int, log_loss: float, folder: Path | None = None) -> Path:
+def add_run(trained: Trained, run: NetworkRun, *, seed: int, log_loss: float, folder: Path | None = None) -> Path:
     """Track a network as a finished run of the checkout's store, as training does; return its model folder."""
     cfg, prepared = trained.cfg, trained.prepared
     folder = folder or trained.root / run.folder
-    source = open_source(cfg, Workspace(trained.root, trained.root), run, prepared, prepared.rows("train"))
+    source = run.source
     spec = RunSpec(
         name=run.name,
         stage="tests",

@@ -102,17 +102,13 @@ def _on_test(record: RunRecord, folder: Path) -> Predictions:
     from omegaconf import OmegaConf
 
     from ppdl.config import PROJECT, Workspace
-    from ppdl.experiment.results.predictions import predict_test_set
-    from ppdl.experiment.training.network_run import Trained
-    from ppdl.experiment.training.runs import Run, prepared_data
-    from ppdl.experiment.training.source import open_source
+    from ppdl.experiment.experiment import Experiment
+    from ppdl.experiment.training.network_run import NetworkRun
     from ppdl.training.networks.predict import load_model
 
-    cfg, here = OmegaConf.create(dict(record.config)), Workspace(inputs=PROJECT, outputs=PROJECT)
-    prepared = prepared_data(cfg, here)
-    run = Run(record.name, record.tags["protection"], record.tags["view"])
-    view = open_source(cfg, here, run, prepared, prepared.rows("train")).view
-    return predict_test_set(cfg, here, run, prepared, Trained(view, load_model(folder / "model.keras")))
+    experiment = Experiment(OmegaConf.create(dict(record.config)), Workspace(inputs=PROJECT, outputs=PROJECT))
+    run = NetworkRun(experiment, record.name, record.tags["protection"], record.tags["view"])
+    return run.predict(load_model(folder / "model.keras"))
 
 
 def trials_of(runs: list[TrialRun]) -> list[Trial]:

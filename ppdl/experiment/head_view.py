@@ -5,17 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from omegaconf import DictConfig
 
 from ppdl.audit.examination.base import Target
-from ppdl.config import Workspace
 from ppdl.crypto.keys.keypair import PublicKey
-from ppdl.experiment.training.head_run import head_run
+from ppdl.experiment.training.head_run import HeadRun
 from ppdl.private_head.head import BACKBONE_FILE, load_public_head
 from ppdl.protections.schemes.opaque import as_squares, bytes_side
 
 
-def server_view(cfg: DictConfig, workspace: Workspace, name: str, public_key: PublicKey) -> Any:
+def server_view(run: HeadRun, public_key: PublicKey) -> Any:
     """Return what the server holds of images of anybody's choice, (num_images, px, px) uint8: a function to a Target.
 
     Requests for single images, as any client sends them: everybody who has the public key can.
@@ -24,10 +22,9 @@ def server_view(cfg: DictConfig, workspace: Workspace, name: str, public_key: Pu
     from ppdl.crypto.inner_product.single import InnerPacking, encrypt_features
     from ppdl.training.networks.features import load_extractor
 
-    folder = workspace.inputs / head_run(cfg, name).folder
-    head, source = load_public_head(folder), build_obfuscators(public_key)
-    packing = InnerPacking(public_key.key_bits, head.num_features, mask_bits=cfg.heads[name].inference.mask_bits)
-    extract = load_extractor(folder / BACKBONE_FILE, sha256=head.backbone["sha256"])
+    head, source = load_public_head(run.trained), build_obfuscators(public_key)
+    packing = InnerPacking(public_key.key_bits, head.num_features, mask_bits=run.node.inference.mask_bits)
+    extract = load_extractor(run.trained / BACKBONE_FILE, sha256=head.backbone["sha256"])
 
     def see(images: np.ndarray) -> Target:
         distinct, places = np.unique(images, axis=0, return_inverse=True)
@@ -35,7 +32,7 @@ def server_view(cfg: DictConfig, workspace: Workspace, name: str, public_key: Pu
         ciphertexts = np.stack([encrypt_features(public_key, row, packing, obfuscators=source) for row in features])
         side = bytes_side(ciphertexts[0].size)
         return Target(
-            name=name,
+            name=run.name,
             num_images=len(images),
             height=images.shape[1],
             width=images.shape[2],

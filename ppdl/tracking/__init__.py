@@ -14,7 +14,7 @@ A train stage::
 
 Evaluation::
 
-    log_test_results(open_store(checkout(), cfg.tracking.experiment), models / "run.json", metrics, figures=figures)
+    log_results(open_store(checkout(), cfg.tracking.experiment), models / "run.json", {"test": metrics}, figures=figures)
 
 A clone after `dvc pull`::
 
@@ -24,7 +24,7 @@ Names of metrics: see `ppdl.tracking.runs.names`. What is never logged: see `ppd
 """
 
 from ppdl.tracking.runs.record import DatasetRecord, ModelRecord, RunRecord, read_record
-from ppdl.tracking.runs.results import RunState, ensure_run, log_test_results, restore_runs
+from ppdl.tracking.runs.results import RunState, ensure_run, log_results, restore_runs
 from ppdl.tracking.runs.run import TrainingRun, start_training_run
 from ppdl.tracking.runs.spec import RunSpec
 from ppdl.tracking.store import Store, open_store
@@ -38,7 +38,7 @@ __all__ = [
     "Store",
     "TrainingRun",
     "ensure_run",
-    "log_test_results",
+    "log_results",
     "open_store",
     "read_record",
     "restore_runs",

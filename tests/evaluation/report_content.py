@@ -11,6 +11,7 @@ from ppdl.evaluation.report.content import PictureRow, Rebuilding, ReportContent
 
 SIDE = 64
 CLASSES = ("COVID", "Lung_Opacity", "Normal", "Viral Pneumonia")
+BRANCHES = {name: name for name in ("plain", "deterministic", "opaque", "homomorphic")} | {"deterministic-bytes": "deterministic"}
 CONFIG = {
     "dataset": {"_target_": "ppdl.datasets.sources.phantom.Phantom", "num_images": 1000, "size_px": 299, "classes": None},
     "prepared_px": 128,
@@ -48,7 +49,9 @@ def full_content(**changes: object) -> ReportContent:
 def least_content() -> ReportContent:
     """Return what a run without audit, cost, pictures, figures and provenance leaves, with an audit of one protection only."""
     audit = {"opaque": _audit()["opaque"]}
-    return ReportContent(metrics=_metrics(), details={"reference": "plain", "comparisons": {}}, synthetic=False, audit=audit)
+    return ReportContent(
+        metrics=_metrics(), details={"reference": "plain", "comparisons": {}, "branches": BRANCHES}, synthetic=False, audit=audit
+    )
 
 
 def _result(accuracy: float, half: float, **more: object) -> dict:
@@ -108,7 +111,7 @@ def _details() -> dict:
         comparisons[run] = {"difference": difference, "low": difference - 0.055, "high": difference + 0.055, "margin": 0.02}
         comparisons[run] |= {"sentence": sentence, "verdict": verdict}
     method = "201 test images in 67 groups. Intervals: 95 %, percentile bootstrap over groups with 2,000 resamples."
-    return {"method": method, "reference": "plain", "comparisons": comparisons}
+    return {"method": method, "reference": "plain", "comparisons": comparisons, "branches": BRANCHES}
 
 
 def _audit() -> dict:

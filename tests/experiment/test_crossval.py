@@ -7,17 +7,27 @@ import sys
 import pytest
 from omegaconf import OmegaConf
 
-from ppdl.config import PROJECT
+from ppdl.config import PROJECT, Workspace
 from ppdl.errors import ConfigError
+from ppdl.experiment.experiment import Experiment
 from ppdl.experiment.results.crossval import claimed_folder
 
 CFG = OmegaConf.create({"seed": 1, "crossval": {"name": "mine"}})
+
+
+def experiment(folder, cfg=CFG):
+    return Experiment(cfg, Workspace(folder, folder))
+
+
 OTHER = """
 import sys, time
 from pathlib import Path
 from omegaconf import OmegaConf
+from ppdl.config import Workspace
+from ppdl.experiment.experiment import Experiment
 from ppdl.experiment.results.crossval import claimed_folder
-with claimed_folder(OmegaConf.create({"seed": 1, "crossval": {"name": "mine"}}), Path(sys.argv[1])):
+folder = Path(sys.argv[1])
+with claimed_folder(Experiment(OmegaConf.create({"seed": 1, "crossval": {"name": "mine"}}), Workspace(folder, folder))):
     print("in", flush=True)
     time.sleep(120)
 """
@@ -29,23 +39,23 @@ def test_a_second_one_is_refused_and_told_who_works_there_and_a_dead_one_is_in_n
     other = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(PROJECT)})
     try:
         assert other.stdout.readline() == "in\n"
-        with pytest.raises(ConfigError, match=rf"{folder} is in use by process {other.pid} on "), claimed_folder(CFG, folder):
+        with pytest.raises(ConfigError, match=rf"{folder} is in use by process {other.pid} on "), claimed_folder(experiment(folder)):
             pass
     finally:
         other.kill()
         other.communicate()
-    with claimed_folder(CFG, folder):
+    with claimed_folder(experiment(folder)):
         assert (folder / "built_for.json").exists()
-    with claimed_folder(CFG, folder):  # the same configuration goes on
+    with claimed_folder(experiment(folder)):  # the same configuration goes on
         pass
 
 
 def test_a_folder_of_another_configuration_is_refused(tmp_path):
-    with claimed_folder(CFG, tmp_path):
+    with claimed_folder(experiment(tmp_path)):
         pass
     changed = OmegaConf.merge(CFG, {"seed": 2})
     refused = pytest.raises(ConfigError, match=r"(?s)seed: built for 1, the configuration says 2.*Choose another crossval.name")
-    with refused, claimed_folder(changed, tmp_path):
+    with refused, claimed_folder(experiment(tmp_path, changed)):
         pass
-    with claimed_folder(CFG, tmp_path):  # the refused one holds no lock
+    with claimed_folder(experiment(tmp_path)):  # the refused one holds no lock
         pass

@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from ppdl.config import keep_in_step, write_built_for
+from ppdl.config import Workspace, keep_in_step, write_built_for
 from ppdl.crypto.keys.keyfile import save_public
 from ppdl.crypto.keys.keypair import generate_keypair
 from ppdl.crypto.signing import sign
 from ppdl.evaluation.predictions.predictions import Predictions
+from ppdl.experiment.experiment import Experiment
 from ppdl.experiment.results import crossval
+from ppdl.experiment.training.head_run import Features, HeadRun, head_run
 from ppdl.records.atomic import move_folder, partial_path, replacing
 from ppdl.tracking import DatasetRecord
 from ppdl.tracking.runs.record import RunRecord
@@ -95,11 +97,10 @@ def write_predictions(folder):
 
 def write_the_features(folder):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(crossval, "write_backbone", lambda *_: (None, "ab"))
-        patch.setattr(crossval, "prepared_data", lambda *_: SimpleNamespace(index=[0]))
-        patch.setattr(crossval, "features_of", lambda *_: np.zeros((1, 3)))
         patch.setattr(crossval, "features_folder", lambda *_: folder)
-        crossval.write_features(None, None, "private_head")
+        patch.setattr(HeadRun, "write_features", lambda *_: Features(np.zeros((1, 3)), "ab"))
+        experiment = Experiment(None, Workspace(folder, folder), SimpleNamespace(index=[0]))
+        crossval.write_features(head_run(experiment, "private_head"))
 
 
 def write_run(folder):

@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from matplotlib.figure import Figure
 
 from ppdl.cli import main
-from ppdl.tracking import DatasetRecord, RunSpec, log_test_results, open_store, start_training_run
+from ppdl.tracking import DatasetRecord, RunSpec, log_results, open_store, start_training_run
 from ppdl.tracking.runs.page import describe_experiment
 from tests.processes import answers, free_port, running
 
@@ -185,7 +185,7 @@ def test_a_run_with_its_model_and_figures_reads_back(server, cluster, tmp_path, 
         run.log_model(file, model, num_symbols=256, step=1, class_names=("a", "b", "c"))
         run.write_record(file.parent / "run.json")
     store = open_store(tmp_path, "ppdl")
-    log_test_results(store, file.parent / "run.json", {"accuracy": 0.875}, verdict="**Größe**: 0.9")
+    log_results(store, file.parent / "run.json", {"test": {"accuracy": 0.875}}, verdict="**Größe**: 0.9")
     describe_experiment(store, "**plain**: 87.5 %, in the clear")
 
     found = store.client.get_run(run.run_id)

@@ -17,9 +17,8 @@ from ppdl.datasets.prepared.reduced import Reduced
 from ppdl.datasets.prepared.splitting import Split
 from ppdl.datasets.preparing.prepare import prepare
 from ppdl.errors import ConfigError, DataError, KeyStoreError
-from ppdl.experiment.results.predictions import predict_test_set
-from ppdl.experiment.training.head_run import integer_features
-from ppdl.experiment.training.runs import runs_of
+from ppdl.experiment.experiment import Experiment
+from ppdl.experiment.training.head_run import head_run, integer_features
 from ppdl.private_head.head import load_head
 from ppdl.training.networks.model import MobileNetV2
 from stages import audit_head, private_inference, train_head
@@ -70,8 +69,7 @@ def test_every_test_image_is_predicted_as_by_the_head_in_the_clear(checkout):
     features = integer_features(head.public, root / "models" / NAME, Reduced(prepared.images, 32)[rows])
     found = np.load(root / "data/private" / NAME / "logits.npz")
     assert np.array_equal(found["logits"], head.logits(features)) and np.array_equal(found["rows"], rows)
-    (run,) = runs_of(cfg, NAME)
-    predictions = predict_test_set(cfg, Workspace(root, root), run, prepared)
+    predictions = head_run(Experiment(cfg, Workspace(root, root)), NAME).predict()
     assert np.array_equal(predictions.logits.argmax(1), head.logits(features).argmax(1))
     scaled = head.logits(features) * head.logit_scale
     np.testing.assert_allclose(np.diff(predictions.logits), np.diff(scaled), rtol=1e-5, atol=1e-5)
@@ -133,7 +131,7 @@ def test_logits_of_other_images_are_refused(checkout, tmp_path):
     (tmp_path / "models").symlink_to(root / "models")
     folder = tmp_path / "data/private" / NAME
     folder.mkdir(parents=True)
-    (run,) = runs_of(cfg, NAME)
+    run = head_run(Experiment(cfg, Workspace(tmp_path, tmp_path), prepared), NAME)
     for content, message in (
         ({"logits": np.zeros((1, 4)), "rows": [0]}, "of other test images"),
         ({"logits": [0]}, "KeyError"),
@@ -144,4 +142,4 @@ def test_logits_of_other_images_are_refused(checkout, tmp_path):
         else:
             np.savez(folder / "logits.npz", **content)
         with pytest.raises(DataError, match=message):
-            predict_test_set(cfg, Workspace(tmp_path, tmp_path), run, prepared)
+            run.predict()

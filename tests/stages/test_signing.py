@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from ppdl.crypto.keys.keypair import generate_keypair
 from ppdl.crypto.keys.keystore import save_private, save_public
 from ppdl.crypto.signing import load_signing_key, make_signing_key, sign
 from ppdl.errors import ArtifactError, KeyStoreError
-from ppdl.experiment.training.runs import Run
+from ppdl.experiment.experiment import Experiment
 from ppdl.experiment.training.source import open_source
 from ppdl.protections.steps.revealed import read_header
 from stages import reveal, stem
@@ -104,7 +105,7 @@ def test_training_refuses_an_unsigned_view(project):
     project.run(stem, "compute")
     project.run(reveal, None)
     with pytest.raises(ArtifactError, match=r"data/revealed/homomorphic: not signed"):
-        open_source(project.cfg, project.workspace, Run("homomorphic", "homomorphic", "values"), None, np.arange(3))
+        open_source(Experiment(project.cfg, project.workspace, SimpleNamespace()), "homomorphic", "values")
 
 
 def test_where_roles_are_apart_only_the_key_holders_own_list_counts(project):

@@ -11,20 +11,21 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
 import pytest
 from omegaconf import OmegaConf
 
-from ppdl.config import PARAMS
+from ppdl.config import PARAMS, Workspace
 from ppdl.evaluation.figures.history import plot_history
 from ppdl.evaluation.report.content import ReportContent
 from ppdl.evaluation.report.html import write_html
-from ppdl.experiment.results.page import REPORT, log_audits
-from ppdl.experiment.training.runs import runs_of
-from ppdl.tracking import DatasetRecord, RunSpec, log_test_results, open_store, start_training_run
+from ppdl.experiment.experiment import Experiment
+from ppdl.experiment.results.finish import Tested, finish
+from ppdl.experiment.results.page import REPORT
+from ppdl.experiment.runs import runs_of
+from ppdl.tracking import DatasetRecord, RunSpec, start_training_run
 from tests.browser import browser, keep  # noqa: F401
 from tests.evaluation.report_content import full_content
 from tests.processes import answers, free_port, running
@@ -44,7 +45,8 @@ def fill(root: Path, content: ReportContent) -> None:
     history = pd.DataFrame({"epoch": [0, 1, 2], "loss": [1.4, 0.9, 0.5], "val_loss": [1.3, 1, 0.7]})
     history = history.assign(accuracy=[0.3, 0.6, 0.8], val_accuracy=[0.4, 0.6, 0.8])
     write_html(root / "reports" / REPORT, content)
-    for run in runs_of(cfg):
+    experiment, tested = Experiment(cfg, Workspace(root, root)), {}
+    for run in runs_of(experiment):
         spec = RunSpec(
             name=run.name,
             stage="stages.train_plain" if run.branch == "plain" else "stages.train_encrypted",
@@ -62,12 +64,10 @@ def fill(root: Path, content: ReportContent) -> None:
             expansion = {"expansion_factor": EXPANSION[run.branch]} if run.branch in EXPANSION else {}
             tracked.log_summary({"best_epoch": 2, "seconds": 61.5, **expansion})
             tracked.log_figure("history", plot_history(history, title=run.name))
-            tracked.write_record(root / run.folder / "run.json")
+            tracked.write_record(run.out_dir / "run.json")
         figures = {"tested": plot_history(history, title=f"{run.name}, tested")}
-        store = open_store(root, cfg.tracking.experiment)
-        numbers = {name: value for name, value in content.metrics[run.name].items() if not isinstance(value, str)}
-        log_test_results(store, root / run.folder / "run.json", numbers, figures=figures)
-    log_audits(cfg, SimpleNamespace(inputs=root, outputs=root), content)
+        tested[run.name] = Tested(content.metrics[run.name], figures)
+    finish(experiment, content, tested)
 
 
 @pytest.fixture(scope="module")

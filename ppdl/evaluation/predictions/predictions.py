@@ -4,18 +4,23 @@ Predictions name their images, so that two runs can be compared image by image, 
 pooled without counting an image twice or losing one.
 """
 
+from __future__ import annotations
+
 import zipfile
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pandas as pd
 
 from ppdl.errors import DataError
 from ppdl.records.atomic import replacing
+
+if TYPE_CHECKING:
+    from ppdl.datasets.prepared.arrays import Prepared
 
 FIELDS = ("labels", "logits", "groups", "image_ids", "class_names")
 
@@ -94,6 +99,18 @@ class Predictions:
             return cls(**fields)
         except DataError as error:
             raise DataError(f"{path}: {error}") from None
+
+
+def predictions_of(prepared: Prepared, rows: np.ndarray, logits: np.ndarray) -> Predictions:
+    """Put logits (num_rows, num_classes) beside what is known of the images of `rows`."""
+    index = prepared.index.iloc[rows]
+    return Predictions(
+        labels=index["label"].to_numpy(),
+        logits=logits,
+        groups=index["group"].to_numpy(),
+        image_ids=index["path"].to_numpy(),
+        class_names=prepared.class_names,
+    )
 
 
 def pool(folds: Sequence[Predictions], *, image_ids: Iterable[str | int]) -> Predictions:

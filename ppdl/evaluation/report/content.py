@@ -76,7 +76,7 @@ class ReportContent:
 
 def read_content(
     reports_dir: Path,
-    audit_dir: Path,
+    earlier_dir: Path,
     *,
     config: Mapping[str, Any],
     provenance: Mapping[str, Any] | None = None,
@@ -86,19 +86,21 @@ def read_content(
     """Read the JSON files of a report; only those of the audit and of the cost may lack.
 
     Args:
-        reports_dir: with metrics.json, evaluation/details.json, data.json and cost/PROTECTION/STEP.json.
-        audit_dir: with PROTECTION/audit.json.
+        reports_dir: with metrics.json and evaluation/details.json, which evaluation wrote.
+        earlier_dir: with what earlier stages wrote: data.json, cost/PROTECTION/STEP.json and audit/PROTECTION/audit.json.
         config, provenance, pictures, figures: As for `ReportContent`.
 
     Raises:
         DataError: a file lacks or is no JSON object.
     """
-    audit = {path.parent.name: _read_object(path) for path in sorted(audit_dir.glob(f"*/{AUDIT_FILE}"))}
+    audit = {path.parent.name: _read_object(path) for path in sorted(earlier_dir.glob(f"audit/*/{AUDIT_FILE}"))}
     for name, found in audit.items():
         if not isinstance(found.get("attacks"), dict) or not isinstance(found.get("verdict"), dict):
-            raise DataError(f"{audit_dir / name / AUDIT_FILE} must hold attacks and verdict, got {sorted(found)}: run `dvc repro` again")
+            raise DataError(
+                f"{earlier_dir / 'audit' / name / AUDIT_FILE} must hold attacks and verdict, got {sorted(found)}: run `dvc repro` again"
+            )
     cost: dict[str, dict[str, Any]] = {}
-    for path in sorted((reports_dir / "cost").glob("*/*.json")):
+    for path in sorted(earlier_dir.glob("cost/*/*.json")):
         cost.setdefault(path.parent.name, {})[path.stem] = _read_object(path)
     return ReportContent(
         metrics=_read_object(reports_dir / "metrics.json"),
@@ -107,7 +109,7 @@ def read_content(
         audit=audit,
         pictures=pictures or {},
         cost=cost,
-        data=_read_object(reports_dir / "data.json"),
+        data=_read_object(earlier_dir / "data.json"),
         config=config,
         provenance=provenance or {},
         figures=figures or {},

@@ -30,6 +30,7 @@ def write_reports(
     *,
     margin: float,
     reference: str = "plain",
+    branches: Mapping[str, str] | None = None,
     remarks: Mapping[str, str] | None = None,
     histories: Mapping[str, pd.DataFrame] | None = None,
     more: Mapping[str, Mapping[str, Any]] | None = None,
@@ -41,7 +42,7 @@ def write_reports(
     Written below `out_dir`:
 
         metrics.json                  {run: {accuracy, accuracy_low, accuracy_high, macro_f1, ...}, baselines: {chance, border}}
-        evaluation/details.json       figures by class, confusion matrices, comparisons in words
+        evaluation/details.json       figures by class, confusion matrices, comparisons in words, the branch of each run
         evaluation/results.md         the table
         evaluation/predictions/RUN.csv    actual, predicted: for DVC's confusion template
         evaluation/roc/RUN.csv            false_positive_rate, true_positive_rate (mean of the classes), one column a class
@@ -53,6 +54,7 @@ def write_reports(
 
     Args:
         runs, margin, reference, remarks, temperatures: As for `summarise`.
+        branches: By run name, the protection or head that it is a view of, for details.json; a run that is not named is its own.
         histories: By run name, the epochs of its training, with at least the columns epoch, loss, accuracy, val_loss, val_accuracy.
         more: By run name, further figures for metrics.json.
         more_figures: By name, further pictures.
@@ -70,7 +72,7 @@ def write_reports(
     folder = out_dir / "evaluation"
     folder.mkdir(parents=True, exist_ok=True)
     _write_json(out_dir / "metrics.json", {name: figures | dict((more or {}).get(name, {})) for name, figures in summary.metrics.items()})
-    _write_json(folder / "details.json", summary.details)
+    _write_json(folder / "details.json", summary.details | {"branches": {name: name for name in summary.runs} | dict(branches or {})})
     (folder / "results.md").write_text(markdown(summary), encoding="utf-8", newline="\n")
     _write_tables(folder, runs, histories)
     _empty(folder / "figures", "*.png")

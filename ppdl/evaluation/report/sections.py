@@ -70,11 +70,14 @@ def sections(content: ReportContent) -> dict[str, Any]:
 
 
 def protections_of(content: ReportContent) -> list[str]:
-    """Return the protections, the default run's accuracy and the audit taken together, in the order of the metrics."""
-    audited = list(content.audit)
-    runs = [run for run in _runs(content) if run != _reference(content)]
-    own = [run for run in runs if run in content.audit or not any(run.startswith(f"{name}-") for name in [*audited, *runs])]
-    return own + [name for name in audited if name not in own]
+    """Return the branches of the runs, but for the reference, in the order of the metrics, and then what else was audited."""
+    trained = (_branch_of(content, run) for run in _runs(content) if run != _reference(content))
+    return list(dict.fromkeys([*trained, *content.audit]))
+
+
+def _branch_of(content: ReportContent, run: str) -> str:
+    """Return the branch of a run, as evaluation recorded it: that of "deterministic-bytes" is "deterministic"."""
+    return content.details["branches"][run]
 
 
 def _runs(content: ReportContent) -> list[str]:
@@ -89,15 +92,9 @@ def _attack_results(content: ReportContent, name: str) -> Mapping[str, Mapping[s
     return content.audit.get(name, {}).get("attacks", {})
 
 
-def _protection_of(content: ReportContent, run: str) -> str | None:
-    """Return the protection of a run: "deterministic-bytes" is a view of "deterministic"."""
-    found = [name for name in protections_of(content) if run == name or run.startswith(f"{name}-")]
-    return max(found, key=len, default=None)
-
-
-def _verdict(content: ReportContent, protection: str | None) -> Mapping[str, Any]:
-    """Return what the attacks on a protection came to; nothing where there is no protection, or it was not attacked."""
-    return {} if protection is None else content.audit.get(protection, {}).get("verdict", {})
+def _verdict(content: ReportContent, branch: str) -> Mapping[str, Any]:
+    """Return what the attacks on a branch came to; nothing where it was not attacked."""
+    return content.audit.get(branch, {}).get("verdict", {})
 
 
 def _card(content: ReportContent, name: str) -> dict[str, Any]:
@@ -158,8 +155,7 @@ def _accuracy(content: ReportContent) -> list[dict[str, Any]]:
     comparisons = content.details.get("comparisons", {})
     table = []
     for run in _runs(content):
-        protection = _protection_of(content, run)
-        verdict = _verdict(content, protection)
+        verdict = _verdict(content, _branch_of(content, run))
         shown = "the images themselves" if run == _reference(content) else "not attacked"
         if verdict:
             shown = (
@@ -273,15 +269,15 @@ def frontier_points(content: ReportContent) -> tuple[list[FrontierPoint], list[s
     """Return one point a run, the reference at SSIM 1, and the runs that no attacker's SSIM is known of."""
     points, left_out = [], []
     for run in _runs(content):
-        protection = _protection_of(content, run)
-        verdict = _verdict(content, protection)
+        branch = _branch_of(content, run)
+        verdict = _verdict(content, branch)
         ssim = 1.0 if run == _reference(content) else verdict.get("best_ssim")
         result = content.metrics[run]
         if ssim is None:
             left_out.append(run)
         else:
             accuracy, low, high = (result[key] for key in ("accuracy", "accuracy_low", "accuracy_high"))
-            points.append(FrontierPoint(run, accuracy, low, high, ssim, protection or run))
+            points.append(FrontierPoint(run, accuracy, low, high, ssim, branch))
     return points, left_out
 
 

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from omegaconf import DictConfig
 
-from ppdl.config import Workspace, checkout
 from ppdl.datasets.prepared.arrays import Prepared
 from ppdl.evaluation.insight.gradcam_figure import Looked, plot_gradcam
 from ppdl.evaluation.insight.lungs import PARTS, blanked, is_picture, masked_rows, mass_inside, mean_with_ends
 from ppdl.evaluation.measures.baselines import chance
 from ppdl.evaluation.measures.metrics import evaluate
 from ppdl.evaluation.predictions.calibration import apply_temperature
-from ppdl.evaluation.predictions.predictions import Predictions
-from ppdl.experiment.results.predictions import predictions_of
-from ppdl.experiment.training.network_run import Trained
-from ppdl.experiment.training.runs import Run, runs_of
-from ppdl.protections.view import View
+from ppdl.evaluation.predictions.predictions import Predictions, predictions_of
+from ppdl.experiment.experiment import Experiment
+from ppdl.experiment.training.network_run import NetworkRun
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,16 +44,14 @@ class Insight:
 
 
 def insights_of(
-    cfg: DictConfig,
-    prepared: Prepared,
-    networks: Mapping[str, Trained],
+    experiment: Experiment,
+    networks: Iterable[NetworkRun],
     predictions: Mapping[str, Predictions],
     temperatures: Mapping[str, float],
 ) -> dict[str, Insight]:
-    """Return where each run looks that is fed pictures, by name.
+    """Return where each network looks that is fed pictures, by run.
 
     Args:
-        networks: by run; a head looks at features, and has none.
         predictions: by run, of all test images.
         temperatures: by run.
 
@@ -65,22 +59,23 @@ def insights_of(
     """
     from ppdl.evaluation.insight.gradcam import NoMapError
 
-    shown, masks, found = shown_rows(prepared), prepared.masks, dict[str, Insight]()
+    prepared, found = experiment.prepared, dict[str, Insight]()
+    shown, masks = shown_rows(prepared), prepared.masks
     masked = masked_rows(masks, prepared.rows("test")) if masks is not None else shown[:0]
     if len(masked) and prepared.index["group"].iloc[masked].nunique() < 2:
         logger.warning("the tests of the lungs need test images with masks of at least 2 groups: left out")
         masked = masked[:0]
-    for name, trained in networks.items():
-        view, model = trained.view, trained.model
+    for run in networks:
+        name, view = run.name, run.source.view
         if not is_picture(view, prepared.images, shown):
             continue
         looked, metrics = None, dict[str, float | None]()
         if masks is not None and len(masked):
-            metrics = accuracy_by_part(cfg, trained.fused, view, prepared, masks, masked, predictions[name])
+            metrics = accuracy_by_part(run, masks, masked, predictions[name])
         try:
-            looked = _looked(model, view, shown, predictions_of_rows(predictions[name], prepared, shown), temperatures[name])
+            looked = _looked(run, shown, predictions_of_rows(predictions[name], prepared, shown), temperatures[name])
             if masks is not None and len(masked):
-                metrics |= gradcam_shares(cfg, model, view, prepared, masks, masked)
+                metrics |= gradcam_shares(run, masks, masked)
         except NoMapError as error:
             logger.warning("%s: %s", name, error)
         found[name] = Insight(looked, metrics)
@@ -97,13 +92,10 @@ def shown_rows(prepared: Prepared) -> np.ndarray:
     return rows[np.lexsort((labels[rows], number))[:NUM_SHOWN]]
 
 
-def accuracy_by_part(
-    cfg: DictConfig, fused_model: Any, view: View, prepared: Prepared, masks: np.ndarray, rows: np.ndarray, predictions: Predictions
-) -> dict[str, float | None]:
+def accuracy_by_part(run: NetworkRun, masks: np.ndarray, rows: np.ndarray, predictions: Predictions) -> dict[str, float | None]:
     """Test a network on images with and without their lungs.
 
     Args:
-        fused_model: see `ppdl.training.networks.fused`.
         rows: test images with a mask.
         predictions: of all test images.
 
@@ -112,21 +104,20 @@ def accuracy_by_part(
     """
     from ppdl.training.networks.predict import fused_logits
 
+    prepared, batch_size = run.experiment.prepared, run.experiment.cfg.training.batch_size
     labels = prepared.index["label"].to_numpy()[rows]
     found: dict[str, Any] = {"lungs_num_images": len(rows), "lungs_chance": chance(labels, len(prepared.class_names))["accuracy"]}
     said = {"whole": predictions_of_rows(predictions, prepared, rows)}
     for part in PARTS:
-        left = blanked(view, masks, prepared.rows("train"), part)
-        said[part] = predictions_of(prepared, rows, fused_logits(fused_model, left, rows, cfg.training.batch_size))
+        left = blanked(run.source.view, masks, prepared.rows("train"), part)
+        said[part] = predictions_of(prepared, rows, fused_logits(run.fused, left, rows, batch_size))
     for part, of_part in said.items():
         of = evaluate(of_part)
         found |= {f"{part}_accuracy{end}": of[f"accuracy{end}"] for end in ("", "_low", "_high")}
     return found
 
 
-def gradcam_shares(
-    cfg: DictConfig, model: Any, view: View, prepared: Prepared, masks: np.ndarray, rows: np.ndarray
-) -> dict[str, float | None]:
+def gradcam_shares(run: NetworkRun, masks: np.ndarray, rows: np.ndarray) -> dict[str, float | None]:
     """Compare where the mass of Grad-CAM lies with where the lungs are.
 
     Args:
@@ -141,12 +132,12 @@ def gradcam_shares(
 
     rows = rows[np.linspace(0, len(rows) - 1, min(NUM_MAPS, len(rows))).astype(int)]
     chunks = np.array_split(rows, -(-len(rows) // _CHUNK))
-    shares, areas = np.concatenate([mass_inside(_maps(model, view, chunk), masks[chunk]) for chunk in chunks], axis=1)
+    shares, areas = np.concatenate([mass_inside(_maps(run, chunk), masks[chunk]) for chunk in chunks], axis=1)
     has = ~np.isnan(shares)
-    groups = prepared.index["group"].to_numpy()[rows[has]]
+    groups = run.experiment.prepared.index["group"].to_numpy()[rows[has]]
     if len(np.unique(groups)) < 2:
         return {}
-    found: dict[str, float | None] = {"gradcam_num_images": len(groups), "gradcam_cells": map_shape(model)[0]}
+    found: dict[str, float | None] = {"gradcam_num_images": len(groups), "gradcam_cells": map_shape(run.model)[0]}
     for name, values, least in (("share", shares, 0), ("area", areas, 0), ("excess", shares - areas, -1)):
         found |= mean_with_ends(f"gradcam_lung_{name}", values[has], groups, least)
     return found
@@ -157,16 +148,17 @@ def predictions_of_rows(predictions: Predictions, prepared: Prepared, rows: np.n
     return predictions_of(prepared, rows, predictions.logits[np.searchsorted(prepared.rows("test"), rows)])
 
 
-def _maps(model: Any, view: View, rows: np.ndarray) -> np.ndarray:
+def _maps(run: NetworkRun, rows: np.ndarray) -> np.ndarray:
     from ppdl.evaluation.insight.gradcam import grad_cam
     from ppdl.training.networks.model import input_dtype
 
-    return grad_cam(model, np.asarray(view.array[rows], input_dtype(view.array.dtype)))
+    array = run.source.view.array
+    return grad_cam(run.model, np.asarray(array[rows], input_dtype(array.dtype)))
 
 
-def _looked(model: Any, view: View, rows: np.ndarray, predictions: Predictions, temperature: float) -> Looked:
+def _looked(run: NetworkRun, rows: np.ndarray, predictions: Predictions, temperature: float) -> Looked:
     said = [predictions.class_names[c] for c in predictions.predicted]
-    return Looked(_maps(model, view, rows), said, apply_temperature(predictions.logits, temperature).max(axis=1).tolist())
+    return Looked(_maps(run, rows), said, apply_temperature(predictions.logits, temperature).max(axis=1).tolist())
 
 
 def figures_of(prepared: Prepared, insights: Mapping[str, Insight]) -> dict[str, Figure]:
@@ -178,15 +170,3 @@ def figures_of(prepared: Prepared, insights: Mapping[str, Insight]) -> dict[str,
     names = prepared.index["class_name"].iloc[rows].tolist()
     masks = None if prepared.masks is None else prepared.masks[rows]
     return {GRADCAM: plot_gradcam(prepared.images[rows], names, looked, masks=masks)}
-
-
-def log_insights(cfg: DictConfig, workspace: Workspace, prepared: Prepared, insights: Mapping[str, Insight]) -> None:
-    """Add where a run looks to its MLflow run. The figure stays out where tracking.log_report says that images do."""
-    from ppdl.tracking import log_test_results, open_store
-
-    store = open_store(checkout(), cfg.tracking.experiment)
-    runs: dict[str, Run] = {run.name: run for run in runs_of(cfg)}
-    pictures = bool(insights) and store.takes_pictures(cfg.tracking.log_report)
-    for name, found in insights.items():
-        figures = figures_of(prepared, {name: found}) if pictures else {}
-        log_test_results(store, workspace.inputs / runs[name].folder / "run.json", found.metrics, figures=figures)

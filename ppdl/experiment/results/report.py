@@ -1,25 +1,24 @@
-"""The reports of all runs, their controls, and what their MLflow runs are told at the end."""
+"""The reports of all runs, and their controls."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from omegaconf import DictConfig
 
-from ppdl.config import Workspace, build, checkout, with_values
+from ppdl.config import build, checkout, with_values
 from ppdl.crypto.keys.keypair import generate_keypair
-from ppdl.datasets.prepared.arrays import Prepared
 from ppdl.datasets.prepared.reduced import Reduced
-from ppdl.evaluation.predictions.predictions import Predictions
-from ppdl.experiment.results.predictions import predictions_of
-from ppdl.experiment.training.network_run import train
-from ppdl.experiment.training.runs import PLAIN, Run, runs_of
-from ppdl.experiment.training.source import open_source, protection_of
+from ppdl.evaluation.measures.baselines import border_baseline
+from ppdl.evaluation.predictions.predictions import Predictions, predictions_of
+from ppdl.experiment.experiment import Experiment
+from ppdl.experiment.runs import runs_of
+from ppdl.experiment.training.network_run import NetworkRun
+from ppdl.experiment.training.run import Run
+from ppdl.experiment.training.source import protection_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,8 +29,7 @@ if TYPE_CHECKING:
 
 
 def report(
-    cfg: DictConfig,
-    workspace: Workspace,
+    experiment: Experiment,
     predictions: dict[str, Predictions],
     *,
     temperatures: Mapping[str, float] | None = None,
@@ -51,18 +49,14 @@ def report(
     """
     from ppdl.evaluation.report.reports import write_reports
 
-    runs = [run for run in runs_of(cfg) if run.name in predictions]
-    controls = {
-        run.name: examine_control(cfg, workspace, run, predictions[run.name])
-        for run in runs
-        if run.branch != PLAIN and not run.private and not protection_of(cfg, run.branch).learnable
-    }
-    paths = {run.name: workspace.inputs / run.folder / "history.csv" for run in runs}
-    settings = cfg.evaluation
+    runs = [run for run in runs_of(experiment) if run.name in predictions]
+    controls = {run.name: examine_control(run, predictions[run.name]) for run in runs if run.is_control}
+    paths = {run.name: run.trained / "history.csv" for run in runs}
     summary = write_reports(
-        workspace.outputs / "reports",
+        experiment.workspace.outputs / "reports",
         predictions,
-        margin=settings.margin,
+        margin=experiment.cfg.evaluation.margin,
+        branches={run.name: run.branch for run in runs},
         remarks={name: control.remark for name, control in controls.items()},
         histories={name: pd.read_csv(path) for name, path in paths.items() if path.is_file()},
         more={name: {**(more or {}).get(name, {}), **(controls[name].figures if name in controls else {})} for name in predictions},
@@ -72,79 +66,56 @@ def report(
     return summary, controls
 
 
-def examine_control(cfg: DictConfig, workspace: Workspace, run: Run, predictions: Predictions) -> Control:
+def border_predictions(experiment: Experiment) -> Predictions:
+    """Return what a linear probe on nothing but the outer ring of the images says about the test images."""
+    prepared = experiment.prepared
+    rows = prepared.rows("test")
+    logits = border_baseline(prepared.images, prepared.index["label"].to_numpy(), prepared.rows("train"), rows)
+    return predictions_of(prepared, rows, logits)
+
+
+def examine_control(run: Run, predictions: Predictions) -> Control:
     """Test whether a run that must stay at chance beats it, and write it down if it does."""
     from ppdl.evaluation.measures.controls import RECORD, remember
 
+    inputs = run.experiment.workspace.inputs
     return remember(
         run.name,
-        permute_control(cfg, run.name, predictions),
-        header=workspace.inputs / "data" / cfg.protections[run.branch].train_on / run.branch / "header.json",
-        record=checkout(workspace.inputs) / RECORD,  # beside the artifact, also for an evaluation that writes its reports elsewhere
+        permute_control(run, predictions),
+        header=inputs / "data" / run.experiment.cfg.protections[run.branch].train_on / run.branch / "header.json",
+        record=checkout(inputs) / RECORD,  # beside the artifact, also for an evaluation that writes its reports elsewhere
     )
 
 
-def permute_control(cfg: DictConfig, name: str, predictions: Predictions) -> PermutationResult:
+def permute_control(run: Run, predictions: Predictions) -> PermutationResult:
     """Test whether a run that must stay at chance beats it, whatever was found before."""
     from ppdl.evaluation.measures.permutation import permutation_test
 
-    return permutation_test(predictions, num_permutations=cfg.evaluation.num_permutations, seed=cfg.evaluation.seed, name=name)
+    settings = run.experiment.cfg.evaluation
+    return permutation_test(predictions, num_permutations=settings.num_permutations, seed=settings.seed, name=run.name)
 
 
-def log_results(cfg: DictConfig, workspace: Workspace, summary: Summary, predictions: dict[str, Predictions]) -> None:
-    """Add test metrics, figures and costs to the MLflow run of each training."""
-    from ppdl.evaluation.figures.plots import plot_confusion, plot_reliability, plot_roc
-    from ppdl.tracking import log_test_results, open_store
-    from ppdl.tracking.runs.names import numbers_and_words
-
-    store = open_store(checkout(), cfg.tracking.experiment)
-    for run in runs_of(cfg):
-        result, predicted = {run.name: summary.runs[run.name]}, {run.name: predictions[run.name]}
-        figures = {
-            "confusion": plot_confusion({run.name: result[run.name]["confusion"]}, summary.class_names),
-            "roc": plot_roc(predicted, result),
-            "reliability": plot_reliability(predicted, result),
-        }
-        baselines = {f"{name}_accuracy": found["accuracy"] for name, found in summary.baselines.items()}
-        run_json = workspace.inputs / run.folder / "run.json"
-        numbers, words = numbers_and_words(summary.metrics[run.name])
-        log_test_results(store, run_json, numbers | baselines, figures=figures, tags=words)
-        if cost := _cost(workspace, run.branch):
-            log_test_results(store, run_json, cost, section="cost")
-
-
-def _cost(workspace: Workspace, branch: str) -> dict[str, float]:
-    """Return what the steps of a branch cost, such as encrypt_seconds."""
-    steps = sorted((workspace.inputs / "reports/cost" / branch).glob("*.json"))
-    found = {f"{path.stem}_{key}": value for path in steps for key, value in json.loads(path.read_text()).items()}
-    return {name: value for name, value in found.items() if "_num_" not in name and not isinstance(value, str)}  # counts are no cost
-
-
-def repeat_under_second_key(cfg: DictConfig, workspace: Workspace, run: Run, prepared: Prepared) -> Predictions:
+def repeat_under_second_key(run: NetworkRun) -> Predictions:
     """Encrypt, train and predict once more under a key of its own, whose private part is dropped at once.
 
     For protections that the trainer reads as they were encrypted. Nothing of it is kept but the MLflow run.
     """
-    from ppdl.training.networks.predict import predict_logits
-
+    cfg, workspace, prepared = run.experiment.cfg, run.experiment.workspace, run.experiment.prepared
     folder = workspace.unfinished / "second-key" / run.branch
     shutil.rmtree(folder, ignore_errors=True)
-    protection = protection_of(cfg, run.branch)
+    protection, train_on = protection_of(cfg, run.branch), cfg.protections[run.branch].train_on
     public_key = generate_keypair(cfg.keygen.key_bits, allow_insecure_key=cfg.keygen.allow_insecure_key).public
     protection.encrypt(
         Reduced(prepared.images, protection.image_px(cfg.input_px)),
-        folder / "data" / cfg.protections[run.branch].train_on / run.branch,
+        folder / "data" / train_on / run.branch,
         input_px=cfg.input_px,
         public_key=public_key,
         partial_dir=folder / "partial",
         executor=build(cfg.executor, "executor"),
     )
-    there = dataclasses.replace(workspace, inputs=folder, outputs=folder)
-    cfg = with_values(cfg, {"signing": {"trusted": {cfg.protections[run.branch].train_on: []}}})  # nobody signs what is made here
-    rows = {name: prepared.rows(name) for name in ("train", "validation", "test")}
-    again = dataclasses.replace(run, name=f"{run.name}-second-key")
-    result = train(cfg, there, again, prepared, rows, stage="stages.evaluate", keep_model=False)
-    view = open_source(cfg, there, run, prepared, rows["train"]).view
-    predictions = predictions_of(prepared, rows["test"], predict_logits(result.model, view, rows["test"], cfg.training.batch_size))
+    cfg = with_values(cfg, {"signing": {"trusted": {train_on: []}}})  # nobody signs what is made here
+    there = Experiment(cfg, dataclasses.replace(workspace, inputs=folder, outputs=folder), prepared)
+    again = dataclasses.replace(run, experiment=there, name=f"{run.name}-second-key")
+    predictions = again.predict(again.train(stage="stages.evaluate", keep_model=False).model)
     shutil.rmtree(folder)
     return predictions

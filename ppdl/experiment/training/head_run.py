@@ -7,20 +7,24 @@ server evaluates the head on ciphertexts. See docs/private-head.md.
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+import zipfile
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from omegaconf import DictConfig
 
-from ppdl.config import PROJECT, Workspace, build, check_built_for, checkout, plain, read_built_for, write_built_for
-from ppdl.datasets.prepared.arrays import Prepared
+from ppdl.config import build, check_built_for, plain, read_built_for, write_built_for
+from ppdl.crypto.keys.purpose import INFERENCE
 from ppdl.datasets.prepared.reduced import Reduced
+from ppdl.errors import DataError
 from ppdl.evaluation.predictions.calibration import Calibration, calibrate
-from ppdl.experiment.training.runs import PLAIN, Run, runs_of, spec_of
+from ppdl.evaluation.predictions.predictions import Predictions, predictions_of
+from ppdl.experiment.experiment import PREPARED, Experiment
+from ppdl.experiment.training.run import PIXELS, PLAIN, Origin, Run
 from ppdl.private_head.fit import FittedHead, fit_head
-from ppdl.private_head.head import BACKBONE_FILE, PublicHead, QuantisedHead, load_head
+from ppdl.private_head.head import BACKBONE_FILE, PublicHead, QuantisedHead, load_head, load_public_head
 from ppdl.private_head.inference import Answers, Inference
 
 if TYPE_CHECKING:
@@ -32,119 +36,139 @@ NOTE = (
 )
 
 
-def head_run(cfg: DictConfig, name: str) -> Run:
+@dataclass(frozen=True, eq=False)
+class Features:
+    """Features of the prepared images, (num_images, num_features) float32, and the SHA-256 of the backbone's file that gave them."""
+
+    array: np.ndarray
+    backbone_sha256: str
+
+
+class HeadRun(Run):
+    """A linear head on features of plain images, which classifies ciphertexts; its branch is a key of `heads`."""
+
+    is_control = False
+    key_purpose = INFERENCE
+
+    @property
+    def folder(self) -> Path:
+        return Path("models") / self.branch
+
+    @property
+    def node(self) -> DictConfig:
+        """The node of the configuration: backbone, fit, inference."""
+        return self.experiment.cfg.heads[self.branch]
+
+    def write_features(self, rows: np.ndarray) -> Features:
+        """Build the backbone, write it to models/NAME, and return the features of some prepared images; all others are zero."""
+        from ppdl.training.networks.features import extract_features, save_backbone
+
+        images = self.experiment.prepared.images
+        network = self.experiment.workspace.inputs / "models" / PLAIN / PIXELS / "model.keras"
+        backbone = build(self.node.backbone, f"heads.{self.branch}.backbone").build(network)
+        sha256 = save_backbone(backbone, self.out_dir / BACKBONE_FILE)
+        features = np.zeros((len(images), backbone.output_shape[-1]), np.float32)
+        features[rows] = extract_features(backbone, Reduced(images, backbone.input_shape[1]), rows)
+        return Features(features, sha256)
+
+    def train(self, features: Features, *, stage: str, keep_model: bool = True) -> FittedHead:
+        """Train a head, track it as an MLflow run, and write it beside its backbone.
+
+        Args:
+            features: of all prepared images, those of the test split not used.
+            stage: module that trains, for the run's tags.
+            keep_model: False for one fold of many: nothing is written.
+        """
+        sha256 = self.experiment.prepared.meta["images_sha256"]
+        with self.tracked(Origin(PREPARED, sha256, confidential=True, key_fingerprint=None, note=NOTE), stage) as tracked:
+            start = time.perf_counter()
+            fitted, calibration = self._fit(features)
+            seconds = time.perf_counter() - start
+            tracked.log_epoch(1, {key: fitted.summary[key] for key in ("val_accuracy", "val_log_loss")})
+            tracked.log_summary(fitted.summary | calibration.figures | {"seconds": seconds})
+            if keep_model:
+                fitted.head.save(self.out_dir)
+                calibration.write(self.out_dir)
+                write_built_for(self.out_dir, self._built_for())
+                tracked.write_record(self.out_dir / "run.json")
+        return fitted
+
+    def _fit(self, features: Features) -> tuple[FittedHead, Calibration]:
+        """Fit a head, and its temperature to the validation images."""
+        prepared, node = self.experiment.prepared, plain(self.node.backbone)
+        labels, validation = prepared.index["label"].to_numpy(), prepared.rows("validation")
+        weights = node["weights"] if node["weights"] in (PLAIN, "imagenet") else Path(node["weights"]).name
+        fitted = fit_head(
+            features.array,
+            labels,
+            prepared.rows("train"),
+            validation,
+            settings=build(self.node.fit, f"heads.{self.branch}.fit"),
+            class_names=prepared.class_names,
+            backbone={key: value for key, value in node.items() if key != "_target_"}
+            | {"weights": weights, "prepared_px": self.experiment.cfg.prepared_px, "sha256": features.backbone_sha256},
+        )
+        head = fitted.head
+        found = calibrate(labels[validation], head.logits(head.quantise(features.array[validation])) * head.logit_scale)
+        return replace(fitted, head=replace(head, temperature=found.temperature)), found
+
+    def open(self) -> QuantisedHead:
+        """Return the trained head.
+
+        Raises:
+            ConfigError: it was trained for other values than the configuration asks for.
+        """
+        check_built_for(read_built_for(self.trained), self._built_for(), what=str(self.trained))
+        return load_head(self.trained)
+
+    def infer(self, head: QuantisedHead, features: np.ndarray, private_key: PrivateKey) -> Answers:
+        """Classify integer features, uint8 (num_images, num_features), under encryption.
+
+        Raises:
+            CryptoError: a decrypted logit is not that of the integer head.
+        """
+        inference: Inference = build(self.node.inference, f"heads.{self.branch}.inference")
+        return inference.run(head, features, private_key)
+
+    def predict(self) -> Predictions:
+        """Return what private inference said of the test images.
+
+        Raises:
+            DataError: stage private_inference was run for other images, or not at all.
+        """
+        path, head = self.experiment.workspace.inputs / "data/private" / self.branch / "logits.npz", load_public_head(self.trained)
+        rows = self.experiment.prepared.rows("test")
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                logits, found = file["logits"], file["rows"]
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise DataError(f"{path} cannot be read ({type(error).__name__}): run `dvc repro`") from None
+        if not np.array_equal(found, rows) or logits.shape != (len(rows), len(head.class_names)):
+            raise DataError(
+                f"{path} holds logits {logits.shape} of other test images than data/prepared has ({len(rows)}): run `dvc repro`"
+            )
+        return self.predictions(logits, head.logit_scale)
+
+    def predictions(self, logits: np.ndarray, scale: float) -> Predictions:
+        """Return integer logits of the test images as predictions, 0 for the largest logit of each: rounding to float32 cannot change
+        which it is."""
+        prepared = self.experiment.prepared
+        return predictions_of(prepared, prepared.rows("test"), (logits - logits.max(axis=1, keepdims=True)) * scale)
+
+    def _built_for(self) -> dict[str, Any]:
+        """Return what a trained head depends on."""
+        chosen = {key: self.node[key] for key in ("backbone", "fit")}
+        return {"prepared_px": self.experiment.cfg.prepared_px, f"heads.{self.branch}": chosen}
+
+
+def head_run(experiment: Experiment, name: str) -> HeadRun:
     """Return the run of a head."""
-    (run,) = runs_of(cfg, name)
-    return run
+    return HeadRun(experiment, name, name, "features")
 
 
-def write_backbone(cfg: DictConfig, workspace: Workspace, name: str) -> tuple[Any, str]:
-    """Build the backbone of a head, write it to models/NAME, and return the Keras model with the SHA-256 of its file."""
-    from ppdl.training.networks.features import save_backbone
-
-    (network,) = runs_of(cfg, PLAIN)
-    backbone = build(cfg.heads[name].backbone, f"heads.{name}.backbone").build(workspace.inputs / network.folder / "model.keras")
-    return backbone, save_backbone(backbone, workspace.outputs / head_run(cfg, name).folder / BACKBONE_FILE)
-
-
-def features_of(backbone: Any, prepared: Prepared, rows: np.ndarray) -> np.ndarray:
-    """Return the features of some prepared images: (num_images, num_features) float32, zero in all other rows."""
-    from ppdl.training.networks.features import extract_features
-
-    features = np.zeros((len(prepared.index), backbone.output_shape[-1]), np.float32)
-    features[rows] = extract_features(backbone, Reduced(prepared.images, backbone.input_shape[1]), rows)
-    return features
-
-
-def train_head(
-    cfg: DictConfig,
-    workspace: Workspace,
-    run: Run,
-    prepared: Prepared,
-    rows: dict[str, np.ndarray],
-    features: np.ndarray,
-    *,
-    backbone_sha256: str,
-    stage: str,
-    keep_model: bool = True,
-) -> FittedHead:
-    """Train a head, track it as an MLflow run, and write it beside its backbone.
-
-    Args:
-        rows: row numbers of `train`, `validation` and `test`; of the last only the number is used.
-        features: (num_images, num_features) of all prepared images, those of the test split not used.
-        keep_model: False for one fold of many: nothing is written.
-    """
-    from ppdl.tracking import start_training_run
-
-    spec = spec_of(
-        cfg,
-        workspace,
-        run,
-        prepared,
-        rows,
-        stage=stage,
-        path="data/prepared",
-        sha256=prepared.meta["images_sha256"],
-        confidential=True,
-        key_fingerprint=None,
-        description=NOTE,
-    )
-    folder = workspace.outputs / run.folder
-    with start_training_run(spec, store_root=checkout(), project=PROJECT, experiment=cfg.tracking.experiment) as tracked:
-        start = time.perf_counter()
-        fitted, calibration = _fit(cfg, run.branch, prepared, rows, features, backbone_sha256)
-        seconds = time.perf_counter() - start
-        tracked.log_epoch(1, {key: fitted.summary[key] for key in ("val_accuracy", "val_log_loss")})
-        tracked.log_summary(fitted.summary | calibration.figures | {"seconds": seconds})
-        if keep_model:
-            fitted.head.save(folder)
-            calibration.write(folder)
-            write_built_for(folder, _built_for(cfg, run.branch))
-            tracked.write_record(folder / "run.json")
-    return fitted
-
-
-def _fit(
-    cfg: DictConfig, name: str, prepared: Prepared, rows: dict[str, np.ndarray], features: np.ndarray, backbone_sha256: str
-) -> tuple[FittedHead, Calibration]:
-    """Fit a head, and its temperature to the validation images."""
-    labels, node = prepared.index["label"].to_numpy(), plain(cfg.heads[name].backbone)
-    weights = node["weights"] if node["weights"] in (PLAIN, "imagenet") else Path(node["weights"]).name
-    fitted = fit_head(
-        features,
-        labels,
-        rows["train"],
-        rows["validation"],
-        settings=build(cfg.heads[name].fit, f"heads.{name}.fit"),
-        class_names=prepared.class_names,
-        backbone={key: value for key, value in node.items() if key != "_target_"}
-        | {"weights": weights, "prepared_px": cfg.prepared_px, "sha256": backbone_sha256},
-    )
-    head, validation = fitted.head, rows["validation"]
-    found = calibrate(labels[validation], head.logits(head.quantise(features[validation])) * head.logit_scale)
-    return replace(fitted, head=replace(head, temperature=found.temperature)), found
-
-
-def infer(cfg: DictConfig, name: str, head: QuantisedHead, features: np.ndarray, private_key: PrivateKey) -> Answers:
-    """Classify integer features, uint8 (num_images, num_features), under encryption.
-
-    Raises:
-        CryptoError: a decrypted logit is not that of the integer head.
-    """
-    inference: Inference = build(cfg.heads[name].inference, f"heads.{name}.inference")
-    return inference.run(head, features, private_key)
-
-
-def open_head(cfg: DictConfig, workspace: Workspace, name: str) -> QuantisedHead:
-    """Return the trained head of a branch.
-
-    Raises:
-        ConfigError: it was trained for other values than the configuration asks for.
-    """
-    folder = workspace.inputs / head_run(cfg, name).folder
-    check_built_for(read_built_for(folder), _built_for(cfg, name), what=str(folder))
-    return load_head(folder)
+def head_runs(experiment: Experiment) -> list[HeadRun]:
+    """List the heads of the configuration."""
+    return [head_run(experiment, name) for name in experiment.cfg.get("heads") or {}]
 
 
 def integer_features(head: PublicHead, folder: Path, images: Any, rows: np.ndarray | None = None) -> np.ndarray:
@@ -152,8 +176,3 @@ def integer_features(head: PublicHead, folder: Path, images: Any, rows: np.ndarr
     from ppdl.training.networks.features import load_extractor
 
     return head.quantise(load_extractor(folder / BACKBONE_FILE, sha256=head.backbone["sha256"])(images, rows))
-
-
-def _built_for(cfg: DictConfig, name: str) -> dict[str, Any]:
-    """Return what a trained head depends on."""
-    return {"prepared_px": cfg.prepared_px, f"heads.{name}": {key: cfg.heads[name][key] for key in ("backbone", "fit")}}

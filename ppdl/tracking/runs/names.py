@@ -8,7 +8,7 @@
 | `fit/`    | best_epoch, best_val_log_loss, seconds and what else once      | 0     |
 | `test/`   | accuracy, accuracy_low, accuracy_high, macro_f1, auroc, ...    | 0     |
 
-Later steps add sections of their own (`audit/`, `cost/`) through `log_test_results(..., section="audit")`. `answer/` repeats for every run,
+`audit/` and `cost/` come from later steps, through `log_results`. `answer/` repeats for every run,
 plain too, what a comparison is about; its name puts it above the others in MLflow's tables.
 """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,7 +64,7 @@ def restore_runs(models_dir: Path, store: Store, *, test_metrics: Mapping[str, M
     for state in states:
         if state.outcome != "present" and state.name in metrics:
             numbers, words = numbers_and_words(metrics[state.name])
-            log_test_results(store, state.path, numbers, tags=words)
+            log_results(store, state.path, {"test": numbers}, tags=words)
     return states
 
 
@@ -90,14 +90,13 @@ def ensure_run(store: Store, run_json: Path) -> RunState:
     return RunState(run_json, record.name, run_id, outcome)
 
 
-def log_test_results(
+def log_results(
     store: Store,
     run_json: Path,
-    metrics: Mapping[str, Any],
+    metrics: Mapping[str, Mapping[str, Any]],
     *,
     figures: Mapping[str, matplotlib.figure.Figure] | None = None,
-    artifacts: Sequence[Path] = (),
-    section: str = "test",
+    artifacts: Mapping[str, Path] | None = None,
     verdict: str | None = None,
     tags: Mapping[str, str] | None = None,
 ) -> str:
@@ -107,17 +106,16 @@ def log_test_results(
 
     Args:
         run_json: beside the model.
-        metrics: numbers, in nested mappings if need be; None (undefined) is left out.
+        metrics: by section of their names, see `names`: numbers, in nested mappings if need be; None (undefined) is left out.
         figures: by name, stored as figures/NAME.png.
-        artifacts: files, stored as SECTION/FILE.
-        section: of the metrics' names, see `names`.
+        artifacts: files, by the folder of the run that they are stored in.
         verdict: markdown, put above the description that training gave the run.
         tags: set on the run.
 
     Returns:
         The run's id in this store.
     """
-    numbers = section_metrics(section, metrics)
+    numbers = {name: value for section, found in metrics.items() for name, value in section_metrics(section, found).items()}
     run_id = ensure_run(store, run_json).run_id
     with store.explained("add results to a run in"):
         known = store.client.get_run(run_id).data.metrics
@@ -126,8 +124,8 @@ def log_test_results(
         store.log_points(run_id, points, store.logged_model_id(run_id))
         for name, figure in (figures or {}).items():
             store.client.log_figure(run_id, figure, f"figures/{valid_name(name)}.png")
-        for path in artifacts:
-            store.client.log_artifact(run_id, str(path), section)
+        for folder, path in (artifacts or {}).items():
+            store.client.log_artifact(run_id, str(path), folder)
         texts = dict(tags or {})
         if verdict is not None:
             texts[NOTE] = f"{verdict}\n\n{read_record(run_json).tags.get(NOTE, '')}".strip()

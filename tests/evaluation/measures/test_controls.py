@@ -16,8 +16,9 @@ from ppdl.evaluation.measures import controls
 from ppdl.evaluation.measures.controls import FAILED_BEFORE, RECORD, remember, settle_control
 from ppdl.evaluation.measures.permutation import AT_CHANCE, BEATS_CHANCE, CANNOT_TELL, PermutationResult, permutation_test
 from ppdl.evaluation.predictions.predictions import Predictions
+from ppdl.experiment.experiment import Experiment
 from ppdl.experiment.results.report import examine_control
-from ppdl.experiment.training.runs import Run
+from ppdl.experiment.training.network_run import NetworkRun
 from ppdl.records.atomic import replacing
 
 LABELS = np.arange(90) % 3
@@ -93,7 +94,7 @@ def test_an_evaluation_that_reports_elsewhere_forgets_nothing(tmp_path):
     for said in (LABELS, np.roll(LABELS, 1)):
         predictions = Predictions(LABELS, np.eye(3)[said], np.arange(90), np.arange(90), ("a", "b", "c"))
         workspace = Workspace(inputs=tmp_path, outputs=tmp_path / f"outputs/{len(verdicts)}")
-        verdicts.append(examine_control(cfg, workspace, Run("opaque", "opaque", "bytes"), predictions).verdict)
+        verdicts.append(examine_control(NetworkRun(Experiment(cfg, workspace), "opaque", "opaque", "bytes"), predictions).verdict)
     assert verdicts == [BEATS_CHANCE, FAILED_BEFORE]
 
 

@@ -222,11 +222,11 @@ def write_files(reports: Path) -> None:
 
 def test_files_are_read_as_they_were_written(tmp_path: Path):
     write_files(tmp_path)
-    content, wanted = read_content(tmp_path, tmp_path / "audit", config=CONFIG), full_content()
+    content, wanted = read_content(tmp_path, tmp_path, config=CONFIG), full_content()
     assert content.metrics == wanted.metrics and content.details == wanted.details and content.data == wanted.data
     assert content.cost == wanted.cost and content.synthetic
     assert {name: found["attacks"] for name, found in content.audit.items()} == {n: found["attacks"] for n, found in wanted.audit.items()}
-    assert not read_content(tmp_path, tmp_path / "none", config={"dataset": {"_target_": "a.Folder"}}).synthetic
+    assert not read_content(tmp_path, tmp_path, config={"dataset": {"_target_": "a.Folder"}}).synthetic
 
 
 @pytest.mark.parametrize("path", ["metrics.json", "evaluation/details.json", "data.json"])
@@ -234,17 +234,17 @@ def test_a_missing_or_damaged_file_is_named(path: str, tmp_path: Path):
     write_files(tmp_path)
     (tmp_path / path).write_text("{", encoding="utf-8")
     with pytest.raises(DataError, match=f"{path} is no JSON"):
-        read_content(tmp_path, tmp_path / "audit", config={})
+        read_content(tmp_path, tmp_path, config={})
     (tmp_path / path).unlink()
     with pytest.raises(DataError, match=f"{path} is missing"):
-        read_content(tmp_path, tmp_path / "audit", config={})
+        read_content(tmp_path, tmp_path, config={})
 
 
 def test_an_audit_without_a_verdict_is_refused(tmp_path: Path):
     write_files(tmp_path)
     (tmp_path / "audit" / "opaque" / "audit.json").write_text('{"attacks": {}}', encoding="utf-8")
     with pytest.raises(DataError, match="must hold attacks and verdict"):
-        read_content(tmp_path, tmp_path / "audit", config={})
+        read_content(tmp_path, tmp_path, config={})
 
 
 def pictures(**changes: np.ndarray) -> dict[str, np.ndarray]:

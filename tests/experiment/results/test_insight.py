@@ -13,10 +13,10 @@ from PIL import Image
 from ppdl.config import Workspace
 from ppdl.datasets.preparing.prepare import Split, load_prepared, prepare
 from ppdl.datasets.sources.radiography import Radiography
+from ppdl.evaluation.predictions.predictions import predictions_of
+from ppdl.experiment.experiment import Experiment
 from ppdl.experiment.results.insight import figures_of, insights_of, shown_rows
-from ppdl.experiment.results.predictions import predictions_of
-from ppdl.experiment.training.network_run import open_trained
-from ppdl.experiment.training.runs import runs_of
+from ppdl.experiment.training.network_run import network_runs
 from ppdl.protections.view import plain_view
 from ppdl.training.networks.predict import predict_logits, save_model
 
@@ -65,9 +65,8 @@ def look(prepared, model, folder):
     rows = prepared.rows("test")
     small = plain_view(prepared.images[rows].reshape(-1, PX, 2, PX, 2).mean(axis=(2, 4)).round().astype(np.uint8))
     predictions = {"plain": predictions_of(prepared, rows, predict_logits(model, small, np.arange(len(rows)), 16))}
-    (run,) = runs_of(CFG, "plain")
-    networks = {"plain": open_trained(CFG, Workspace(folder, folder), run, prepared)}
-    return insights_of(CFG, prepared, networks, predictions, {"plain": 2.0})["plain"]
+    experiment = Experiment(CFG, Workspace(folder, folder), prepared)
+    return insights_of(experiment, network_runs(experiment), predictions, {"plain": 2.0})["plain"]
 
 
 def test_a_network_that_looks_outside_the_lungs_is_found_out(prepared, tmp_path):

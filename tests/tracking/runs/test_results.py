@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ppdl.errors import TrackingError
-from ppdl.tracking import ensure_run, log_test_results, open_store, read_record, restore_runs
+from ppdl.tracking import ensure_run, log_results, open_store, read_record, restore_runs
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def test_test_results_go_to_the_finished_run(store_root, finished):
     report = store_root / "report.md"
     report.write_text("# fine\n")
     metrics = {"accuracy": 0.9, "accuracy_low": 0.85, "auroc": None, "recall": {"Viral Pneumonia": 0.8}}
-    found = log_test_results(store, finished, metrics, figures={"confusion": Figure()}, artifacts=[report])
+    found = log_results(store, finished, {"test": metrics}, figures={"confusion": Figure()}, artifacts={"test": report})
     run = store.client.get_run(run_id)
     assert found == run_id
     assert {k: v for k, v in run.data.metrics.items() if k.startswith("test/")} == {
@@ -50,7 +50,7 @@ def test_test_results_go_to_the_finished_run(store_root, finished):
 def test_the_same_results_twice_are_one_point(store_root, finished):
     store = open_store(store_root, "ppdl")
     for metrics in ({"accuracy": 0.9, "ece": float("nan")}, {"accuracy": 0.9, "ece": float("nan")}, {"accuracy": 0.8}):
-        run_id = log_test_results(store, finished, metrics)
+        run_id = log_results(store, finished, {"test": metrics})
     points = metric_points(store, run_id)
     assert [value for _, _, value in points["test/accuracy"]] == ["0.9", "0.8"]
     assert len(points["test/ece"]) == 1
@@ -59,23 +59,23 @@ def test_the_same_results_twice_are_one_point(store_root, finished):
 
 def test_a_section_of_its_own(store_root, finished):
     store = open_store(store_root, "ppdl")
-    run_id = log_test_results(store, finished, {"ssim": 0.85}, section="audit")
+    run_id = log_results(store, finished, {"audit": {"ssim": 0.85}})
     assert store.client.get_run(run_id).data.metrics["audit/ssim"] == 0.85
 
 
 def test_a_verdict_stands_above_the_description_however_often_it_is_given(store_root, finished):
     store, before = open_store(store_root, "ppdl"), read_record(finished).tags["mlflow.note.content"]
     for verdict in ("first", "**second**"):
-        run_id = log_test_results(store, finished, {}, verdict=verdict)
+        run_id = log_results(store, finished, {}, verdict=verdict)
     assert store.client.get_run(run_id).data.tags["mlflow.note.content"] == f"**second**\n\n{before}"
-    log_test_results(store, finished, {"accuracy": 0.9})
+    log_results(store, finished, {"test": {"accuracy": 0.9}})
     assert store.client.get_run(run_id).data.tags["mlflow.note.content"].startswith("**second**")
 
 
 def test_results_that_are_no_numbers_are_named(store_root, finished):
     store = open_store(store_root, "ppdl")
     with pytest.raises(TrackingError, match=r"metric test/accuracy must be a number, got '90 %'"):
-        log_test_results(store, finished, {"accuracy": "90 %"})
+        log_results(store, finished, {"test": {"accuracy": "90 %"}})
 
 
 def test_a_clone_rebuilds_the_run_it_lacks(store_root, finished, clone):
@@ -115,7 +115,7 @@ def test_restoring_at_once_makes_one_run(clone):
 
 def test_evaluation_in_a_clone_restores_first(clone):
     store, run_json = clone
-    run_id = log_test_results(store, run_json, {"accuracy": 0.9})
+    run_id = log_results(store, run_json, {"test": {"accuracy": 0.9}})
     run = store.client.get_run(run_id)
     assert run.data.tags["restored_from"] == read_record(run_json).run_id
     assert (run.data.metrics["test/accuracy"], run.data.metrics["val/accuracy"]) == (0.9, 0.625)
