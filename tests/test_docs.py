@@ -14,7 +14,6 @@ import click
 import pytest
 import yaml
 
-from ppdl.cli import COMMANDS
 from ppdl.cli import main as cli
 from ppdl.config import CONF, PROJECT, reference
 from tests.browser import browser, keep, opened  # noqa: F401
@@ -184,14 +183,17 @@ def wrong(command: list[str], settings: Settings) -> list[str]:
 
 
 def _wrong_ppdl(rest: list[str]) -> list[str]:
-    if not rest or rest[0].startswith("-"):
-        return []
-    if rest[0] not in COMMANDS:
-        return [f"ppdl has no command {rest[0]}"]
-    command = cli.get_command(click.Context(cli), rest[0])
+    command, name = cli, "ppdl"
+    while isinstance(command, click.Group):
+        if not rest or rest[0].startswith("-"):
+            return [] if command is cli else [f"{name} needs a command"]
+        context = click.Context(command)
+        if rest[0] not in command.list_commands(context):
+            return [f"{name} has no command {rest[0]}"]
+        command, name, rest = command.get_command(context, rest[0]), f"{name} {rest[0]}", rest[1:]
     options = {option for parameter in command.params for option in parameter.opts} | {"-h", "--help"}
-    given = [word.partition("=")[0] for word in rest[1:] if word.startswith("--")]
-    return [f"ppdl {rest[0]} has no option {option}" for option in given if option not in options]
+    given = [word.partition("=")[0] for word in rest if word.startswith("--")]
+    return [f"{name} has no option {option}" for option in given if option not in options]
 
 
 def _wrong_targets(rest: list[str]) -> list[str]:
@@ -257,9 +259,10 @@ def test_the_built_site_opens_from_a_folder_without_network(browser, site: Path,
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("ppdl inspekt X", "no command inspekt"),
+        ("ppdl inspekt X", "ppdl has no command inspekt"),
+        ("ppdl artifact inspekt X", "ppdl artifact has no command inspekt"),
         ("ppdl keep dataset=folder dataset.rot=/x", "no dataset.rot"),
-        ("cd X && ppdl audit X --originale Y", "no option --originale"),
+        ("cd X && ppdl artifact audit X --originale Y", "no option --originale"),
         ("make reproduce", "no target reproduce"),
         ("python -m stages.train", "no module stages.train"),
         ("python -m ppdl.konfig --write", "no module ppdl.konfig"),

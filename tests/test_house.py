@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 PROJECT = Path(__file__).resolve().parents[1]
-PLUGINS = ("ppdl.audit.attacks", "ppdl.cli", "stages")  # one file an attack, a command, a stage
+PLUGINS = ("ppdl.audit.attacks", "stages")  # one file an attack, a stage
 LIMITS = {
     "rooms": 19,
     "arrows between rooms": 80,

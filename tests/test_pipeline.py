@@ -117,7 +117,7 @@ def test_every_protection_was_attacked_and_the_report_says_so(clone):
     assert metrics["opaque"]["audit/best_ssim"] < 0.8
     notes = {run["name"]: run["tags"]["mlflow.note.content"] for run in clone.runs()}
     assert "**Utility:** accuracy" in notes["plain"] and "broken. Not confidential" in notes["deterministic"]
-    clone.run(sys.executable, "-m", "ppdl", "frontier", "--out", "dvc_plots/frontier.png")
+    clone.run(sys.executable, "-m", "ppdl", "sweep", "frontier", "--out", "dvc_plots/frontier.png")
     shutil.rmtree(clone.path / "dvc_plots")
 
 
@@ -268,7 +268,7 @@ def test_a_pulled_clone_is_up_to_date_and_its_runs_can_be_rebuilt(clone, tmp_pat
     other.run("dvc", "pull")
     assert public_key(other) == public_key(clone)
     assert "Data and pipelines are up to date" in other.run("dvc", "repro")
-    other.run(sys.executable, "-m", "ppdl", "restore-runs")
+    other.run(sys.executable, "-m", "ppdl", "model", "restore-runs")
     restored = other.runs()
     assert {run["name"] for run in restored} == RUNS
     assert all("test/accuracy" in run["metrics"] for run in restored)

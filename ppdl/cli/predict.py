@@ -59,10 +59,7 @@ def predict(
     import os
     import tempfile
 
-    from omegaconf import OmegaConf
-
-    from ppdl.config import PARAMS, checkout, plain
-    from ppdl.crypto.keys.keystore import default_private_dir
+    from ppdl.config import checkout, private_dir, read_params
     from ppdl.prediction.predict import as_json as json_of
     from ppdl.prediction.predict import find_network, predict_files, write_overlays
     from ppdl.prediction.steps import KeyHolder
@@ -77,10 +74,9 @@ def predict(
             raise click.UsageError(f"{given[0]} is for networks on this machine, --server for one elsewhere: leave one of them out")
         ask_server(server, images, private_key, backbone, token_file, ca_file, insecure_http=insecure_http, as_json=as_json)
         return
-    config = plain(OmegaConf.load(PARAMS))
-    key_holder = KeyHolder(Path(config["keygen"]["private_dir"] or default_private_dir()), checkout())
+    key_holder = KeyHolder(private_dir(), checkout())
     with tempfile.TemporaryDirectory(prefix="ppdl-") as folder:
-        network = find_network(model, protection, root=checkout(), config=config, folder=Path(folder))
+        network = find_network(model, protection, root=checkout(), config=read_params(), folder=Path(folder))
         found = predict_files(network, images, key_holder)
         if as_json:
             click.echo(json.dumps(json_of(network, found), indent=1))

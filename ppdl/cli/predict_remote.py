@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ppdl.cli.answers import finish, print_table
-from ppdl.cli.decrypt import load_key
+from ppdl.cli.artifact.decrypt import load_key
 
 if TYPE_CHECKING:
     from ppdl.crypto.keys.keypair import PrivateKey
@@ -64,7 +64,7 @@ def _private_key(path: Path | None) -> PrivateKey:
 
     if path is None:
         if not (public_path := PUBLIC_PATHS[INFERENCE]).exists():
-            raise KeyStoreError(f"{public_path} is missing: make a pair with `ppdl keygen --purpose inference`, or give --private-key")
+            raise KeyStoreError(f"{public_path} is missing: make a pair with `ppdl key make --purpose inference`, or give --private-key")
         path = private_path(default_private_dir(), load_public(public_path, INFERENCE).fingerprint)
     return load_key(path, INFERENCE)
 

@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from ppdl.cli.store import checkout_store
 from ppdl.errors import TrackingError
 
 
@@ -16,14 +17,10 @@ def ui(port: int) -> None:
 
     Only this machine can reach it. Where MLFLOW_TRACKING_URI names a server, nothing is started.
     """
-    from omegaconf import OmegaConf
-
-    from ppdl.config import PARAMS, checkout
-    from ppdl.tracking import open_store
     from ppdl.tracking.failures import is_http
     from ppdl.tracking.runs.page import page_address, server_command, server_environment
 
-    store = open_store(checkout(), OmegaConf.load(PARAMS).tracking.experiment)
+    store = checkout_store()
     if not is_http(store.uri):
         check_free(port)
     server = store.shown if is_http(store.uri) else f"http://127.0.0.1:{port}"

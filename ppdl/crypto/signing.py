@@ -126,7 +126,7 @@ def load_verifying_key(path: Path) -> Ed25519PublicKey:
     """
     members = read_members(path, private=False)
     if "d" in members:
-        raise KeyStoreError(f"{path}: this is a private key; the public one is needed, which `ppdl signing-key --public` wrote")
+        raise KeyStoreError(f"{path}: this is a private key; the public one is needed, which `ppdl key signing --public` wrote")
     return Ed25519PublicKey.from_public_bytes(_member(members, "x", path))
 
 

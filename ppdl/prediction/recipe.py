@@ -97,11 +97,11 @@ def read_recipe(folder: Path) -> Recipe:
     try:
         tree = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise TrackingError(f"{path} cannot be read as JSON ({error}): register the model again with `ppdl register`") from None
+        raise TrackingError(f"{path} cannot be read as JSON ({error}): register the model again with `ppdl model register`") from None
     found = tree.pop("format", None) if isinstance(tree, dict) else None
     names = {field.name for field in fields(Recipe)}
     if found != FORMAT or set(tree) != names:
         raise TrackingError(
-            f'{path} must have "format": {FORMAT!r} and {sorted(names)}, got {found!r}: register it again with `ppdl register`'
+            f'{path} must have "format": {FORMAT!r} and {sorted(names)}, got {found!r}: register it again with `ppdl model register`'
         )
     return Recipe(**tree | {"class_names": tuple(tree["class_names"])})

@@ -100,7 +100,7 @@ def _is_whole(path: Path) -> bool:
         raise TrackingError(
             f"{path} has the tables of MLflow's schema {' '.join(found) or '(none)'}, this MLflow needs {' '.join(needed)}, and there is "
             f"something in {', '.join(filled[:5])}. {ANOTHER_VERSION.format(uri=f'sqlite:///{path}')} Where that fails, a kill cut an "
-            "earlier upgrade short: move the file away, run again, then rebuild its runs with `ppdl restore-runs`."
+            "earlier upgrade short: move the file away, run again, then rebuild its runs with `ppdl model restore-runs`."
         )
     return False
 

@@ -63,7 +63,7 @@ def _advice(uri: str, text: str) -> str:
     if re.search("(table|relation) .*already exists", lower):  # at a server of databases, or an address file:...; others are made whole
         return "A kill cut the making of its tables short: drop them if they hold no run, and run again."
     if "not a database" in lower or "malformed" in lower:
-        return "The database is damaged: move it away, run again, then rebuild its runs with `ppdl restore-runs`."
+        return "The database is damaged: move it away, run again, then rebuild its runs with `ppdl model restore-runs`."
     if "is locked" in lower or "could not be acquired" in lower:
         return "Another process holds it: end that process, or wait."
     if "no module named" in lower:

@@ -5,12 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from ppdl.cli import COMMANDS, main
+from ppdl.cli import COMMANDS, RENAMED, main
 from ppdl.crypto.keys.keypair import generate_keypair
 from ppdl.crypto.keys.keystore import load_private, load_public, save_private, save_public
 from tests.attacks.build import set_field
@@ -51,6 +52,15 @@ def refused(*arguments):
     return lines[0]
 
 
+def every_command(group, before=()):
+    """Return the words that call each command, those of groups included."""
+    found = []
+    for name in group.list_commands(click.Context(group)):
+        command = group.get_command(click.Context(group), name)
+        found += every_command(command, (*before, name)) if isinstance(command, click.Group) else [(*before, name)]
+    return found
+
+
 def python(code):
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2], check=True).stdout
 
@@ -64,22 +74,34 @@ def test_help_imports_nothing_slow():
         assert f"'{slow}'" not in loaded
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", every_command(main))
 def test_every_command_has_help(command):
     for option in ("--help", "-h"):
-        result = run(command, option)
+        result = run(*command, option)
         assert result.exit_code == 0
-        assert f"{command} [OPTIONS]" in result.stdout
+        assert f"{' '.join(command)} [OPTIONS]" in result.stdout
 
 
-@pytest.mark.parametrize("command", ["keygen", "inspect", "verify", "decrypt", "estimate"])
+@pytest.mark.parametrize("command", ["key make", "artifact inspect", "artifact verify", "artifact decrypt", "estimate"])
 def test_help_has_an_example(command):
-    assert f"  ppdl {command} " in run(command, "--help").stdout + " "
+    assert f"  ppdl {command} " in run(*command.split(), "--help").stdout + " "
+
+
+def test_there_are_ten_commands_at_most():
+    assert len(COMMANDS) <= 10
+
+
+@pytest.mark.parametrize("name", RENAMED)
+def test_an_old_name_answers_with_the_new_one(name):
+    for options in ([], ["--help"], ["x", "--out", "y"]):
+        result = run(name, *options)
+        assert (result.exit_code, result.output) == (2, f"Error: `ppdl {name}` is now `ppdl {RENAMED[name]}`\n")
+    assert tuple(RENAMED[name].split()) in every_command(main)
 
 
 def test_python_m_ppdl_is_the_command():
     done = subprocess.run(
-        [sys.executable, "-m", "ppdl", "verify", "/nowhere"], capture_output=True, text=True, cwd=Path(__file__).parents[2]
+        [sys.executable, "-m", "ppdl", "artifact", "verify", "/nowhere"], capture_output=True, text=True, cwd=Path(__file__).parents[2]
     )
     assert done.returncode == 1
     assert done.stderr == "Error: /nowhere: an artifact is a folder, found nothing; restore the artifact (dvc pull) or encrypt again\n"
@@ -95,7 +117,7 @@ def test_an_unknown_command_is_named():
 def test_an_error_of_ours_keeps_its_traceback(artifact, monkeypatch):
     """Only a user's mistakes are one line: a bug must show where it is."""
     monkeypatch.setattr("ppdl.crypto.artifact.reading.read_header", lambda path: 1 / 0)
-    assert isinstance(run("inspect", artifact).exception, ZeroDivisionError)
+    assert isinstance(run("artifact", "inspect", artifact).exception, ZeroDivisionError)
 
 
 # keygen
@@ -103,7 +125,7 @@ def test_an_error_of_ours_keeps_its_traceback(artifact, monkeypatch):
 
 def keygen(tmp_path, *more):
     options = ["--bits", 256, "--allow-insecure-key", "--public", tmp_path / "p/keys/public.json", "--private-dir", tmp_path / "k"]
-    return run("keygen", *options, *more)
+    return run("key", "make", *options, *more)
 
 
 def test_keygen_makes_a_pair_once(tmp_path):
@@ -132,7 +154,7 @@ def test_keygen_rebuilds_a_lost_public_file(tmp_path):
 def test_keygen_without_bits_keeps_the_length_of_the_key(tmp_path):
     keygen(tmp_path)
     options = ["--allow-insecure-key", "--public", tmp_path / "p/keys/public.json", "--private-dir", tmp_path / "k"]
-    assert "kept the 256-bit key pair" in run("keygen", *options).stdout
+    assert "kept the 256-bit key pair" in run("key", "make", *options).stdout
 
 
 def test_keygen_makes_3072_bits_unless_told(tmp_path, monkeypatch):
@@ -143,7 +165,7 @@ def test_keygen_makes_3072_bits_unless_told(tmp_path, monkeypatch):
         return generate_keypair(256, allow_insecure_key=True)
 
     monkeypatch.setattr("ppdl.crypto.keys.keystore.generate_keypair", generate)
-    assert run("keygen", "--public", tmp_path / "p/public.json", "--private-dir", tmp_path / "k").exit_code == 0
+    assert run("key", "make", "--public", tmp_path / "p/public.json", "--private-dir", tmp_path / "k").exit_code == 0
     assert asked == [3072]
 
 
@@ -159,7 +181,7 @@ def test_keygen_asks_for_a_passphrase_twice(tmp_path, monkeypatch):
         tmp_path / "k",
         "--passphrase",
     ]
-    result = run("keygen", *options, input="swordfish\nswordfish\n")
+    result = run("key", "make", *options, input="swordfish\nswordfish\n")
     assert result.exit_code == 0, result.output
     assert "swordfish" not in result.output
     (path,) = (tmp_path / "k").iterdir()
@@ -167,7 +189,7 @@ def test_keygen_asks_for_a_passphrase_twice(tmp_path, monkeypatch):
 
 
 def test_keygen_refuses_insecure_lengths(tmp_path):
-    message = refused("keygen", "--bits", 256, "--public", tmp_path / "p/public.json", "--private-dir", tmp_path / "k")
+    message = refused("key", "make", "--bits", 256, "--public", tmp_path / "p/public.json", "--private-dir", tmp_path / "k")
     assert "must be one of 2048, 3072, 4096, got 256" in message
     assert not (tmp_path / "p").exists()
 
@@ -175,7 +197,7 @@ def test_keygen_refuses_insecure_lengths(tmp_path):
 def test_keygen_keeps_private_keys_out_of_the_checkout(tmp_path):
     (tmp_path / "p/.git").mkdir(parents=True)
     options = ["--bits", 256, "--allow-insecure-key", "--public", tmp_path / "p/keys/public.json"]
-    assert "private keys must not lie inside the project" in refused("keygen", *options, "--private-dir", tmp_path / "p/private")
+    assert "private keys must not lie inside the project" in refused("key", "make", *options, "--private-dir", tmp_path / "p/private")
 
 
 # inspect
@@ -184,7 +206,7 @@ def test_keygen_keeps_private_keys_out_of_the_checkout(tmp_path):
 @pytest.mark.parametrize("kind", KINDS)
 def test_inspect_says_what_is_revealed(key, tmp_path, kind):
     header = write(tmp_path, kind, IMAGES, key.public).header
-    result = run("inspect", tmp_path / "artifact", "--json")
+    result = run("artifact", "inspect", tmp_path / "artifact", "--json")
     content = json.loads(result.stdout)
     assert (content["format"], content["kind"], content["confidential"]) == ("PPDL/1", kind, kind != "codebook")
     assert content["key"]["fingerprint"] == key.public.fingerprint
@@ -198,7 +220,7 @@ def test_inspect_says_what_is_revealed(key, tmp_path, kind):
 
 
 def test_inspect_prints_a_table(artifact, key):
-    result = run("inspect", artifact)
+    result = run("artifact", "inspect", artifact)
     assert result.exit_code == 0, result.output
     text = " ".join(result.stdout.replace("│", " ").split())
     for expected in ("PPDL/1, dense", "11 of 8 x 12 px", "256 bits (insecure length, for tests only), djn obfuscators", "confidential yes"):
@@ -210,19 +232,19 @@ def test_inspect_shows_brackets_in_params_as_they_are(key, tmp_path):
     from ppdl.crypto.artifact.fields import Protection
 
     write(tmp_path, "dense", IMAGES, key.public, protection=Protection("x", {"a": "[red]b[/red]"}))
-    assert '{"a": "[red]b[/red]"}' in run("inspect", tmp_path / "artifact").stdout
+    assert '{"a": "[red]b[/red]"}' in run("artifact", "inspect", tmp_path / "artifact").stdout
 
 
 def test_inspect_refuses_a_bad_header(artifact):
     set_field("source.num_images", 12)(artifact)
-    assert "header.json: shards must hold source.num_images = 12 images, got 11" in refused("inspect", artifact)
+    assert "header.json: shards must hold source.num_images = 12 images, got 11" in refused("artifact", "inspect", artifact)
 
 
 # verify
 
 
 def test_verify_passes(artifact, key):
-    result = run("verify", artifact, "--public", artifact.parent / "public.json")
+    result = run("artifact", "verify", artifact, "--public", artifact.parent / "public.json")
     assert result.exit_code == 0, result.output
     assert "intact: 4 shards" in result.stdout and key.public.fingerprint in result.stdout
 
@@ -230,13 +252,15 @@ def test_verify_passes(artifact, key):
 def test_verify_finds_damage(artifact):
     path = artifact / "ciphertexts-00001.npy"
     path.write_bytes(path.read_bytes()[:-1] + b"!")
-    assert f"{path}: damaged: SHA-256 must be" in refused("verify", artifact)
+    assert f"{path}: damaged: SHA-256 must be" in refused("artifact", "verify", artifact)
 
 
 def test_verify_refuses_another_public_key(artifact, tmp_path):
     save_public(tmp_path / "other.json", generate_keypair(256, allow_insecure_key=True).public)
-    assert "use the key pair with the artifact's fingerprint" in refused("verify", artifact, "--public", tmp_path / "other.json")
-    assert "cannot read this key file" in refused("verify", artifact, "--public", tmp_path / "missing.json")
+    assert "use the key pair with the artifact's fingerprint" in refused(
+        "artifact", "verify", artifact, "--public", tmp_path / "other.json"
+    )
+    assert "cannot read this key file" in refused("artifact", "verify", artifact, "--public", tmp_path / "missing.json")
 
 
 # decrypt
@@ -245,7 +269,9 @@ def test_verify_refuses_another_public_key(artifact, tmp_path):
 @pytest.mark.parametrize("kind", KINDS)
 def test_decrypt_writes_the_same_images(key, tmp_path, private_file, kind):
     write(tmp_path, kind, IMAGES, key.public)
-    result = run("decrypt", tmp_path / "artifact", "--private-key", private_file, "--out", tmp_path / "new/images", "--threads", 2)
+    result = run(
+        "artifact", "decrypt", tmp_path / "artifact", "--private-key", private_file, "--out", tmp_path / "new/images", "--threads", 2
+    )
     assert result.exit_code == 0, result.output
     files = sorted((tmp_path / "new/images").iterdir())
     assert [file.name for file in files] == [f"image-{i:06d}.png" for i in range(11)]
@@ -258,7 +284,7 @@ def test_decrypt_writes_the_same_images(key, tmp_path, private_file, kind):
 
 def test_decrypt_refuses_another_key_and_writes_nothing(artifact, tmp_path):
     other = save_private(tmp_path / "other", generate_keypair(256, allow_insecure_key=True))
-    message = refused("decrypt", artifact, "--private-key", other, "--out", tmp_path / "new/images")
+    message = refused("artifact", "decrypt", artifact, "--private-key", other, "--out", tmp_path / "new/images")
     assert "use the private key with the artifact's fingerprint" in message
     assert list((tmp_path / "new").iterdir()) == []
 
@@ -269,30 +295,34 @@ def test_decrypt_shows_no_image_that_was_exchanged(key, tmp_path, private_file):
 
     write(tmp_path, "codebook", IMAGES, key.public)
     change_array(1, lambda indices: indices[::-1].copy())(tmp_path / "artifact")
-    message = refused("decrypt", tmp_path / "artifact", "--private-key", private_file, "--out", tmp_path / "new/images")
+    message = refused("artifact", "decrypt", tmp_path / "artifact", "--private-key", private_file, "--out", tmp_path / "new/images")
     assert "to other images than were encrypted" in message
     assert list((tmp_path / "new").iterdir()) == []
 
 
 def test_decrypt_refuses_a_folder_that_exists(artifact, tmp_path, private_file):
     (tmp_path / "images").mkdir()
-    assert "images are written to a new folder" in refused("decrypt", artifact, "--private-key", private_file, "--out", tmp_path / "images")
+    assert "images are written to a new folder" in refused(
+        "artifact", "decrypt", artifact, "--private-key", private_file, "--out", tmp_path / "images"
+    )
 
 
 def test_decrypt_refuses_a_key_that_others_can_read(artifact, tmp_path, private_file):
     private_file.chmod(0o644)
-    assert f"chmod 600 {private_file}" in refused("decrypt", artifact, "--private-key", private_file, "--out", tmp_path / "images")
+    assert f"chmod 600 {private_file}" in refused(
+        "artifact", "decrypt", artifact, "--private-key", private_file, "--out", tmp_path / "images"
+    )
 
 
 def test_decrypt_needs_a_private_key(artifact, tmp_path):
-    message = refused("decrypt", artifact, "--private-key", tmp_path / "missing.json", "--out", tmp_path / "images")
+    message = refused("artifact", "decrypt", artifact, "--private-key", tmp_path / "missing.json", "--out", tmp_path / "images")
     assert "missing.json: cannot read this key file" in message
 
 
 def test_decrypt_asks_for_the_passphrase(artifact, key, tmp_path, monkeypatch):
     monkeypatch.setattr("ppdl.crypto.keys.jwk._SCRYPT", {"kdf": "scrypt", "log2_n": 4, "r": 8, "p": 1, "cipher": "AES-256-GCM"})
     path = save_private(tmp_path / "protected", key, passphrase="swordfish")
-    arguments = ["decrypt", artifact, "--private-key", path, "--out", tmp_path / "images"]
+    arguments = ["artifact", "decrypt", artifact, "--private-key", path, "--out", tmp_path / "images"]
     wrong = run(*arguments, input="halibut\n")
     assert wrong.exit_code == 1 and "wrong passphrase" in wrong.stderr and "halibut" not in wrong.output
     assert run(*arguments, input="swordfish\n").exit_code == 0

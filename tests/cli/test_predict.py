@@ -1,4 +1,4 @@
-"""`ppdl predict` and `ppdl register`, as a user types them."""
+"""`ppdl predict` and `ppdl model register`, as a user types them."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_overlays_are_written_or_refused(ppdl, trained, tmp_path):
 
 
 def test_registered_models_answer_the_same_and_refuse_another_protection(ppdl, trained):
-    result = ppdl("register", "plain", "homomorphic")
+    result = ppdl("model", "register", "plain", "homomorphic")
     assert result.exit_code == 0, result.output
     assert "ppdl-plain version" in result.stdout and "Champion:" in result.stdout
     image = trained.raw_test_images()[0]
@@ -81,5 +81,5 @@ def test_registered_models_answer_the_same_and_refuse_another_protection(ppdl, t
 def test_mistakes_are_one_line(ppdl, trained, tmp_path):
     result = ppdl("predict", trained.raw_test_images()[0], "--model", tmp_path)
     assert result.exit_code == 1 and "run.json is missing" in result.stderr and "Traceback" not in result.output
-    result = ppdl("register", "rot13")
+    result = ppdl("model", "register", "rot13")
     assert result.exit_code == 1 and "protections are plain" in result.stderr

@@ -15,7 +15,7 @@ def conf(tmp_path) -> Path:
     """Write a small conf/."""
     files = {
         "config.yaml": "# The whole.\ndefaults:\n  - executor: local\n  - _self_\n\nseed: 1   # of all\n",
-        "executor/local.yaml": "# ppdl verify X   # the command\n#\n# Words_and | `a_b`.\n"
+        "executor/local.yaml": "# ppdl artifact verify X   # the command\n#\n# Words_and | `a_b`.\n"
         "_target_: ppdl.crypto.workers.parallel.Executor\nnum_workers: null   # null: one a core\ntable_mib: 512\n"
         "sizes:   # of each, in px\n  a: 1\n  b: '#2'\nrest:\n  - {name: x}   # inside a list: of no field\n",
         "experiment/fast.yaml": "# @package _global_\n# dvc exp run -S +experiment=fast\nseed: 2\nexecutor: {num_workers: 1}\n",

@@ -69,7 +69,7 @@ def artifact(key, tmp_path, source):
 
 
 def accepted(folder, public_file):
-    """Check signature and bytes, as `ppdl verify --signed-by` does."""
+    """Check signature and bytes, as `ppdl artifact verify --signed-by` does."""
     check_signed(folder, [public_file])
     open_artifact(folder).verify()
 

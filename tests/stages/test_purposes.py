@@ -42,7 +42,9 @@ def test_a_stage_takes_no_key_for_another_purpose(keys, tmp_path, stage):
     save_public(path := tmp_path / PUBLIC_PATHS[purpose], keys[wrong].public)
     save_private(tmp_path / "private", keys[wrong])
     cfg = OmegaConf.merge(OmegaConf.load(PARAMS), {"branch": branch, "keygen": {"private_dir": str(tmp_path / "private")}})
-    with pytest.raises(KeyStoreError, match=f"{path}: key .* is for {wrong}, and this takes one for {purpose}.*keygen --purpose {purpose}"):
+    with pytest.raises(
+        KeyStoreError, match=f"{path}: key .* is for {wrong}, and this takes one for {purpose}.*key make --purpose {purpose}"
+    ):
         importlib.import_module(f"stages.{stage}").run(cfg, Workspace(tmp_path, tmp_path))
     assert not (tmp_path / "data").exists() and not (tmp_path / "reports").exists()
 
@@ -87,14 +89,14 @@ def test_commands_take_no_key_for_another_purpose(keys, tmp_path, monkeypatch):
         save_public(tmp_path / f"{purpose}.json", key.public)
     artifact = write(tmp_path, "dense", random_images(), keys[ARCHIVE].public).path
     no_archive, no_inference = "is for inference, and this takes one for archive", "is for archive, and this takes one for inference"
-    assert no_archive in refused("decrypt", artifact, "--private-key", files[INFERENCE], "--out", tmp_path / "images")
-    assert no_archive in refused("verify", artifact, "--public", tmp_path / "inference.json")
+    assert no_archive in refused("artifact", "decrypt", artifact, "--private-key", files[INFERENCE], "--out", tmp_path / "images")
+    assert no_archive in refused("artifact", "verify", artifact, "--public", tmp_path / "inference.json")
     asking = ("predict", "x.png", "--server", "http://127.0.0.1:9")  # nobody answers there, and nobody is asked
     assert no_inference in refused(*asking, "--private-key", files[ARCHIVE])
     save_public(tmp_path / PUBLIC_PATHS[INFERENCE], keys[ARCHIVE].public)
     assert no_inference in refused(*asking)
     assert "holds a key for archive, and one for inference is asked for" in refused(
-        "keygen", "--purpose", "inference", "--allow-insecure-key", "--private-dir", tmp_path.parent / "elsewhere"
+        "key", "make", "--purpose", "inference", "--allow-insecure-key", "--private-dir", tmp_path.parent / "elsewhere"
     )
     with Server("http://127.0.0.1:9", retries=0) as server, pytest.raises(KeyStoreError, match=no_inference):
         connect(server, keys[ARCHIVE], num_images=1)

@@ -74,7 +74,7 @@ def test_signed_from_source_to_trainer(project):
     project.run(stem, "compute")
     project.run(reveal, "holder")
     for folder, party in PARTIES.items():
-        result = run("verify", project.out(folder), "--signed-by", project.root / f"{party}.json")
+        result = run("artifact", "verify", project.out(folder), "--signed-by", project.root / f"{party}.json")
         assert result.exit_code == 0, result.output
         assert f"signed by {project.root / party}.json" in result.stdout
 
@@ -204,37 +204,37 @@ def view(project):
 
 
 def test_a_pair_by_hand_signs_artifacts_and_views(project, view, tmp_path):
-    result = run("signing-key", "--public", tmp_path / "signers/me.json", "--private-dir", tmp_path / "mine")
+    result = run("key", "signing", "--public", tmp_path / "signers/me.json", "--private-dir", tmp_path / "mine")
     assert result.exit_code == 0, result.output
     (private,) = (tmp_path / "mine").iterdir()
     assert json.loads(private.read_text())["d"] not in result.output
     for folder in (project.artifact, project.out("stem"), view):
-        assert run("sign", folder, "--signing-key", private).exit_code == 0
-        assert run("verify", folder, "--signed-by", tmp_path / "signers/me.json").exit_code == 0
-        assert "which is none of" in refused("verify", folder, "--signed-by", project.root / "holder.json")
-    assert "intact: a view of 7 images" in run("verify", view).stdout
+        assert run("artifact", "sign", folder, "--signing-key", private).exit_code == 0
+        assert run("artifact", "verify", folder, "--signed-by", tmp_path / "signers/me.json").exit_code == 0
+        assert "which is none of" in refused("artifact", "verify", folder, "--signed-by", project.root / "holder.json")
+    assert "intact: a view of 7 images" in run("artifact", "verify", view).stdout
     data = bytearray((view / "view.npy").read_bytes())
     data[-1] ^= 1
     (view / "view.npy").write_bytes(data)
-    assert "damaged" in refused("verify", view, "--signed-by", tmp_path / "signers/me.json")
+    assert "damaged" in refused("artifact", "verify", view, "--signed-by", tmp_path / "signers/me.json")
 
 
 def test_damage_is_not_signed(project):
     path = project.artifact / "ciphertexts-00001.npy"
     path.write_bytes(path.read_bytes()[:-1] + b"\0")
     before = (project.artifact / "header.sig").read_bytes()
-    assert "ciphertexts-00001.npy: damaged" in refused("sign", project.artifact, "--signing-key", project.private["holder"])
+    assert "ciphertexts-00001.npy: damaged" in refused("artifact", "sign", project.artifact, "--signing-key", project.private["holder"])
     assert (project.artifact / "header.sig").read_bytes() == before
 
 
 def test_a_private_key_stays_out_of_the_checkout(tmp_path):
     (tmp_path / "p/.git").mkdir(parents=True)
     options = ["--public", tmp_path / "p/signers/me.json", "--private-dir", tmp_path / "p/private"]
-    assert "private keys must not lie inside the project" in refused("signing-key", *options)
+    assert "private keys must not lie inside the project" in refused("key", "signing", *options)
     assert not (tmp_path / "p/signers").exists() and not (tmp_path / "p/private").exists()
 
 
 def test_ciphertext_options_are_not_for_views(project, view):
     assert "--public is for ciphertexts, and this is a revealed view" in refused(
-        "verify", view, "--public", project.folder / "keys/public.json"
+        "artifact", "verify", view, "--public", project.folder / "keys/public.json"
     )

@@ -75,7 +75,7 @@ def test_an_older_store_with_runs_is_left_as_it_is_until_its_owner_upgrades_it(r
 
 def test_an_upgrade_that_was_cut_short_names_its_tables_and_the_way_on(root):
     old_store(root / "mlflow.db", (EXPERIMENT, RUN, "DELETE FROM alembic_version"))
-    with pytest.raises(TrackingError, match=r"schema \(none\).*Where that fails.*`ppdl restore-runs`"):
+    with pytest.raises(TrackingError, match=r"schema \(none\).*Where that fails.*`ppdl model restore-runs`"):
         open_store(root, "ppdl")
 
 

@@ -189,7 +189,7 @@ def base_of(key: PublicKey) -> mpz:
     if key.h is None:
         raise CryptoError(
             f"obfuscator djn needs a key that was made for it, and key {key.fingerprint[:16]}... has no h; "
-            "use obfuscator=standard, or make a key with `ppdl keygen`"
+            "use obfuscator=standard, or make a key with `ppdl key make`"
         )
     h_n = gmpy2.powmod(key.h, key.n, key.n_squared)
     if h_n == 1:

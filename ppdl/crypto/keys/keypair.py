@@ -253,5 +253,5 @@ def check_purpose(key: PublicKey, purpose: str, where: object = "the key") -> No
     if key.purpose != purpose:
         raise KeyStoreError(
             f"{where}: key {key.fingerprint[:16]}... is for {key.purpose}, and this takes one for {purpose}. A pair serves one purpose: "
-            f"make another with `ppdl keygen --purpose {purpose}`, or name the one that you have"
+            f"make another with `ppdl key make --purpose {purpose}`, or name the one that you have"
         )

@@ -160,7 +160,7 @@ def require_private(
     if not path.exists():
         raise KeyStoreError(
             f"this needs the private key with fingerprint {public.fingerprint}, and there is no {path}. Ask its holder, who made the pair "
-            f"(`ppdl keygen`, stage keygen), to run this step, or to hand you the file {path.name}; put it there with chmod 600, or set "
+            f"(`ppdl key make`, stage keygen), to run this step, or to hand you the file {path.name}; put it there with chmod 600, or set "
             f"{PRIVATE_DIR_VARIABLE} or keygen.private_dir to its folder"
         )
     key = load_private(path, passphrase, purpose=None)

@@ -113,7 +113,7 @@ def connect(server: Server, private_key: PrivateKey, *, num_images: int) -> Remo
     if key_bits not in statement.key_bits:
         lengths = ", ".join(map(str, statement.key_bits))
         raise ServerError(
-            f"the server takes keys of {lengths} bits, and this one has {key_bits}: make one with `ppdl keygen --purpose inference`"
+            f"the server takes keys of {lengths} bits, and this one has {key_bits}: make one with `ppdl key make --purpose inference`"
         )
     packing = statement.packing(key_bits)
     num_ciphertexts = num_images * packing.num_features // statement.batch_packing(key_bits).capacity

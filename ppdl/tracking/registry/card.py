@@ -70,7 +70,7 @@ def _figures(candidate: Candidate) -> str:
     head = (
         "### Figures\nOn the test images, with 95 % intervals over groups; they did not choose this run."
         if known
-        else ("### Figures\nNot evaluated on the test images yet: run `dvc repro`, then `ppdl register` again.")
+        else ("### Figures\nNot evaluated on the test images yet: run `dvc repro`, then `ppdl model register` again.")
     )
     table = ["", "| | |", "|---|---|", *rows] if known else []
     chosen = f"Chosen by the log loss on the validation images, {candidate.metrics[VALIDATION]:.4f}."

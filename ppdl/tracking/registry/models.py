@@ -50,7 +50,7 @@ def fetch_registered(store: Store, uri: str, folder: Path) -> Path:
         uri: models:/NAME@ALIAS or models:/NAME/VERSION.
 
     Raises:
-        TrackingError: another URI, no such model, or one that `ppdl register` did not make.
+        TrackingError: another URI, no such model, or one that `ppdl model register` did not make.
     """
     from mlflow.exceptions import MlflowException
 
@@ -65,11 +65,11 @@ def fetch_registered(store: Store, uri: str, folder: Path) -> Path:
         except MlflowException as error:
             if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
                 raise
-            raise TrackingError(f"{store.shown} has no {uri}: register one with `ppdl register`") from None
+            raise TrackingError(f"{store.shown} has no {uri}: register one with `ppdl model register`") from None
         data = download(store, client.get_model_version_download_uri(name, version.version), str(folder)) / DATA
     if name.startswith(PREFIX) and data.is_dir():
         return data
-    raise TrackingError(f"{uri} was not made by `ppdl register`, so how to prepare an image for it is not known")
+    raise TrackingError(f"{uri} was not made by `ppdl model register`, so how to prepare an image for it is not known")
 
 
 def register(

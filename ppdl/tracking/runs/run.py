@@ -2,7 +2,7 @@
 
 Before training, a store that cannot be used stops the stage. Once training runs, hours must not be lost to a store that
 has gone: what cannot be logged is warned about, metrics are sent again with the next epoch, and run.json keeps them for
-`ppdl restore-runs`.
+`ppdl model restore-runs`.
 """
 
 from __future__ import annotations
@@ -194,7 +194,7 @@ class TrainingRun:
         except store_failures() as error:
             reason = " ".join(str(error).split())[:200]
             logger.warning(
-                "MLflow run %s: not logged: %s (%s). Training goes on; `ppdl restore-runs` adds later what run.json holds.",
+                "MLflow run %s: not logged: %s (%s). Training goes on; `ppdl model restore-runs` adds later what run.json holds.",
                 self.run_id,
                 what,
                 without_password(reason),

@@ -82,7 +82,7 @@ def test_both_files_hold_the_purpose(keys, tmp_path, monkeypatch, purpose, passp
     for other in PUBLIC_PATHS:
         if other != purpose:
             expected = (
-                f"key {key.public.fingerprint[:16]}... is for {purpose}, and this takes one for {other}. .*`ppdl keygen --purpose {other}`"
+                f"key {key.public.fingerprint[:16]}... is for {purpose}, and this takes one for {other}. .*`ppdl key make --purpose {other}"
             )
             with pytest.raises(KeyStoreError, match=f"{tmp_path / 'public.json'}: {expected}"):
                 load_public(tmp_path / "public.json", other)

@@ -456,7 +456,7 @@ def test_predict_finds_the_key_of_the_checkout(with_backbone, tmp_path, monkeypa
     running, *_ = with_backbone
     monkeypatch.chdir(tmp_path)
     arguments = (running.folder / "0.png", "--server", running.url)
-    assert "keys/inference.json is missing: make a pair with `ppdl keygen" in predict(running.folder, *arguments).output
+    assert "keys/inference.json is missing: make a pair with `ppdl key make" in predict(running.folder, *arguments).output
     save_public(Path("keys/inference.json"), key_of(5).public)
     assert "cannot read this key file" in predict(running.folder, *arguments).output
     save_private(default_private_dir(), key_of(5))

@@ -169,7 +169,7 @@ def test_a_uri_that_names_no_version_is_refused(store, tmp_path, uri):
 @pytest.mark.parametrize("uri", ["models:/ppdl-none@champion", "models:/ppdl-plain@nobody", "models:/ppdl-plain/99"])
 def test_a_model_that_is_not_there_is_named(store, checkout, tmp_path, uri):
     register_all(store, checkout, "plain")
-    with pytest.raises(TrackingError, match=f"has no {uri}: register one with `ppdl register`"):
+    with pytest.raises(TrackingError, match=f"has no {uri}: register one with `ppdl model register`"):
         fetch_registered(store, uri, tmp_path)
 
 
@@ -178,7 +178,7 @@ def test_a_model_that_others_registered_is_refused(store, checkout, tmp_path):
     for name in ("theirs", "ppdl-theirs"):
         client.create_registered_model(name)
         client.create_model_version(name, logged.artifact_location, run_id=logged.source_run_id, model_id=logged.model_id)
-        with pytest.raises(TrackingError, match="was not made by `ppdl register`"):
+        with pytest.raises(TrackingError, match="was not made by `ppdl model register`"):
             fetch_registered(store, f"models:/{name}/1", tmp_path)
 
 

@@ -234,7 +234,7 @@ def test_a_store_that_stays_away_does_not_stop_training(store_root, start, monke
         monkeypatch.setattr("ppdl.tracking.store.Store.is_reachable", lambda self: False)
         run.log_epoch(0, {"loss": 3.0})
         run.write_record(store_root / "run.json")
-    assert "Training goes on; `ppdl restore-runs` adds later what run.json holds" in caplog.text
+    assert "Training goes on; `ppdl model restore-runs` adds later what run.json holds" in caplog.text
     assert read(store_root, run.run_id)[0].data.metrics == {}
 
 

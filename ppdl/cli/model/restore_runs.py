@@ -1,9 +1,11 @@
-"""`ppdl restore-runs`."""
+"""`ppdl model restore-runs`."""
 
 import json
 from pathlib import Path
 
 import click
+
+from ppdl.cli.store import checkout_store
 
 
 @click.command("restore-runs")
@@ -21,13 +23,8 @@ def restore_runs(models: Path, metrics: Path) -> None:
     A clone after `dvc pull` has models but no runs. Each model's run.json holds what the store knew of its run; runs that are there
     already stay as they are.
     """
-    from omegaconf import OmegaConf
-
-    from ppdl.config import PARAMS, checkout
-    from ppdl.tracking import open_store
     from ppdl.tracking import restore_runs as restore
 
-    experiment = OmegaConf.load(PARAMS).tracking.experiment
     found = json.loads(metrics.read_text()) if metrics.is_file() else {}
-    for state in restore(models, open_store(checkout(), experiment), test_metrics=found):
+    for state in restore(models, checkout_store(), test_metrics=found):
         click.echo(f"{state.name}: {state.outcome} (run {state.run_id})")

@@ -1,4 +1,4 @@
-"""`ppdl verify`."""
+"""`ppdl artifact verify`."""
 
 from pathlib import Path
 
@@ -16,9 +16,9 @@ def verify(artifact: Path, public: Path | None, signed_by: tuple[Path, ...]) -> 
     be signed by one of these keys. An older artifact of the same signer passes too.
 
     \b
-    ppdl verify data/encrypted/deterministic
-    ppdl verify data/encrypted/deterministic --public keys/public.json
-    ppdl verify data/encrypted/deterministic --signed-by signers/source.json
+    ppdl artifact verify data/encrypted/deterministic
+    ppdl artifact verify data/encrypted/deterministic --public keys/public.json
+    ppdl artifact verify data/encrypted/deterministic --signed-by signers/source.json
     """
     signer = None
     if signed_by:

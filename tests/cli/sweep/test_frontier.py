@@ -1,4 +1,4 @@
-"""`ppdl frontier`: one point a setting, the newest run of each."""
+"""`ppdl sweep frontier`: one point a setting, the newest run of each."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from ppdl.cli import main
-from ppdl.cli.frontier import ACCURACY, SSIM, points_of
+from ppdl.cli.sweep.frontier import ACCURACY, SSIM, points_of
 from ppdl.tracking.query import EvaluatedRun, evaluated_runs
 from ppdl.tracking.store import Point, now_ms, open_store
 
@@ -50,7 +50,7 @@ def test_only_runs_that_were_evaluated_and_attacked_count(store):
 
 def test_the_command_draws_and_prints(store, tmp_path, monkeypatch):
     monkeypatch.setattr("ppdl.config.checkout", lambda: tmp_path)
-    result = CliRunner().invoke(main, ["frontier", "--out", str(tmp_path / "made/x.png")])
+    result = CliRunner().invoke(main, ["sweep", "frontier", "--out", str(tmp_path / "made/x.png")])
     assert result.exit_code == 0, result.output
     assert "opaque" in result.output and "90.0 [80.0, 95.0]" in result.output
     assert (tmp_path / "made/x.png").read_bytes().startswith(b"\x89PNG")
@@ -58,5 +58,5 @@ def test_the_command_draws_and_prints(store, tmp_path, monkeypatch):
 
 def test_an_empty_store_says_what_to_run(tmp_path, monkeypatch):
     monkeypatch.setattr("ppdl.config.checkout", lambda: tmp_path)
-    result = CliRunner().invoke(main, ["frontier", "--out", str(tmp_path / "x.png")])
+    result = CliRunner().invoke(main, ["sweep", "frontier", "--out", str(tmp_path / "x.png")])
     assert result.exit_code == 1 and "dvc repro" in result.output and not (tmp_path / "x.png").exists()

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from ppdl.cli import main
-from ppdl.cli.sweep import trials_of
+from ppdl.cli.sweep.summary import trials_of
 from ppdl.tracking.runs.sweep import OBJECTIVE, TrialRun
 from ppdl.tracking.store import Point, now_ms, open_store
 

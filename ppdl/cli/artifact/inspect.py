@@ -1,4 +1,4 @@
-"""`ppdl inspect`."""
+"""`ppdl artifact inspect`."""
 
 import json
 from pathlib import Path
@@ -16,11 +16,11 @@ IN_THE_CLEAR = "number and size of the images, kind and length of the key, time 
 @click.argument("artifact", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def inspect(artifact: Path, as_json: bool) -> None:
-    """Show what ARTIFACT holds, how large it is, and what it reveals. Reads the header alone; `ppdl verify` checks the rest.
+    """Show what ARTIFACT holds, how large it is, and what it reveals. Reads the header alone; `ppdl artifact verify` checks the rest.
 
     \b
-    ppdl inspect data/encrypted/deterministic
-    ppdl inspect data/encrypted/deterministic --json | jq .key.fingerprint
+    ppdl artifact inspect data/encrypted/deterministic
+    ppdl artifact inspect data/encrypted/deterministic --json | jq .key.fingerprint
     """
     from ppdl.crypto.artifact.reading import open_artifact
 

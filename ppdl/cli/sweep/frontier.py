@@ -1,4 +1,4 @@
-"""`ppdl frontier`."""
+"""`ppdl sweep frontier`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from ppdl.cli.store import checkout_store
 
 if TYPE_CHECKING:
     from ppdl.evaluation.figures.frontier import FrontierPoint
@@ -31,19 +33,16 @@ def frontier(out: Path) -> None:
     \b
     dvc exp run --queue -S +experiment=frontier -S protections.homomorphic.reveal.noise=0,4,16,64
     dvc exp run --run-all
-    ppdl frontier --out frontier.png
+    ppdl sweep frontier --out frontier.png
     """
-    from omegaconf import OmegaConf
     from rich.console import Console
     from rich.table import Table
 
-    from ppdl.config import PARAMS, checkout
     from ppdl.errors import DataError
     from ppdl.evaluation.figures.frontier import plot_frontier
-    from ppdl.tracking import open_store
     from ppdl.tracking.query import evaluated_runs
 
-    store = open_store(checkout(), OmegaConf.load(PARAMS).tracking.experiment)
+    store = checkout_store()
     points = points_of(evaluated_runs(store, (*ACCURACY, SSIM)))
     if not points:
         raise DataError(f"{store.shown} has no run with {SSIM} and {ACCURACY[0]}: run `dvc repro` or `dvc exp run` first")

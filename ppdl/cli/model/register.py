@@ -1,8 +1,10 @@
-"""`ppdl register`."""
+"""`ppdl model register`."""
 
 from __future__ import annotations
 
 import click
+
+from ppdl.cli.store import checkout_store
 
 
 @click.command(short_help="Put the best run of each protection into MLflow's registry.")
@@ -16,19 +18,15 @@ def register(names: tuple[str, ...], promote: bool) -> None:
     is registered makes no second version. The models take raw images: `ppdl predict`, `mlflow models serve`.
 
     \b
-    ppdl register
-    ppdl register plain
+    ppdl model register
+    ppdl model register plain
     """
-    from omegaconf import OmegaConf
-
-    from ppdl.config import PARAMS, checkout, plain
+    from ppdl.config import checkout, read_params
     from ppdl.errors import TrackingError
     from ppdl.prediction.registering import register_best
-    from ppdl.tracking import open_store
 
-    config = plain(OmegaConf.load(PARAMS))
-    store = open_store(checkout(), config["tracking"]["experiment"])
-    done = list(register_best(store, config, checkout(), names, promote=promote))
+    store = checkout_store()
+    done = list(register_best(store, read_params(), checkout(), names, promote=promote))
     for what in done:
         click.echo(what.words)
     if not any(what.registration for what in done):

@@ -1,4 +1,4 @@
-"""`ppdl decrypt`."""
+"""`ppdl artifact decrypt`."""
 
 import os
 from pathlib import Path
@@ -24,7 +24,7 @@ def decrypt(artifact: Path, private_key: Path, out: Path, threads: int) -> None:
     SHA-256 that was encrypted with them. A protected key file asks for its passphrase, or takes it from PPDL_PRIVATE_KEY_PASSPHRASE.
 
     \b
-    ppdl decrypt data/encrypted/deterministic --private-key ~/.local/share/ppdl/keys/FINGERPRINT.json --out images
+    ppdl artifact decrypt data/encrypted/deterministic --private-key ~/.local/share/ppdl/keys/FINGERPRINT.json --out images
     """
     import shutil
     import tempfile

@@ -1,4 +1,4 @@
-"""`ppdl keygen`."""
+"""`ppdl key make`."""
 
 from pathlib import Path
 
@@ -22,9 +22,7 @@ DEFAULT_BITS = 3072
 @click.option("--public", type=click.Path(path_type=Path), help="Public key file.  [default: keys/public.json; keys/PURPOSE.json]")
 @click.option("--allow-insecure-key", is_flag=True, help="Admit other lengths, for tests only.")
 @click.option("--passphrase", is_flag=True, help="Ask for a passphrase that protects the private key file.")
-def keygen(
-    purpose: str, bits: int | None, private_dir: Path | None, public: Path | None, allow_insecure_key: bool, passphrase: bool
-) -> None:
+def make(purpose: str, bits: int | None, private_dir: Path | None, public: Path | None, allow_insecure_key: bool, passphrase: bool) -> None:
     """Make sure that there is a key pair; make one where there is none. Each purpose has its own, and commands refuse that of another.
 
     An existing pair is kept, a public file that was lost is rebuilt from its private key, and no private file is ever overwritten. Private
@@ -32,9 +30,9 @@ def keygen(
     before stays under the old one.
 
     \b
-    ppdl keygen
-    ppdl keygen --purpose inference
-    ppdl keygen --bits 2048 --public pub.json --private-dir ~/keys --passphrase
+    ppdl key make
+    ppdl key make --purpose inference
+    ppdl key make --bits 2048 --public pub.json --private-dir ~/keys --passphrase
     """
     from ppdl.crypto.keys.keystore import ensure_keypair, load_public
 

@@ -1,4 +1,4 @@
-"""`ppdl audit`."""
+"""`ppdl artifact audit`."""
 
 import json
 from pathlib import Path
@@ -39,9 +39,9 @@ def audit(
     The exit code is 0 for any verdict.
 
     \b
-    ppdl audit encrypted/
-    ppdl audit encrypted/ --originals plain/ --out sheets/ --json audit.json
-    ppdl audit ciphertexts.npy --prior public-xrays/
+    ppdl artifact audit encrypted/
+    ppdl artifact audit encrypted/ --originals plain/ --out sheets/ --json audit.json
+    ppdl artifact audit ciphertexts.npy --prior public-xrays/
     """
     from ppdl.audit.examination.prior import phantom_prior
     from ppdl.audit.folder.examine import audit_folder

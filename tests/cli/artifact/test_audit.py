@@ -1,4 +1,4 @@
-"""`ppdl audit` on published schemes, by their published rules, on noise and on what was not encrypted."""
+"""`ppdl artifact audit` on published schemes, by their published rules, on noise and on what was not encrypted."""
 
 import json
 
@@ -39,7 +39,7 @@ def run(folders, tmp_path, protected, *options):
     folder.mkdir()
     for i, image in enumerate(protected):
         Image.fromarray(image).save(folder / f"{i:03d}.png")
-    arguments = ["audit", str(folder), "--prior", str(folders / "prior"), "--json", str(tmp_path / "audit.json"), *options]
+    arguments = ["artifact", "audit", str(folder), "--prior", str(folders / "prior"), "--json", str(tmp_path / "audit.json"), *options]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
     return result.output, json.loads((tmp_path / "audit.json").read_text())
@@ -88,7 +88,7 @@ def test_arrays_of_wide_integers_are_audited(folders, tmp_path, images):
     ciphertexts = images.astype(np.uint64) * 10**15 + 1
     np.save(tmp_path / "c.npy", ciphertexts)
     result = CliRunner().invoke(
-        main, ["audit", str(tmp_path / "c.npy"), "--prior", str(folders / "prior"), "--json", str(tmp_path / "a.json")]
+        main, ["artifact", "audit", str(tmp_path / "c.npy"), "--prior", str(folders / "prior"), "--json", str(tmp_path / "a.json")]
     )
     assert result.exit_code == 0, result.output
     report = json.loads((tmp_path / "a.json").read_text())
@@ -115,13 +115,13 @@ def test_user_errors_end_in_one_line_and_exit_code_1(folders, tmp_path):
         ([str(folders / "plain"), "--originals", str(folders / "nowhere")], "does not exist"),
         ([str(folders / "plain"), "--prior", str(tmp_path)], "holds no images"),
     ):
-        result = CliRunner().invoke(main, ["audit", *arguments])
+        result = CliRunner().invoke(main, ["artifact", "audit", *arguments])
         assert result.exit_code == 1
         assert words in result.output
         assert "Traceback" not in result.output
 
 
 def test_help_says_how():
-    text = CliRunner().invoke(main, ["audit", "--help"]).output
+    text = CliRunner().invoke(main, ["artifact", "audit", "--help"]).output
     assert "--originals" in text
-    assert "ppdl audit encrypted/" in text
+    assert "ppdl artifact audit encrypted/" in text

@@ -1,4 +1,4 @@
-"""`ppdl sweep`."""
+"""`ppdl sweep summary`."""
 
 from __future__ import annotations
 
@@ -10,22 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ppdl.cli.store import checkout_store
+
 if TYPE_CHECKING:
     from ppdl.evaluation.figures.sweep import Importance, Trial
-    from ppdl.evaluation.predictions.predictions import Predictions
-    from ppdl.tracking.runs.record import RunRecord
     from ppdl.tracking.runs.sweep import TrialRun
 
 ACCURACY = "fit/best_val_accuracy"
 RUN = "run"  # stands among the parameters where a sweep has runs of several names
 
 
-@click.group(short_help="What a sweep found.")
-def sweep() -> None:
-    """Look at what a sweep found, such as that of `python -m stages.train_plain -m +sweep=optuna`."""
-
-
-@sweep.command()
+@click.command()
 @click.argument("folder", required=False)
 @click.option(
     "--out",
@@ -39,14 +34,11 @@ def summary(folder: str | None, out: Path | None, as_json: bool) -> None:
     FOLDER is the sweep's, such as multirun/2026-01-31/12-00-00, also the tag `sweep` of its runs; by default that of the newest run.
     What is compared is the log loss on validation images, in nats, of the weights that a training kept.
     """
-    from omegaconf import OmegaConf
-
-    from ppdl.config import PARAMS, checkout
+    from ppdl.config import checkout
     from ppdl.evaluation.figures.sweep import importance, plot_sweep
-    from ppdl.tracking import open_store
     from ppdl.tracking.runs.sweep import find_sweep
 
-    name, runs = find_sweep(open_store(checkout(), OmegaConf.load(PARAMS).tracking.experiment), folder)
+    name, runs = find_sweep(checkout_store(), folder)
     rows = sorted(zip(trials_of(runs), runs, strict=True), key=lambda row: math.inf if row[0].objective is None else row[0].objective)
     trials = [trial for trial, _ in rows]
     found = importance(trials)
@@ -59,56 +51,6 @@ def summary(folder: str | None, out: Path | None, as_json: bool) -> None:
         out.parent.mkdir(parents=True, exist_ok=True)
         plot_sweep(trials, found, title=f"{name}: {len(trials)} trials", objective="validation log loss").savefig(out, dpi=150)
         click.echo(f"wrote {out}", err=as_json)
-
-
-@sweep.command()
-@click.argument("folder", required=False)
-@click.option(
-    "--reference",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Folder of models/, trained with the values from before the sweep.  [default: the checkout, where `dvc repro` trains]",
-)
-def test(folder: str | None, reference: Path | None) -> None:
-    """Compare the best trial of a sweep with the default, image by image, on the test images.
-
-    FOLDER as for summary. Do it once, when the sweep is over: whoever chooses by test images has none left to test by.
-    """
-    from omegaconf import OmegaConf
-
-    from ppdl.config import PARAMS, checkout
-    from ppdl.errors import TrackingError
-    from ppdl.evaluation.measures.statistics import compare
-    from ppdl.tracking import open_store
-    from ppdl.tracking.runs.record import read_record
-    from ppdl.tracking.runs.sweep import OBJECTIVE, find_sweep, model_folder
-
-    name, runs = find_sweep(open_store(checkout(), OmegaConf.load(PARAMS).tracking.experiment), folder)
-    done = [run for run in runs if run.status == "FINISHED" and OBJECTIVE in run.metrics]
-    if not done:
-        raise TrackingError(f"the sweep {name} has no finished trial: see `ppdl sweep summary {name}`")
-    best = min(done, key=lambda run: run.metrics[OBJECTIVE])
-    chosen = model_folder(checkout() / name, best)
-    before = (reference or checkout()) / "models" / chosen.parent.name / chosen.name
-    names = ("default", f"trial {best.job}")
-    records = [read_record(place / "run.json") for place in (before, chosen)]
-    for who, record in zip(names, records, strict=True):
-        loss, accuracy = (_number(record.metrics.get(key), form) or "unknown" for key, form in ((OBJECTIVE, ".3f"), (ACCURACY, ".1%")))
-        click.echo(f"{who}: validation log loss {loss}, accuracy {accuracy}")
-    settings = records[0].config["evaluation"]
-    click.echo(compare(_on_test(records[0], before), _on_test(records[1], chosen), margin=settings["margin"], names=names).sentence)
-
-
-def _on_test(record: RunRecord, folder: Path) -> Predictions:
-    from omegaconf import OmegaConf
-
-    from ppdl.config import PROJECT, Workspace
-    from ppdl.experiment.experiment import Experiment
-    from ppdl.experiment.training.network_run import NetworkRun
-    from ppdl.training.networks.predict import load_model
-
-    experiment = Experiment(OmegaConf.create(dict(record.config)), Workspace(inputs=PROJECT, outputs=PROJECT))
-    run = NetworkRun(experiment, record.name, record.tags["protection"], record.tags["view"])
-    return run.predict(load_model(folder / "model.keras"))
 
 
 def trials_of(runs: list[TrialRun]) -> list[Trial]:
@@ -142,10 +84,10 @@ def _show(name: str, rows: list[tuple[Trial, TrialRun]], found: Importance | Non
         table.add_column(heading, justify="left" if heading == "state" else "right", overflow="fold")
     for trial, run in rows:
         measured = (
-            _number(trial.objective, ".3f"),
-            _number(run.metrics.get(ACCURACY), ".1%").rstrip("%"),
-            _number(run.metrics.get("fit/num_epochs"), ".0f"),
-            _number(run.metrics.get("fit/seconds", run.seconds), ".0f"),
+            number(trial.objective, ".3f"),
+            number(run.metrics.get(ACCURACY), ".1%").rstrip("%"),
+            number(run.metrics.get("fit/num_epochs"), ".0f"),
+            number(run.metrics.get("fit/seconds", run.seconds), ".0f"),
         )
         values = (_value(trial.values.get(key, "")) for key in names)
         table.add_row("" if run.job is None else str(run.job), trial.state, *measured, *values)
@@ -184,7 +126,7 @@ def _is_finite(trial: Trial) -> bool:
     return trial.objective is not None and math.isfinite(trial.objective)
 
 
-def _number(value: float | None, form: str) -> str:
+def number(value: float | None, form: str) -> str:
     return "" if value is None else format(value, form)
 
 

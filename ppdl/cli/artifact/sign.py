@@ -1,4 +1,4 @@
-"""`ppdl sign`."""
+"""`ppdl artifact sign`."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import click
 
 @click.command(short_help="Sign ARTIFACT, or a revealed view.")
 @click.argument("artifact", type=click.Path(path_type=Path))
-@click.option("--signing-key", required=True, type=click.Path(path_type=Path), help="Private file that `ppdl signing-key` wrote.")
+@click.option("--signing-key", required=True, type=click.Path(path_type=Path), help="Private file that `ppdl key signing` wrote.")
 def sign(artifact: Path, signing_key: Path) -> None:
     """Write header.sig into ARTIFACT, a folder of data/encrypted, data/stem or data/revealed, once every byte has been checked.
 
@@ -15,9 +15,9 @@ def sign(artifact: Path, signing_key: Path) -> None:
     themselves where signing.private_key is set.
 
     \b
-    ppdl sign data/encrypted/homomorphic --signing-key ~/.local/share/ppdl/keys/signing-KEY.json
+    ppdl artifact sign data/encrypted/homomorphic --signing-key ~/.local/share/ppdl/keys/signing-KEY.json
     """
-    from ppdl.cli.verify import check_bytes
+    from ppdl.cli.artifact.verify import check_bytes
     from ppdl.crypto import signing
 
     key = signing.load_signing_key(signing_key)

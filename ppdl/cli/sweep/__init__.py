@@ -1,0 +1,5 @@
+"""`ppdl sweep`."""
+
+from ppdl.cli.lazy import LazyGroup
+
+sweep = LazyGroup("ppdl.cli.sweep", ("summary", "test", "frontier"), help="See what a sweep found, or all experiments together.")
