@@ -9,9 +9,6 @@ Nothing is random: whoever has the inputs and the matrix can check the outputs b
 re-randomise the outputs (paillier.rerandomise). Slots overflow silently: packing.check_linear_bound must accept the matrix first.
 """
 
-from collections.abc import Callable
-from functools import partial
-
 import numpy as np
 from gmpy2 import mpz
 
@@ -39,7 +36,15 @@ def apply_linear(public_key: PublicKey, planes: np.ndarray, plan: LinearPlan) ->
     if planes.ndim != 3 or planes.shape[0] != plan.num_inputs or planes.shape[2] != size:
         raise CryptoError(f"planes must be ({plan.num_inputs}, num_groups, {size}) for this linear map and key, got {planes.shape}")
     result = np.empty((plan.num_outputs, planes.shape[1], size), np.uint8)
-    run = _vector_run(public_key, plan) if engine() == VECTOR else _gmp_run(public_key, plan)
+    if engine() == VECTOR:
+        from ppdl.crypto.arithmetic.vector.linear import linear_program
+
+        run = linear_program(public_key.n, plan).run
+    else:
+
+        def run(planes: np.ndarray) -> list[list[mpz]]:
+            return plan.run([from_array(public_key, plane) for plane in planes], mpz(public_key.n_squared))
+
     for start in range(0, planes.shape[1], _GROUPS_AT_A_TIME):
         some = planes[:, start : start + _GROUPS_AT_A_TIME]
         for i, plane in enumerate(some):
@@ -47,17 +52,6 @@ def apply_linear(public_key: PublicKey, planes: np.ndarray, plan: LinearPlan) ->
         for output, numbers in zip(result, run(some), strict=True):
             output[start : start + len(numbers)] = to_array(public_key, numbers)
     return result
-
-
-def _vector_run(public_key: PublicKey, plan: LinearPlan) -> Callable[[np.ndarray], list[list[mpz]]]:
-    from ppdl.crypto.arithmetic.vector.linear import linear_program
-
-    program = linear_program(public_key.n, plan)
-    return partial(program.run, held=program.registers())
-
-
-def _gmp_run(public_key: PublicKey, plan: LinearPlan) -> Callable[[np.ndarray], list[list[mpz]]]:
-    return lambda planes: plan.run([from_array(public_key, plane) for plane in planes], mpz(public_key.n_squared))
 
 
 def dct_filters(stride: int, num_filters: int, weight_bits: int) -> np.ndarray:

@@ -123,7 +123,7 @@ class _Kernel:
         self.builder.store(self.builder.call(half, [self.builder.load(column), x, y]), column)
 
     def carry(self, column: ir.Value, into: ir.Value) -> None:
-        """Add what a column holds above 52 bits to the next; signed."""
+        """Add what a column holds above 52 bits to the next."""
         b = self.builder
         b.store(b.add(b.load(into), b.ashr(b.load(column), self.radix)), into)
 
@@ -246,15 +246,14 @@ class _Kernel:
     # the other operations -----------------------------------------------------------------------------------------------------------
 
     def add(self) -> ir.Function:
-        """Write c = x + y, digits carried."""
+        """Write c = x + y, digits carried; no carry leaves the lower half, for R >= 256 m."""
         c, x, y = self.start("add", *[_VECTORS] * 3)
         b, rest = self.builder, self.variable()
-        for half in range(2):
-            b.store(self.zero, rest)
-            with self.loop(_word(half * self.k), _word((half + 1) * self.k)) as i:
-                total = b.add(b.add(self.get(x, i), self.get(y, i)), b.load(rest))
-                self.put(c, i, b.and_(total, self.mask))
-                b.store(b.ashr(total, self.radix), rest)
+        b.store(self.zero, rest)
+        with self.loop(_word(0), _word(2 * self.k)) as i:
+            total = b.add(b.add(self.get(x, i), self.get(y, i)), b.load(rest))
+            self.put(c, i, b.and_(total, self.mask))
+            b.store(b.ashr(total, self.radix), rest)
         return self.finish()
 
     def select(self) -> ir.Function:

@@ -6,6 +6,7 @@ Source: P. Montgomery 1987 for the shared inversion, see numbers.invert_batch.
 from __future__ import annotations
 
 from functools import lru_cache
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,13 +41,16 @@ class LinearProgram:
         size = max([plan.num_inputs, *(register + 1 for register, *_ in steps)])
         num_pieces = ring.num_pieces(self._num_bytes)
         factors = ring.rows([power for (power,) in plan.run([[ring.r % ring.square]] * plan.num_inputs, ring.square)])
-        self._constants = np.concatenate([ring.one[None], ring.places(num_pieces), factors])
-        first_factor, inverse = len(self._constants) - len(factors), len(self._constants)
+        constants = np.concatenate([ring.one[None], ring.places(num_pieces), factors])
+        first_factor, inverse = len(constants) - len(factors), len(constants)
         *blocks, first = [inverse + 1 + b * size for b in range(_BLOCKS + 1)]  # the registers of each
         inverted = [(block + register, block + source) for block in blocks for register, source in plan.inversions]
         # products[i] is the product of the sources 0 to i
         products = [source if i == 0 else first + i - 1 for i, (_, source) in enumerate(inverted)]
-        self._num_registers = first + len(products)
+        # some megabytes that each batch uses anew, one at a time
+        self._held = ring.registers(first + len(products), constants)
+        self._inputs = aligned((plan.num_inputs, GROUPS_AT_A_TIME, num_pieces, ring.row_words))
+        self._lock = Lock()
         before = list[Step]()
         for b, block in enumerate(blocks):
             for i in range(plan.num_inputs):
@@ -66,29 +70,26 @@ class LinearProgram:
                 after += [(MULTIPLY, inverse, block + register, first_factor + j), (STORE, inverse, (j * _BLOCKS + b) * LANES, 1)]
         self._before, self._after = as_program(before), as_program(after)
 
-    def registers(self) -> np.ndarray:
-        """Return registers for `run`: some megabytes, which calls one after the other should share."""
-        return self._ring.registers(self._num_registers, self._constants)
-
-    def run(self, planes: np.ndarray, held: np.ndarray) -> list[list[mpz]]:
+    def run(self, planes: np.ndarray) -> list[list[mpz]]:
         """Return the outputs, (num_outputs, num_groups), of at most GROUPS_AT_A_TIME groups.
 
         Args:
             planes: uint8 (num_inputs, num_groups, ciphertext_bytes), units mod m^2.
-            held: see `registers`.
         Raises: CryptoError when one that must be inverted is no unit, or the planes are not num_inputs of ciphertext_bytes.
         """
         ring, (num_inputs, num_groups, size) = self._ring, planes.shape
         if num_inputs != self._plan.num_inputs or size != self._num_bytes:  # the kernel would read elsewhere
             raise CryptoError(f"this plan has {self._plan.num_inputs} inputs of {self._num_bytes} bytes, got {num_inputs} of {size}")
-        whole = np.zeros((num_inputs, GROUPS_AT_A_TIME, size), np.uint8)
-        whole[:, num_groups:, -1] = 1
-        whole[:, :num_groups] = planes
         product, outputs = aligned((LANES, ring.row_words)), aligned((self._plan.num_outputs, GROUPS_AT_A_TIME, ring.row_words))
-        ring.run(self._before, held, inputs=ring.pieces(whole.reshape(-1, size)), outputs=product)
-        if self._plan.inversions:
-            product = ring.montgomery(invert_batch(ring.numbers(product), ring.square))
-        ring.run(self._after, held, inputs=product, outputs=outputs)
+        with self._lock:
+            for plane, pieces in zip(planes, self._inputs, strict=True):  # one by one: in the cache
+                ring.cut(plane, pieces[:num_groups])
+            self._inputs[:, num_groups:] = 0
+            self._inputs[:, num_groups:, 0, 0] = 1
+            ring.run(self._before, self._held, inputs=self._inputs, outputs=product)
+            if self._plan.inversions:
+                product = ring.montgomery(invert_batch(ring.numbers(product), ring.square))
+            ring.run(self._after, self._held, inputs=product, outputs=outputs)
         return [ring.numbers(rows[:num_groups]) for rows in outputs]
 
 

@@ -52,26 +52,25 @@ class Ring(Secret):
 
     def split(self, array: np.ndarray, num_threads: int = 1) -> np.ndarray:
         """Write numbers, uint8 (num_numbers, num_bytes) big-endian, as rows with digits below 7 m, without a division: see `join`."""
-        pieces = self.pieces(array)
-        num_pieces = pieces.shape[1]
+        num_pieces = self.num_pieces(array.shape[1])
+        pieces = aligned((padded(len(array)), num_pieces, self.row_words))
+        self.cut(array, pieces[: len(array)])
         number, scratch = num_pieces, num_pieces + 1
         program = as_program([*join(number, scratch, 0, num_pieces, 0), (STORE, number, 0, 1)])
         places = self.places(num_pieces)
         return self.each(program, pieces, len(array), constants=places, num_registers=num_pieces + 2, num_threads=num_threads)
 
-    def pieces(self, array: np.ndarray) -> np.ndarray:
+    def cut(self, array: np.ndarray, pieces: np.ndarray) -> None:
         """Cut numbers, uint8 (num_numbers, num_bytes) big-endian, into pieces below 2 m, the lowest first.
 
-        Returns: rows (padded(num_numbers), num_pieces, row_words).
+        Args:
+            pieces: rows (num_numbers, num_pieces, row_words), whose lower digits are written; the others must be zero.
         """
-        size = self._piece_bytes
-        num_pieces = self.num_pieces(array.shape[1])
-        whole = np.zeros((len(array), num_pieces * size), np.uint8)
+        num_numbers, num_pieces, _ = pieces.shape
+        whole = np.zeros((num_numbers, num_pieces * self._piece_bytes), np.uint8)
         whole[:, whole.shape[1] - array.shape[1] :] = array
-        pieces = aligned((padded(len(array)), num_pieces, self.row_words))
-        digits = bytes_to_digits(whole.reshape(-1, size), self.num_digits)
-        pieces[: len(array), :, : self.num_digits] = digits.reshape(len(array), num_pieces, self.num_digits)[:, ::-1]
-        return pieces
+        digits = bytes_to_digits(whole.reshape(-1, self._piece_bytes), self.num_digits)
+        pieces[:, :, : self.num_digits] = digits.reshape(num_numbers, num_pieces, self.num_digits)[:, ::-1]
 
     def num_pieces(self, num_bytes: int) -> int:
         return -(-num_bytes // self._piece_bytes)

@@ -85,7 +85,7 @@ def test_fewer_numbers_than_a_program_reads_are_refused():
     program = LinearProgram((1 << 64) - 59, plan_linear(np.array([[1, 2]])))
     for shape in (1, 8, 16), (2, 8, 15):
         with pytest.raises(CryptoError, match=f"2 inputs of 16 bytes, got {shape[0]} of {shape[2]}"):
-            program.run(np.ones(shape, np.uint8), program.registers())
+            program.run(np.ones(shape, np.uint8))
 
 
 @pytest.mark.parametrize("private", [True, False])
@@ -102,8 +102,7 @@ def test_plans_are_weighted_products(num_groups, weights):
     n_squared, plan = key.public.n_squared, plan_linear(np.array(weights))
     inputs = [[mpz(RNG.randrange(1, n_squared)) for _ in range(num_groups)] for _ in range(3)]
     planes = np.array([[list(x.to_bytes(64, "big")) for x in plane] for plane in inputs], np.uint8)
-    program = LinearProgram(key.public.n, plan)
-    found = program.run(planes, program.registers())
+    found = LinearProgram(key.public.n, plan).run(planes)
     expected = []
     for row in weights:
         expected.append([mpz(1)] * num_groups)
@@ -115,9 +114,8 @@ def test_plans_are_weighted_products(num_groups, weights):
 def test_a_ciphertext_without_an_inverse_is_refused():
     key = generate_keypair(256, allow_insecure_key=True)
     planes = np.frombuffer(int(key.p).to_bytes(64, "big"), np.uint8).reshape(1, 1, 64)
-    program = LinearProgram(key.public.n, plan_linear(np.array([[-1]])))
     with pytest.raises(CryptoError, match="factor in common with n"):
-        program.run(planes, program.registers())
+        LinearProgram(key.public.n, plan_linear(np.array([[-1]]))).run(planes)
 
 
 @pytest.mark.parametrize("wrong", [lambda key: key.p, lambda key: key.q, lambda key: key.public.n, lambda key: key.p * 12345])

@@ -56,6 +56,12 @@ def test_products_are_those_of_gmp(bits):
         assert multiply(ring, pairs) == [x * y % ring.square for x, y in pairs]
 
 
+def test_a_product_of_others_may_be_zero():
+    """The kernel gives m^2 then, as m + (m - 1) m."""
+    p, q = mpz(2) ** 256 - 189, mpz(2) ** 250 - 207
+    assert multiply(Ring(p * q), [(p * p, q * q), (p * p * 3, q * q), (p, q)]) == [0, 0, p * q]
+
+
 @pytest.mark.parametrize("bits", SIZES)
 def test_squares_and_chains_of_them_are_those_of_gmp(bits):
     """A hundred products one after the other, without a reduction in between: digits stay in range."""
