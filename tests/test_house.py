@@ -30,7 +30,7 @@ LIMITS = {
     "lines of code": 20_445,
     "functions that take cfg": 60,
     "functions that take cfg and workspace": 39,
-    "leaves of params.yaml": 154,
+    "leaves of params.yaml": 125,
 }
 NO_CODE = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENCODING, tokenize.ENDMARKER}
 

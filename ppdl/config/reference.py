@@ -15,7 +15,7 @@ import importlib
 import inspect
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,16 @@ FILES = ("config.yaml", "crossval.yaml", "pipeline.yaml")
 GROUPS = ("dataset", "model", "training", "protection", "attack", "executor", "experiment")  # further ones follow by name
 SEVERAL = {"protection": "protections", "attack": "attacks", "head": "heads"}  # a file of these is one entry of a mapping
 HYDRA = "a setting of Hydra itself"
+FIRST = (  # what a first user sets
+    "prepared_px",
+    "input_px",
+    "model.alpha",
+    "model.weights",
+    "training.epochs",
+    "keygen.key_bits",
+    "protections.homomorphic.scheme.stride",
+    "protections.homomorphic.reveal.noise",
+)
 LONGEST_DEFAULT = 80  # characters; a longer list is counted
 
 INTRODUCTION = """\
@@ -41,7 +51,7 @@ This page is written by `python -m ppdl.config.reference --write` from the files
 long for the table is only counted: the file has it.
 
 Set a field by its full name, with `dvc exp run -S NAME=VALUE`, or behind `python -m stages.STAGE`. Choose another file of a group by the
-folder's name: `-S dataset=folder`. A protection or an attack is added with `-S +protection@protections.NAME=NAME` or
+folder's name: `-S dataset=folder -S dataset.root=PATH`. A protection or an attack is added with `-S +protection@protections.NAME=NAME` or
 `-S +attack@attacks.NAME=NAME`, and left out with `-S '~protections.NAME'`.
 """
 
@@ -230,7 +240,8 @@ def docstring_entries(docstring: str) -> dict[str, str]:
 
 def page(files: list[ConfFile]) -> str:
     """Return the reference as Markdown."""
-    parts, group = [INTRODUCTION], None
+    known = {field.name: field for file in reversed(files) for field in file.fields}
+    parts, group = [INTRODUCTION, "## The first to set\n", _table(known[name] for name in FIRST if name in known)], None
     for file in files:
         if file.path.parent.name != group:
             group = file.path.parent.name
@@ -238,9 +249,13 @@ def page(files: list[ConfFile]) -> str:
         parts.append(f"### conf/{file.path.as_posix()}\n")
         parts += [*_prose(file.header), *_made_of(file)]
         if file.fields:
-            rows = [f"| `{field.name}` | {_code(field.default)} | {_text(field.meaning)} |" for field in file.fields]
-            parts.append("\n".join(["| field | default | meaning |", "|---|---|---|", *rows]) + "\n")
+            parts.append(_table(file.fields))
     return "\n".join(parts)
+
+
+def _table(fields: Iterable[Field]) -> str:
+    rows = [f"| `{field.name}` | {_code(field.default)} | {_text(field.meaning)} |" for field in fields]
+    return "\n".join(["| field | default | meaning |", "|---|---|---|", *rows]) + "\n"
 
 
 def _prose(header: list[str]) -> Iterator[str]:

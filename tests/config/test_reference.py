@@ -87,3 +87,9 @@ def test_docstring_entries():
     text = "First.\n\n    Args:\n        a, b: of both\n            and more.\n        c: x: y\n\n    Raises:\n        d: no.\n    "
     entries = reference.docstring_entries(text)
     assert entries == {"a": "of both and more.", "b": "of both and more.", "c": "x: y"}
+
+
+def test_what_a_first_user_sets_stands_first():
+    text = reference.page(reference.read_conf())
+    first = text.partition("## The first to set")[2].partition("\n## ")[0]
+    assert 6 <= len(reference.FIRST) <= 10 and all(f"| `{name}` |" in first for name in reference.FIRST)

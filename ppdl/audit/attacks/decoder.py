@@ -8,7 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from ppdl.records.typecheck import Count, Share
+_DEPTH, _WIDTH = 3, 24  # hidden layers, and channels of each: small enough for a CPU
+_CROP = 32  # side, in patches, of what training sees of an image at a time, at a random place
+_PATIENCE = 4  # passes without a better rebuild of the held-out images before training stops
+_BATCH = 16
+_RATE = 0.003  # of Adam, falling to zero by a cosine
 
 
 @dataclass(frozen=True)
@@ -19,25 +23,13 @@ class Decoder:
     rebuilt best: on public images the network is never worse than its start.
 
     Args:
-        width: channels of a hidden layer.
-        depth: number of hidden layers.
         max_epochs: passes over the public images at most.
-        crop: side, in patches, of what training sees of an image at a time, at a random place.
-        patience: passes without a better rebuild of the held-out images before training stops.
-        batch_size: images.
-        learning_rate: of Adam, falling to zero by a cosine.
 
     Source: W. Shi et al., "Real-time single image and video super-resolution using an efficient sub-pixel convolutional neural network",
     CVPR 2016.
     """
 
-    width: Count
-    depth: Count
-    max_epochs: Count
-    crop: Count
-    patience: Count
-    batch_size: Count
-    learning_rate: Share
+    max_epochs: int
 
     def fit(
         self, inputs: Sequence[np.ndarray], starts: Sequence[np.ndarray], patches: np.ndarray, num_train: int, rng: np.random.Generator
@@ -61,20 +53,20 @@ class Decoder:
         scales = [max(float(part[:num_train].std()), 1e-6) for part in missing]
         missing = [part / scale for part, scale in zip(missing, scales, strict=True)]
         model = self._build(levels[0].shape[-1], patches.shape[-1], rng)
-        middle = tuple(slice(max(0, (side - self.crop) // 2), (side + self.crop) // 2) for side in patches.shape[1:3])
+        middle = tuple(slice(max(0, (side - _CROP) // 2), (side + _CROP) // 2) for side in patches.shape[1:3])
         held, wanted = (np.concatenate([part[num_train:][:, *middle] for part in parts]) for parts in (levels, missing))
         best, weights, waited = float(np.mean(wanted**2)), model.get_weights(), 0
-        num_batches = -(-num_train // self.batch_size)
+        num_batches = -(-num_train // _BATCH)
         for epoch in range(self.max_epochs):
             order = rng.permutation(num_train)
             for batch in range(num_batches):
                 model.optimizer.learning_rate = self._rate((epoch + batch / num_batches) / self.max_epochs)
-                rows = order[batch * self.batch_size : (batch + 1) * self.batch_size]
+                rows = order[batch * _BATCH : (batch + 1) * _BATCH]
                 model.train_on_batch(*self._crops(levels, missing, rows, rng))
             error = float(np.mean((self._predict(model, held) - wanted) ** 2))
             if error < best:
                 best, weights, waited = error, model.get_weights(), 0
-            elif (waited := waited + 1) >= self.patience:
+            elif (waited := waited + 1) >= _PATIENCE:
                 break
         model.set_weights(weights)
         return lambda level, seen, start: start + scales[level] * self._predict(model, np.concatenate([seen, start], -1))
@@ -83,7 +75,7 @@ class Decoder:
         self, levels: Sequence[np.ndarray], missing: Sequence[np.ndarray], rows: np.ndarray, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
         """Draw a noise level and a place for each row."""
-        height, width = (min(side, self.crop) for side in levels[0].shape[1:3])
+        height, width = (min(side, _CROP) for side in levels[0].shape[1:3])
         inputs, outputs = [], []
         for row in rows:
             level = int(rng.integers(len(levels)))
@@ -93,20 +85,19 @@ class Decoder:
         return np.stack(inputs), np.stack(outputs)
 
     def _rate(self, progress: float) -> float:
-        return float(self.learning_rate * 0.5 * (1 + np.cos(np.pi * progress)))
+        return float(_RATE * 0.5 * (1 + np.cos(np.pi * progress)))
 
     def _predict(self, model: Any, inputs: np.ndarray) -> np.ndarray:
-        size = self.batch_size
-        return np.concatenate([np.asarray(model.predict_on_batch(inputs[i : i + size])) for i in range(0, len(inputs), size)])
+        return np.concatenate([np.asarray(model.predict_on_batch(inputs[i : i + _BATCH])) for i in range(0, len(inputs), _BATCH)])
 
     def _build(self, num_inputs: int, num_outputs: int, rng: np.random.Generator) -> Any:
         import keras
 
         layers = [keras.Input((None, None, num_inputs))]
-        for _ in range(self.depth):
+        for _ in range(_DEPTH):
             start = keras.initializers.HeNormal(seed=int(rng.integers(1 << 31)))
-            layers.append(keras.layers.Conv2D(self.width, 3, padding="same", activation="relu", kernel_initializer=start))
+            layers.append(keras.layers.Conv2D(_WIDTH, 3, padding="same", activation="relu", kernel_initializer=start))
         layers.append(keras.layers.Conv2D(num_outputs, 3, padding="same", kernel_initializer="zeros"))
         model = keras.Sequential(layers, name="decoder")
-        model.compile(optimizer=keras.optimizers.Adam(self.learning_rate), loss="mse", jit_compile=False)
+        model.compile(optimizer=keras.optimizers.Adam(_RATE), loss="mse", jit_compile=False)
         return model

@@ -17,12 +17,15 @@ from ppdl.audit.examination.release_view import images_to_patches, patches_to_im
 from ppdl.errors import AttackDoesNotApply, ConfigError
 from ppdl.protections.steps.filters import Filters, parse_approved
 from ppdl.protections.steps.noise import NoiseSecret
-from ppdl.records.typecheck import Count, NotNegative, Share, Whole, check_types
+from ppdl.records.typecheck import Count, NotNegative, check_types
 
 logger = logging.getLogger(__name__)
 
 _LEAST_PRIOR = 8
 Stride: TypeAlias = Literal[2, 4, 8]  # STRIDES of ppdl.protections.steps.filters
+_CONTEXT = 2  # patches on each side that the regression looks at
+_HELD_OUT = 0.1  # of the public images, which stops the decoder's training
+_CURVE = Filters(filters="dct", channels=3, weight_bits=4)  # one for all experiments, so that their curves compare
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,12 +56,10 @@ class Inversion(base.Attack):
 
     Args:
         num_scored: images that are rebuilt and scored.
-        context: patches on each side that the regression looks at.
-        held_out: fraction of the public images that stops the decoder's training.
-        strides, noises: of the curve, with the filters of `curve_filters`.
-        curve_filters: `filters`, `channels` and `weight_bits`, see ppdl.protections.steps.filters.
-        unions: views that are inverted together, each `name` and `views`: a list of `stride`, `noise` and the keys of `curve_filters`.
-        decoder: the network.
+        max_epochs: passes of the decoder over the public images at most.
+        strides, noises: of the curve, with three DCT filters of 4-bit weights.
+        unions: views that are inverted together, each `name` and `views`: a list of `stride`, `noise` and what
+            ppdl.protections.steps.filters takes: `filters`, `channels`, `weight_bits`.
 
     Raises:
         ConfigError: a value breaks its rule.
@@ -67,13 +68,10 @@ class Inversion(base.Attack):
     """
 
     num_scored: Count
-    context: Whole
-    held_out: Share
+    max_epochs: Count
     strides: Sequence[Stride]
     noises: Sequence[NotNegative]
-    curve_filters: Mapping[str, Any]
     unions: Sequence[Mapping[str, Any]]
-    decoder: Decoder
 
     name: ClassVar[str] = "inversion"
     needs: ClassVar[frozenset[str]] = frozenset({base.VIEW, base.PRIOR})
@@ -82,7 +80,6 @@ class Inversion(base.Attack):
     source: ClassVar[str] = "Dosovitskiy and Brox 2016"
 
     def __post_init__(self) -> None:
-        parse_approved([self.curve_filters])
         for union in self.unions:
             if set(union) != {"name", "views"} or not isinstance(union["views"], Sequence) or len(union["views"]) < 2:
                 raise ConfigError(f"each of unions must have name and views, two or more of them, got {union!r}")
@@ -114,11 +111,10 @@ class Inversion(base.Attack):
     def _points(self, target: base.Target, own: Look) -> list[Look]:
         if target.release is None:
             return []
-        filters = Filters(**self.curve_filters)
         fits = [s for s in self.strides if target.height % s == 0 and target.width % s == 0]
         if len(fits) < len(self.strides):
             logger.warning("images of %d x %d px are no whole number of patches at some strides: left out", target.height, target.width)
-        return [Look(s, filters, own.clip, own.clip_detail, float(noise)) for s in fits for noise in self.noises]
+        return [Look(s, _CURVE, own.clip, own.clip_detail, float(noise)) for s in fits for noise in self.noises]
 
     def _unions(self, target: base.Target, own: Look, attacker: _Attacker) -> list[Any]:
         found = []
@@ -167,7 +163,7 @@ class _Attacker:
     def __init__(self, attack: Inversion, target: base.Target, rows: np.ndarray, rng: np.random.Generator) -> None:
         self._attack, self._target, self._rows, self._rng = attack, target, rows, rng
         self._prior = target.prior[rng.permutation(len(target.prior))]
-        self._num_train = max(1, min(len(self._prior) - 1, round(len(self._prior) * (1 - attack.held_out))))
+        self._num_train = max(1, min(len(self._prior) - 1, round(len(self._prior) * (1 - _HELD_OUT))))
         self._secret = NoiseSecret(rng.bytes(32))
         self._views: dict[tuple[Any, ...], np.ndarray] = {}
         self._public: dict[tuple[Any, ...], np.ndarray] = {}
@@ -202,7 +198,7 @@ class _Attacker:
         stride, train = coarsest(looks), slice(self._num_train)
         public = stacked(looks, [self._public_view(look) for look in looks])
         seen = stacked(looks, [self._view(look) for look in looks])
-        regress = fit_context(public[train], self.patches(stride)[train], self._attack.context)
+        regress = fit_context(public[train], self.patches(stride)[train], _CONTEXT)
         end = regress(seen)
         images = {"pseudo_inverse": _images(seen @ pseudo_inverse(looks), stride), "regression": _images(end, stride)}
         return images, _Parts(public, seen, end, regress)
@@ -221,7 +217,7 @@ class _Attacker:
             self._rebuilt[(_key(look),)], found[look] = self._linear([look])
         inputs = [_with_noise(parts.public, look.noise) for look, parts in found.items()]
         starts = [parts.regress(parts.public) for parts in found.values()]
-        decode = self._attack.decoder.fit(inputs, starts, self.patches(stride), self._num_train, self._rng)
+        decode = Decoder(self._attack.max_epochs).fit(inputs, starts, self.patches(stride), self._num_train, self._rng)
         return {
             _key(look): self.linear([look]) | {"decoder": _images(decode(level, _with_noise(parts.seen, look.noise), parts.end), stride)}
             for level, (look, parts) in enumerate(found.items())

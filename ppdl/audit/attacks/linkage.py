@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
-from annotated_types import Ge
 from PIL import Image
 from scipy import linalg, ndimage
 
@@ -15,43 +14,35 @@ from ppdl.audit.examination.base import CIPHERTEXTS, PICTURE, PRIOR, QUERIES, SY
 from ppdl.audit.examination.verdict import top1_interval
 from ppdl.errors import AttackDoesNotApply
 from ppdl.protections.schemes.seriation import spectral_table
-from ppdl.records.typecheck import Count, NotNegative
 
 _BLOCK = 256  # images that are read at a time
 _RIDGE = 1e-3  # of the mean variance between retakes, added to it
 _MOST_COMPONENTS = 300
+_PX = 32  # side that images are compared at: what tells patients apart is large
+_DIMENSIONS = 60  # of the space that they are compared in, where there are public images enough
+_RETAKES = 6  # poses of each public image
+_SHIFT, _TURN, _SCALE, _NOISE = (
+    0.016,
+    0.02,
+    0.02,
+    4.0,
+)  # how far poses differ, as standard deviations: of the side, radians, relative, gray levels
+_SERIATED = 1000  # images at most whose neighbouring symbols are counted
 
 
 @dataclass(frozen=True)
 class Linkage(Attack):
     """Rank the protected images by how much they look like each query.
 
-    Images of symbols are shown by their symbols' ranks in a seriation, others by their ciphertexts' bytes. All are brought to match_px
+    Images of symbols are shown by their symbols' ranks in a seriation, others by their ciphertexts' bytes. All are brought to 32 px
     and equalised, so that neither exposure nor an unknown gray scale matters. What tells patients from retakes of one patient is learned
     from the public images alone: each is posed anew several times (shift, turn, scale, noise), and a linear discriminant analysis keeps
     the directions in which patients differ most, measured by what differs between poses. Similarity is the cosine in that space.
-
-    Args:
-        match_px: side that images are compared at.
-        num_dimensions: of the space that they are compared in.
-        num_retakes: poses of each public image.
-        shift: standard deviation of a pose's shift, as a fraction of the side.
-        turn: of its rotation, in radians. scale: of its magnification. noise: of its noise, in gray levels.
-        num_seriated: images that the seriation of symbols counts neighbours in.
 
     Source: P. Belhumeur, J. Hespanha, D. Kriegman, "Eigenfaces vs. Fisherfaces", IEEE TPAMI 19(7), 1997; that radiographs identify
     patients: K. Packhaeuser et al., "Deep learning-based patient re-identification is able to exploit the biometric nature of medical
     chest X-ray data", Scientific Reports 12, 2022.
     """
-
-    match_px: Annotated[int, Ge(8)]
-    num_dimensions: Count
-    num_retakes: Annotated[int, Ge(2)]
-    shift: NotNegative
-    turn: NotNegative
-    scale: NotNegative
-    noise: NotNegative
-    num_seriated: Count
 
     name: ClassVar[str] = "linkage"
     surface: ClassVar[str] = "artifact"
@@ -67,14 +58,14 @@ class Linkage(Attack):
         """
         centre, directions = self._discriminants(target.prior, rng)
         gallery = _unit((self._gallery(target, rng) - centre) @ directions)
-        queries = _unit((_equalised(_small(target.queries, self.match_px)) - centre) @ directions)
+        queries = _unit((_equalised(_small(target.queries, _PX)) - centre) @ directions)
         return np.argsort(-(queries @ gallery.T), axis=1, kind="stable")
 
     def _gallery(self, target: Target, rng: np.random.Generator) -> np.ndarray:
-        """Return what an attacker sees of each protected image, equalised, (num_images, match_px^2) float32."""
+        """Return what an attacker sees of each protected image, equalised, (num_images, 32 * 32) float32."""
         if target.symbols is not None:
             symbols = target.symbols
-            rows = np.sort(rng.permutation(target.num_images)[: self.num_seriated])
+            rows = np.sort(rng.permutation(target.num_images)[:_SERIATED])
             table = spectral_table(symbols.array, rows, symbols.num_symbols)[:, 0]
             return self._read(symbols.array, lambda block: table[block])
         if target.ciphertexts is not None:
@@ -85,34 +76,34 @@ class Linkage(Attack):
 
     def _read(self, array: Any, show: Any) -> np.ndarray:
         starts = range(0, array.shape[0], _BLOCK)
-        return np.concatenate([_equalised(_small(show(np.asarray(array[i : i + _BLOCK])), self.match_px)) for i in starts])
+        return np.concatenate([_equalised(_small(show(np.asarray(array[i : i + _BLOCK])), _PX)) for i in starts])
 
     def _discriminants(self, prior: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Learn the mean (match_px^2,) and the directions (match_px^2, num_dimensions) that patients differ in, from public images."""
-        small = _small(prior, self.match_px)
-        poses = np.stack([self._retake(image, rng) for image in small for _ in range(self.num_retakes)])
+        """Learn the mean (32 * 32,) and the directions (32 * 32, 60) that patients differ in, from public images."""
+        small = _small(prior, _PX)
+        poses = np.stack([self._retake(image, rng) for image in small for _ in range(_RETAKES)])
         features = _equalised(poses)
         centre = features.mean(0)
         features = (features - centre).astype(np.float64)
         num_components = min(_MOST_COMPONENTS, len(small), features.shape[1])
         _, vectors = linalg.eigh(features.T @ features, subset_by_index=(features.shape[1] - num_components, features.shape[1] - 1))
-        projected = (features @ vectors).reshape(len(small), self.num_retakes, -1)
+        projected = (features @ vectors).reshape(len(small), _RETAKES, -1)
         means = projected.mean(1)
         within = (projected - means[:, None]).reshape(-1, num_components)
         spread = within.T @ within / len(within)
         spread += _RIDGE * max(np.trace(spread) / num_components, np.finfo(float).tiny) * np.eye(num_components)
-        kept = min(self.num_dimensions, num_components)
+        kept = min(_DIMENSIONS, num_components)
         _, best = linalg.eigh(means.T @ means / len(means), spread, subset_by_index=(num_components - kept, num_components - 1))
         return centre, (vectors @ best).astype(np.float32)
 
     def _retake(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Pose an image (px, px) anew."""
-        px, angle, size = len(image), rng.normal(0, self.turn), 1 + rng.normal(0, self.scale)
+        px, angle, size = len(image), rng.normal(0, _TURN), 1 + rng.normal(0, _SCALE)
         turn = size * np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
         middle = np.full(2, (px - 1) / 2)
-        offset = middle - turn @ middle + rng.normal(0, self.shift * px, 2)
+        offset = middle - turn @ middle + rng.normal(0, _SHIFT * px, 2)
         posed = ndimage.affine_transform(image, turn, offset=offset, order=1, mode="nearest")
-        return posed + rng.normal(0, self.noise, posed.shape).astype(np.float32)
+        return posed + rng.normal(0, _NOISE, posed.shape).astype(np.float32)
 
     def score(self, guess: np.ndarray, truth: Truth) -> Finding:
         """Return the share of queries whose patient is among the first 1 and 5, with chance, and a Wilson interval for the first.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
-from annotated_types import Gt, Le, MinLen
+from annotated_types import MinLen
 from scipy.stats import spearmanr
 from threadpoolctl import threadpool_limits
 
@@ -21,6 +21,7 @@ from ppdl.errors import AttackDoesNotApply
 from ppdl.protections.schemes.seriation import co_occurrence
 from ppdl.records.typecheck import Count
 
+_ENOUGH_SSIM = 0.8  # `images_needed` is the smallest size that reaches it; SSIM at every size stands beside it
 _HEADLINE_IMAGES = 100  # the count behind psnr, ssim and rank_correlation, where the set has that many
 
 
@@ -48,13 +49,11 @@ class Seriation(Attack):
         num_images: sizes of the sets; null is all images. Larger ones than the protected set are left out.
         num_repeats: sets of each size below num_scored; their figures are averaged. Larger sets are drawn once.
         num_scored: images that are rebuilt and compared with the originals.
-        needed_ssim: `images_needed` is the smallest size that reaches this mean SSIM.
     """
 
     num_images: Annotated[tuple[Count | None, ...], MinLen(1)]
     num_repeats: Count
     num_scored: Count
-    needed_ssim: Annotated[float, Gt(0), Le(1)]
 
     name: ClassVar[str] = "seriation"
     needs: ClassVar[frozenset[str]] = frozenset({SYMBOLS, PRIOR})
@@ -97,7 +96,7 @@ class Seriation(Attack):
         by_count = {label: _means([_score_draw(draw, truth) for draw in draws]) for label, draws in guess.items()}
         largest = max(guess, key=lambda label: guess[label][0].num_images)
         headline = str(_HEADLINE_IMAGES) if str(_HEADLINE_IMAGES) in guess else largest
-        enough = [guess[label][0].num_images for label, figures in by_count.items() if figures["ssim"] >= self.needed_ssim]
+        enough = [guess[label][0].num_images for label, figures in by_count.items() if figures["ssim"] >= _ENOUGH_SSIM]
         metrics = by_count[headline] | {
             "headline_images": guess[headline][0].num_images,
             "images_needed": min(enough, default=None),

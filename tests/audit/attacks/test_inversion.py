@@ -7,7 +7,6 @@ import pytest
 from scipy import ndimage
 
 from ppdl.audit.attacks.blind import Blind
-from ppdl.audit.attacks.decoder import Decoder
 from ppdl.audit.attacks.inversion import Inversion
 from ppdl.audit.attacks.linear_inversion import Look, pseudo_inverse
 from ppdl.audit.examination.base import Target, Truth, score_rebuilt
@@ -24,13 +23,10 @@ DCT = {"filters": "dct", "channels": 3, "weight_bits": 4}
 NOISY = [{"stride": 2, "noise": noise, **DCT} for noise in (16, 15.9, 15.8, 15.7)]
 ARGS = {
     "num_scored": 6,
-    "context": 1,
-    "held_out": 0.2,
+    "max_epochs": 2,
     "strides": [2, 4],
     "noises": [0, 16],
-    "curve_filters": DCT,
     "unions": [{"name": "four draws", "views": NOISY}],
-    "decoder": Decoder(width=4, depth=1, max_epochs=2, crop=16, patience=2, batch_size=8, learning_rate=0.003),
 }
 SECRET = NoiseSecret(bytes(32))
 LEVELS = {"clip": 1.0, "clip_detail": 1.0}
@@ -109,7 +105,7 @@ def test_too_few_public_images_do_not_apply():
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"context": -1}, "context"), ({"held_out": 0.0}, "held_out"), ({"unions": [{"name": "one", "views": NOISY[:1]}]}, "unions")],
+    [({"max_epochs": 0}, "max_epochs"), ({"unions": [{"name": "one", "views": NOISY[:1]}]}, "unions")],
 )
 def test_bad_arguments_are_refused(change, message):
     with pytest.raises(ConfigError, match=message):

@@ -31,7 +31,7 @@ def prior() -> np.ndarray:
 
 
 def attack(symbols: np.ndarray, images: np.ndarray, prior: np.ndarray, *, seed: int = 0, **changes) -> Finding:
-    options = {"num_images": (1, 10, 100, None), "num_repeats": 3, "num_scored": 6, "needed_ssim": 0.8} | changes
+    options = {"num_images": (1, 10, 100, None), "num_repeats": 3, "num_scored": 6} | changes
     target = Target("t", *images.shape, symbols=Symbols(symbols, 256, None), prior=prior)
     return Seriation(**options).examine(target, Truth(images), np.random.default_rng(seed))
 
@@ -104,7 +104,7 @@ def test_sizes_beyond_the_set_are_left_out_and_the_largest_is_the_headline(image
 @pytest.mark.parametrize("changes", [{"num_images": ()}, {"num_images": (0,)}, {"num_repeats": 0}, {"num_scored": 0}])
 def test_impossible_arguments_are_refused(changes):
     with pytest.raises(ConfigError, match=next(iter(changes))):
-        construct(Seriation, {"num_images": (1,), "num_repeats": 1, "num_scored": 1, "needed_ssim": 0.8} | changes, "attack")
+        construct(Seriation, {"num_images": (1,), "num_repeats": 1, "num_scored": 1} | changes, "attack")
 
 
 def test_a_chain_is_ordered_whatever_its_names():
