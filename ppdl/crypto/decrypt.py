@@ -21,12 +21,8 @@ _CHUNK_CIPHERTEXTS = 1024  # between two reports of progress: some seconds
 _BLOCK_BYTES = 2**24
 
 
-def _no_report(count: int) -> None:
-    """Take the place of a progress bar."""
-
-
 def decrypt_images(
-    artifact: Artifact, private_key: PrivateKey, *, num_threads: int = 1, on_ciphertexts: Callable[[int], None] = _no_report
+    artifact: Artifact, private_key: PrivateKey, *, num_threads: int = 1, on_ciphertexts: Callable[[int], None] = lambda count: None
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Decrypt an artifact of pixels block by block, in the order of the images.
 
@@ -98,7 +94,7 @@ def decrypt_planes(
     shard: Shard,
     *,
     num_threads: int = 1,
-    on_ciphertexts: Callable[[int], None] = _no_report,
+    on_ciphertexts: Callable[[int], None] = lambda count: None,
 ) -> np.ndarray:
     """Decrypt one shard of packed ciphertexts to the values of its slots.
 

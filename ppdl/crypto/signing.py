@@ -9,8 +9,6 @@ What a signature does not say: docs/threat-model.md.
 Source: Ed25519, RFC 8032, through pyca/cryptography.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence

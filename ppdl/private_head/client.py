@@ -1,7 +1,5 @@
 """The client's side: features in, logits out; the private key stays here."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 import numpy as np

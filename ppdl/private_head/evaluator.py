@@ -1,7 +1,5 @@
 """The server's side: a secret head evaluated on ciphertexts, with the client's public key alone."""
 
-from __future__ import annotations
-
 import secrets
 from functools import lru_cache
 

@@ -1,7 +1,5 @@
 """Train a linear head on features, and round it to integers."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

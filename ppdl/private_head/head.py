@@ -3,8 +3,6 @@
 A folder holds `head.json`, the public part, and `head.npz`, the secret weights and biases. The public backbone lies beside them.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import zipfile
@@ -135,10 +133,6 @@ class QuantisedHead:
         # below 2^53, so that floating point is exact, and a matrix product by BLAS
         products = features.astype(np.float64) @ self.weights.T.astype(np.float64)
         return products.astype(np.int64) + self.bias
-
-    def probabilities(self, logits: np.ndarray) -> np.ndarray:
-        """Return probabilities of integer logits. See PublicHead."""
-        return self.public.probabilities(logits)
 
     def save(self, path: Path) -> None:
         """Write the head into the folder `path`."""

@@ -1,7 +1,5 @@
 """Check the arguments of a component against the types and bounds that its constructor declares."""
 
-from __future__ import annotations
-
 import functools
 import inspect
 import typing

@@ -8,7 +8,6 @@ import pytest
 from ppdl import crypto
 
 USES = {
-    "inner_product.single": ("InnerPacking", (2048, 1280)),
     "keys.keystore": ("default_private_dir", ()),
     "arithmetic.linear": ("dct_filters", (2, 3, 7)),
 }

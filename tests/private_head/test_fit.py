@@ -27,7 +27,7 @@ def test_rounding_to_8_bits_costs_next_to_nothing_and_chance_is_far(fitted):
 def test_the_summary_is_that_of_the_integer_head(fitted):
     logits = fitted.head.logits(fitted.head.quantise(FEATURES[VALIDATION]))
     assert fitted.summary["val_accuracy"] == (logits.argmax(1) == LABELS[VALIDATION]).mean()
-    log_loss = -np.log(fitted.head.probabilities(logits)[np.arange(len(VALIDATION)), LABELS[VALIDATION]]).mean()
+    log_loss = -np.log(fitted.head.public.probabilities(logits)[np.arange(len(VALIDATION)), LABELS[VALIDATION]]).mean()
     assert fitted.summary["val_log_loss"] == pytest.approx(log_loss)
 
 

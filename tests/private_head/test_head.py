@@ -37,8 +37,8 @@ def test_logits_are_exact_integers_at_the_largest_values():
 def test_probabilities_follow_the_scale_and_the_temperature(fitted):
     head = change(fitted.head, logit_scale=0.5, temperature=2.0)
     expected = np.exp([[0, 1, 2]]) / np.exp([0, 1, 2]).sum()
-    np.testing.assert_allclose(head.probabilities(np.array([[0, 4, 8]])), expected)
-    np.testing.assert_allclose(head.probabilities(np.array([[0, 10**9, 0]])), [[0, 1, 0]])
+    np.testing.assert_allclose(head.public.probabilities(np.array([[0, 4, 8]])), expected)
+    np.testing.assert_allclose(head.public.probabilities(np.array([[0, 10**9, 0]])), [[0, 1, 0]])
 
 
 def test_a_head_survives_the_way_to_its_files(fitted, tmp_path):

@@ -1,7 +1,5 @@
 """Look at the protected images as they are: what a thief sees who opens the files."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -83,7 +81,7 @@ def is_negative(images: np.ndarray, prior: np.ndarray | None) -> bool:
 
 
 def likeness(image: np.ndarray, other: np.ndarray) -> float:
-    """Return the correlation of two (height, width) images over positions; 0 where one of them is flat."""
+    """Return the correlation of two images over positions, pixels (..., height, width) each; 0 where one of them is flat."""
     mine, theirs = image - image.mean(), other - other.mean()
     spread = np.sqrt((mine**2).sum() * (theirs**2).sum())
     return float((mine * theirs).sum() / spread) if spread > 0 else 0.0

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ppdl.audit.examination.base import PRIOR, Attack, Finding, Rebuilt, Target, Truth, score_rebuilt, scored_rows
+from ppdl.audit.examination.base import PRIOR, Attack, Rebuilt, Target, scored_rows
 from ppdl.records.typecheck import Count
 
 
@@ -29,7 +29,3 @@ class Blind(Attack):
         rows = scored_rows(target.num_images, self.num_scored)
         mean = np.rint(target.prior.mean(0)).astype(np.uint8)
         return Rebuilt(rows, np.repeat(mean[None], len(rows), axis=0))
-
-    def score(self, guess: Rebuilt, truth: Truth) -> Finding:
-        """Return psnr and ssim."""
-        return Finding(score_rebuilt(guess, truth), guess)

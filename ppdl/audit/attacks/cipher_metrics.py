@@ -1,13 +1,11 @@
 """The figures that papers on image encryption report, with their ideal values, and what they do not prove."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
-from ppdl.audit.attacks.as_is import at_size, gray_rows
+from ppdl.audit.attacks.as_is import at_size, gray_rows, likeness
 from ppdl.audit.examination import base
 from ppdl.records.typecheck import Count
 
@@ -102,13 +100,6 @@ def uaci(one: np.ndarray, other: np.ndarray) -> float:
     return float(100 * np.mean(np.abs(one.astype(np.int16) - other)) / 255)
 
 
-def correlation(one: np.ndarray, other: np.ndarray) -> float:
-    """Return the correlation of two arrays of pixels; 0 where one of them is constant."""
-    a, b = one - one.mean(), other - other.mean()
-    spread = np.sqrt((a**2).sum() * (b**2).sum())
-    return float((a * b).sum() / spread) if spread > 0 else 0.0
-
-
 def information(pixels: np.ndarray, symbols: np.ndarray, rng: np.random.Generator) -> dict[str, float]:
     """Return the mutual information in bits of pixels and what stands at their places, and the same for shuffled pixels."""
     _, codes = np.unique(symbols, return_inverse=True)
@@ -127,9 +118,9 @@ def _of_pictures(images: np.ndarray) -> dict[str, Any]:
     values = images.astype(np.float64)
     return {
         "entropy": float(np.mean([entropy(row) for row in counts])),
-        "correlation_h": float(np.mean([correlation(v[:, :-1], v[:, 1:]) for v in values])),
-        "correlation_v": float(np.mean([correlation(v[:-1], v[1:]) for v in values])),
-        "correlation_d": float(np.mean([correlation(v[:-1, :-1], v[1:, 1:]) for v in values])),
+        "correlation_h": float(np.mean([likeness(v[:, :-1], v[:, 1:]) for v in values])),
+        "correlation_v": float(np.mean([likeness(v[:-1], v[1:]) for v in values])),
+        "correlation_d": float(np.mean([likeness(v[:-1, :-1], v[1:, 1:]) for v in values])),
         "chi_square": float(((counts - size / 256) ** 2 / (size / 256)).sum(1).mean()),
         "ideal": {
             "entropy": 8 - 255 / (2 * size * np.log(2)),  # first-order bias of a sample's entropy, Miller 1955

@@ -1,7 +1,5 @@
 """A small network from a view back to the image, trained on public images alone."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any

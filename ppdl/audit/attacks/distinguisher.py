@@ -1,7 +1,5 @@
 """The IND-CPA game as an experiment: encryptions of two chosen images, and classifiers that guess which is which."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar

@@ -1,14 +1,12 @@
 """Match symbols to gray values by how often they occur, as one breaks a substitution cipher on text. The weaker baseline."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from ppdl.audit.attacks.histogram import UNKNOWN, symbol_counts, value_counts
-from ppdl.audit.examination.base import PRIOR, SYMBOLS, Attack, Finding, Rebuilt, Target, Truth, score_rebuilt, scored_rows
+from ppdl.audit.examination.base import PRIOR, SYMBOLS, Attack, Rebuilt, Target, scored_rows
 from ppdl.records.typecheck import Count
 
 
@@ -40,7 +38,3 @@ class Frequency(Attack):
         table[by_count[:shared]] = by_frequency[:shared]
         rows = scored_rows(target.num_images, self.num_scored)
         return Rebuilt(rows, table[np.asarray(target.symbols.array[rows])])
-
-    def score(self, guess: Rebuilt, truth: Truth) -> Finding:
-        """Report psnr and ssim of the rebuilt images."""
-        return Finding(score_rebuilt(guess, truth), guess)

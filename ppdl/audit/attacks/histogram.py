@@ -1,7 +1,5 @@
 """What public images tell about the gray values of symbols: how often each value occurs, and which values occur at all."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

@@ -4,8 +4,6 @@ Block scrambling ("encryption-then-compression") permutes the blocks of an image
 255 - v. Inside a block all stays as it was, so two blocks that belong side by side have edges that fit.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 

@@ -1,7 +1,5 @@
 """Learn what each symbol stands for from images that the attacker holds in the clear as well."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 

@@ -3,8 +3,6 @@
 Several views of the same images are one linear map: cut to the patches of the coarsest of them, their filters are rows of one matrix.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 

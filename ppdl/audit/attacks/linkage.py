@@ -1,7 +1,5 @@
 """Look up a patient: who owns an earlier X-ray of somebody, does he find that person in the protected set?"""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Any, ClassVar

@@ -5,8 +5,6 @@ neighbouring positions share or not shows in how their values correlate over the
 what public images look like are left.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 

@@ -5,8 +5,6 @@ such as those of a label on the film. So several orders are tried, and a likelih
 often as their frequencies say, times a fall-off with the distance of their ranks, which never rises and is estimated from the order.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from scipy.linalg import eigh
 from scipy.optimize import isotonic_regression

@@ -7,21 +7,17 @@ With the generator g = n + 1 a Paillier ciphertext is c = (1 + m n) r^n mod n^2.
 - Under a shared obfuscator c_i / c_j = 1 + (m_i - m_j) n (mod n^2): the difference of the plaintexts, exactly.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from annotated_types import Ge
 
 from ppdl.audit.examination import base
+from ppdl.crypto.keys.keypair import PublicKey
 from ppdl.records.typecheck import Count
-
-if TYPE_CHECKING:
-    from ppdl.crypto.keys.keypair import PublicKey
 
 _WHITE = 255
 
@@ -89,7 +85,7 @@ class Ratio(base.Attack):
         images_mean = None if target.prior is None else float(np.mean(target.prior))
         offsets = 0
         for members in groups.values():
-            differences = differences_to_first(ciphertexts, members, target.public_key)
+            differences = [difference(ciphertexts[i], ciphertexts[members[0]], target.public_key) for i in members]
             pixels = np.bincount(symbols.ravel().astype(np.int64), minlength=len(ciphertexts))[members]
             table[members], offsets = _place(differences, pixels, images_mean)
             if offsets:
@@ -128,11 +124,6 @@ def difference(ciphertext: int, other: int, public_key: PublicKey) -> int:
     quotient = ciphertext * pow(other, -1, public_key.n_squared) % public_key.n_squared
     result = (quotient - 1) // public_key.n
     return result if result <= public_key.n // 2 else result - public_key.n
-
-
-def differences_to_first(ciphertexts: list[int], members: list[int], public_key: PublicKey) -> list[int]:
-    """Return the plaintext of each member less that of the first; all must share an obfuscator."""
-    return [difference(ciphertexts[member], ciphertexts[members[0]], public_key) for member in members]
 
 
 def _place(differences: list[int], pixels: np.ndarray, images_mean: float | None) -> tuple[np.ndarray, int]:

@@ -4,8 +4,6 @@ No key is needed, not even the public one. ppdl.audit.attacks.ordering finds the
 values with the help of public images of other people.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 

@@ -1,7 +1,5 @@
 """Run all attacks on one protected set, and say what they found."""
 
-from __future__ import annotations
-
 import time
 import zlib
 from collections.abc import Mapping

@@ -13,8 +13,6 @@ structure is what the attack adds by itself. Rules:
    part, as do scrambled blocks, which have structure inside only. Neither says that it is the right image: without originals nobody can.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 

@@ -1,7 +1,5 @@
 """Images that anybody can get and an attacker compares with: phantoms of another seed, of which no one belongs to the protected set."""
 
-from __future__ import annotations
-
 import joblib
 import numpy as np
 from PIL import Image

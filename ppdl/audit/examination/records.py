@@ -1,7 +1,5 @@
 """What an audit leaves on disk: `audit.json` with all figures and `pictures.npz` with some images, one folder a protection."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import asdict

@@ -1,7 +1,5 @@
 """What a key holder reveals of images, computed in the clear: equal bit for bit to stem, decryption and reveal."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from ppdl.errors import ConfigError

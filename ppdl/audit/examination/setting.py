@@ -1,7 +1,5 @@
 """What the attackers of an audit are given besides the protected set: images that they know, and earlier X-rays of some patients."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -12,8 +12,6 @@
    does. `unbroken`: none of it, which is no proof.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Run the attacks that apply to anybody's "encrypted" images, with originals or without, and say what it means."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any

@@ -1,7 +1,5 @@
 """Read anybody's folder of "encrypted" images: pictures, or arrays of integers or floats."""
 
-from __future__ import annotations
-
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator

@@ -9,8 +9,6 @@ Source: the key of a message is HMAC-SHA-256 (RFC 2104; a PRF: Bellare, "New pro
     discard method (NIST SP 800-90A, appendix A.5.1).
 """
 
-from __future__ import annotations
-
 import hashlib
 import hmac
 from collections.abc import Callable

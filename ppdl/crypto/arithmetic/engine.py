@@ -3,8 +3,6 @@
 The environment variable PPDL_ENGINE forces one: `vector` or `gmpy2`. `auto`, or no such variable, leaves it to the processor.
 """
 
-from __future__ import annotations
-
 import os
 
 from ppdl.errors import ConfigError

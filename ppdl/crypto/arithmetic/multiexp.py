@@ -8,8 +8,6 @@ A. Menezes, S. Vanstone, "Guide to Elliptic Curve Cryptography", algorithm 3.35;
 Journal on Computing 5, 1976, and E. Brickell et al., EUROCRYPT 1992.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Sequence
 

@@ -15,8 +15,6 @@ alone, never in distribution.
 Source: Paillier 1999; DJN 2010 (see keys.py).
 """
 
-from __future__ import annotations
-
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Raise many numbers to one exponent mod m^2, with the engine of this process."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import gmpy2

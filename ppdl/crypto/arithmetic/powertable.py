@@ -6,8 +6,6 @@ memory buys speed, up to where building the table costs more than it saves: choo
 Source: E. Brickell, D. Gordon, K. McCurley, D. Wilson, "Fast exponentiation with precomputation", EUROCRYPT 1992.
 """
 
-from __future__ import annotations
-
 import secrets
 from collections.abc import Sequence
 from typing import Protocol

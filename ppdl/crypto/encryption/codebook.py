@@ -136,7 +136,8 @@ def write_codebook_artifact(
             with ShardWriter(partial.artifact / shard_name("codebook", index), part.shape, first, len(part)) as writer:
                 _translate(part, table, writer, digest, bar)
             shards.append(writer.shard)
-        header = Header(
+        header = Header.of_shards(
+            shards,
             kind="codebook",
             confidential=False,
             reason=reason,
@@ -144,9 +145,6 @@ def write_codebook_artifact(
             key=Key(public_key.fingerprint, public_key.key_bits, "standard"),
             source=source,
             packing=None,
-            num_ciphertexts=NUM_SYMBOLS,
-            ciphertext_bytes=public_key.ciphertext_bytes,
-            shards=tuple(shards),
             canary=encrypt_canary(public_key, digest.digest()),
         )
         partial.finish(header)

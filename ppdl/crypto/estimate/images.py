@@ -6,7 +6,7 @@ size, shards of the same shape. What is left to arithmetic is the number of ciph
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from ppdl.crypto.encryption.plan import Plan, plan_packing
 from ppdl.crypto.keys.keypair import PrivateKey, PublicKey
 from ppdl.crypto.workers.parallel import Executor
 
+_SAMPLE_CIPHERTEXTS = BATCH_CIPHERTEXTS  # that a worker encrypts to measure
 _SAMPLE_S = 0.5  # least time of the decryption that is measured
 
 
@@ -29,7 +30,6 @@ class Job:
 
     Args:
         private_key: a pair of the key length; any will do, since cost depends on the length alone.
-        sample_ciphertexts: how many a worker encrypts to measure. A full batch (BATCH_CIPHERTEXTS) measures best.
     """
 
     kind: str
@@ -37,7 +37,6 @@ class Job:
     private_key: PrivateKey
     obfuscator: str
     executor: Executor
-    sample_ciphertexts: int = BATCH_CIPHERTEXTS
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,6 @@ def plan_job(
     slot_bits: int,
     obfuscator: str,
     executor: Executor,
-    sample_ciphertexts: int = BATCH_CIPHERTEXTS,
 ) -> Job:
     """Plan the artifact of `num_images` images of px * px.
 
@@ -77,36 +75,29 @@ def plan_job(
         images_per_group=None,
         executor=executor,
     )
-    return Job(kind, plan, private_key, obfuscator, executor, sample_ciphertexts)
+    return Job(kind, plan, private_key, obfuscator, executor)
 
 
 def estimate(job: Job) -> Iterator[Step]:
-    """Measure and predict each step of `STEPS`, one after the other.
+    """Measure and predict encryption, then decryption.
 
     Cost: for encryption the obfuscator tables and a batch in each worker, for decryption about a second.
     """
-    return (step(job) for step in STEPS)
+    yield encryption_step(job)
+    yield decryption_step(job)
 
 
-@dataclass(frozen=True)
-class _SampleTask:
-    """Ask a worker to write `shard` until `num_ciphertexts` have been written."""
-
-    shard: ShardTask
-    num_ciphertexts: int
-
-
-def _encrypt_sample(sample: _SampleTask) -> tuple[float, ...]:
-    """Encrypt and write a shard as a run would (in a worker), again until there are enough ciphertexts.
+def _encrypt_sample(task: ShardTask) -> tuple[float, ...]:
+    """Encrypt and write a shard as a run would (in a worker), again until there are _SAMPLE_CIPHERTEXTS.
 
     Returns:
         when this began (time.time), CPU time of the process until then; wall and CPU time of the tables; the same of a ciphertext.
     """
-    began, imports_core_s, task, rows = time.time(), time.process_time(), sample.shard, 0
+    began, imports_core_s, rows = time.time(), time.process_time(), 0
     clocks = [(time.perf_counter(), time.process_time())]
     task.encryption.encrypt(task.images[:0])  # no images: tables alone
     clocks.append((time.perf_counter(), time.process_time()))
-    while rows < sample.num_ciphertexts:
+    while rows < _SAMPLE_CIPHERTEXTS:
         rows += encrypt_shard(task).shape[0]
     clocks.append((time.perf_counter(), time.process_time()))
     (build_s, build_core_s), (work_s, work_core_s) = np.diff(clocks, axis=0)
@@ -119,12 +110,11 @@ def encryption_step(job: Job) -> Step:
     per_worker = -(-plan.num_shards // job.executor.workers)
     rows = plan.packing.rows(plan.images_per_shard)
     encryption = Encryption(job.kind, plan, job.private_key.public, job.obfuscator, job.executor.table_bytes, per_worker * rows)
-    num_images = max(min(plan.images_per_shard, plan.images_per_shard * job.sample_ciphertexts // rows), 1)
+    num_images = max(min(plan.images_per_shard, plan.images_per_shard * _SAMPLE_CIPHERTEXTS // rows), 1)
     images = np.random.default_rng(0).integers(0, 256, (num_images, plan.source.height, plan.source.width), np.uint8)
     with tempfile.TemporaryDirectory(prefix="ppdl-estimate-") as folder:
-        shards = [ShardTask(encryption, Path(folder) / shard_name(job.kind, i), 0, images) for i in range(workers)]
+        tasks = [ShardTask(encryption, Path(folder) / shard_name(job.kind, i), 0, images) for i in range(workers)]
         start = time.time()
-        tasks = [_SampleTask(shard, job.sample_ciphertexts) for shard in shards]
         samples = list(job.executor.map_unordered(_encrypt_sample, tasks))
     drop_tables()
     began, start_core_s, build_s, build_core_s, wall_s, core_s = np.mean(samples, axis=0).tolist()
@@ -161,6 +151,3 @@ def any_ciphertexts(public_key: PublicKey, *shape: int) -> np.ndarray:
     rows = np.random.default_rng(0).integers(0, 256, (*shape, public_key.ciphertext_bytes), np.uint8)
     rows[..., 0], rows[..., -1] = 0, 1
     return rows
-
-
-STEPS: tuple[Callable[[Job], Step], ...] = (encryption_step, decryption_step)

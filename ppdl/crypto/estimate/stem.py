@@ -1,9 +1,6 @@
 """What the stem and what is done with its outputs will cost."""
 
-from __future__ import annotations
-
 import time
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,21 +13,16 @@ _SAMPLE_COLUMNS = 256  # four times what apply_linear works on at a time
 _SAMPLE_S = 1.0
 
 
-@dataclass(frozen=True)
-class _StemSample:
-    public_key: PublicKey
-    plan: LinearPlan
-
-
-def _measure_stem(task: _StemSample) -> tuple[float, float, float, float]:
+def _measure_stem(task: tuple[PublicKey, LinearPlan]) -> tuple[float, float, float, float]:
     """Return when this began (time.time) and CPU time of the process until then; wall and CPU seconds a column (in a worker)."""
     began, start_core_s = time.time(), time.process_time()
-    planes = any_ciphertexts(task.public_key, task.plan.num_inputs, _SAMPLE_COLUMNS)
-    apply_linear(task.public_key, planes, task.plan)  # what happens once: compilation, the plan's program
+    public_key, plan = task
+    planes = any_ciphertexts(public_key, plan.num_inputs, _SAMPLE_COLUMNS)
+    apply_linear(public_key, planes, plan)  # what happens once: compilation, the plan's program
     wall_s, core_s, count = 0.0, 0.0, 0
     while wall_s < _SAMPLE_S:
         start, core_start = time.perf_counter(), time.process_time()
-        apply_linear(task.public_key, planes, task.plan)
+        apply_linear(public_key, planes, plan)
         wall_s += time.perf_counter() - start
         core_s += time.process_time() - core_start
         count += _SAMPLE_COLUMNS
@@ -44,7 +36,7 @@ def stem_step(job: Job, weights: np.ndarray) -> Step:
     """
     plan, workers = plan_linear(weights), min(job.executor.workers, job.plan.num_shards)
     start = time.time()
-    samples = list(job.executor.map_unordered(_measure_stem, [_StemSample(job.private_key.public, plan)] * workers))
+    samples = list(job.executor.map_unordered(_measure_stem, [(job.private_key.public, plan)] * workers))
     began, start_core_s, wall_s, core_s = np.mean(samples, axis=0).tolist()
     num_columns = job.plan.num_ciphertexts // job.plan.packing.planes
     size = num_columns * len(weights) * job.private_key.public.ciphertext_bytes + job.plan.num_shards * NPY_HEADER_BYTES

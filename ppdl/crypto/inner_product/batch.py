@@ -13,8 +13,6 @@ about the weights of its class, for its mask has all other bits of P of entropy 
 knows the randomness of what it sent, and the weights are secret: so answers are re-randomised.
 """
 
-from __future__ import annotations
-
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,13 +26,13 @@ from ppdl.crypto.arithmetic.numbers import to_array
 from ppdl.crypto.arithmetic.obfuscators import Obfuscators
 from ppdl.crypto.arithmetic.packing import HEADROOM_BITS, SlotPacking
 from ppdl.crypto.arithmetic.paillier import add_plaintext, decrypt_batch, encrypt_batch, rerandomise
-from ppdl.crypto.inner_product.checks import check_features, check_head, check_key, check_sizes, largest_sum, read_ciphertexts
+from ppdl.crypto.inner_product.checks import HeadPacking, check_features, check_head, read_ciphertexts
 from ppdl.crypto.keys.keypair import PrivateKey, PublicKey
 from ppdl.errors import CryptoError
 
 
 @dataclass(frozen=True)
-class BatchPacking:
+class BatchPacking(HeadPacking):
     """Lay out the features of up to `capacity` images, one a slot: 72 at 2048 bits and 1,280 features, 109 at 3072.
 
     Args:
@@ -44,24 +42,13 @@ class BatchPacking:
     Raises: CryptoError when a size is out of its range, or the key is too short for one image.
     """
 
-    key_bits: int
-    num_features: int
-    feature_bits: int = 8
-    weight_bits: int = 8
-
     def __post_init__(self) -> None:
-        check_sizes(self.num_features, self.feature_bits, self.weight_bits)
+        super().__post_init__()
         SlotPacking(self.key_bits, self.slot_bits)
 
     @property
-    def largest(self) -> int:
-        """V: the largest absolute value of a sum of products."""
-        return largest_sum(self.num_features, self.feature_bits, self.weight_bits)
-
-    @property
     def slot_bits(self) -> int:
-        """Bits of a logit with its bias, which may be as large as V."""
-        return (2 * self.largest).bit_length() + 1
+        return self.logit_bits
 
     @property
     def capacity(self) -> int:
@@ -81,9 +68,8 @@ class BatchPacking:
 
     def unpack(self, plaintexts: Sequence[int], num_images: int) -> np.ndarray:
         """Read the logits from answers' plaintexts: int64 (num_images, num_plaintexts). Raises: CryptoError for what no answer holds."""
-        used, half = self.key_bits - HEADROOM_BITS, 1 << (self.slot_bits - 1)
-        if wrong := [i for i, m in enumerate(plaintexts) if m >> used]:
-            raise CryptoError(f"answer {wrong[0]} exceeds the packing ({used} bits): wrong private key, or not what a server computes")
+        self.check_answers(plaintexts)
+        half = 1 << (self.slot_bits - 1)
         slots = [[int(m >> (self.slot_bits * b)) % (2 * half) - half for m in plaintexts] for b in range(num_images)]
         return np.array(slots, np.int64).reshape(num_images, len(plaintexts))
 
@@ -121,7 +107,7 @@ class BatchHead:
             not prime to n.
         Cost: for 3 classes at 2048 bits 30 ms a batch, and a `standard` obfuscator a class (9 ms).
         """
-        check_key(public_key, self.packing)
+        self.packing.check_key(public_key)
         self.packing.check_num_images(num_images)
         numbers = read_ciphertexts(public_key, ciphertexts, self.packing.num_ciphertexts)
         n_squared = mpz(public_key.n_squared)
@@ -147,7 +133,7 @@ def encrypt_feature_batch(public_key: PublicKey, features: np.ndarray, packing: 
     Raises: CryptoError when features do not fit the packing or the key is of another length.
     Cost: an obfuscator a feature: 1,280 * 0.4 ms at 2048 bits with `djn`, however many images.
     """
-    check_key(public_key, packing)
+    packing.check_key(public_key)
     return encrypt_batch(public_key, packing.pack(features, public_key), obfuscators)
 
 
@@ -158,6 +144,6 @@ def decrypt_logit_batch(private_key: PrivateKey, ciphertexts: np.ndarray, packin
 
     Raises: CryptoError when num_images exceeds the capacity, or a ciphertext is damaged or of another key.
     """
-    check_key(private_key.public, packing)
+    packing.check_key(private_key.public)
     packing.check_num_images(num_images)
     return packing.unpack(decrypt_batch(private_key, ciphertexts), num_images)

@@ -1,13 +1,13 @@
 """Rules that both ways to evaluate a head share: sizes, features, weights, keys and hostile ciphertexts."""
 
-from __future__ import annotations
-
-from typing import Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from gmpy2 import mpz
 
 from ppdl.crypto.arithmetic.numbers import check_ciphertexts, from_array
+from ppdl.crypto.arithmetic.packing import HEADROOM_BITS
 from ppdl.crypto.keys.keypair import PublicKey
 from ppdl.errors import CryptoError
 
@@ -15,34 +15,48 @@ LEAST_MASK_BITS, LARGEST_MASK_BITS = 40, 128
 MOST_FEATURES = 1 << 14  # a logit of 8-bit features and weights then fits a slot of 32 bits
 
 
-class HeadPacking(Protocol):
-    """What a head must fit."""
+@dataclass(frozen=True)
+class HeadPacking:
+    """Say what a head and its features must fit, one image at a time or in batches.
+
+    Raises: CryptoError when a size is out of the range that features in uint8 and weights in int8 can have.
+    """
+
+    key_bits: int
+    num_features: int
+    feature_bits: int = 8
+    weight_bits: int = 8
+
+    def __post_init__(self) -> None:
+        if self.num_features < 1:
+            raise CryptoError(f"num_features must be at least 1, got {self.num_features}")
+        if self.num_features > MOST_FEATURES:
+            raise CryptoError(f"num_features must be at most {MOST_FEATURES}, got {self.num_features}")
+        if not 1 <= self.feature_bits <= 8:
+            raise CryptoError(f"feature_bits must be 1 to 8, got {self.feature_bits}")
+        if not 2 <= self.weight_bits <= 8:
+            raise CryptoError(f"weight_bits must be 2 to 8, got {self.weight_bits}")
 
     @property
-    def key_bits(self) -> int: ...
+    def largest(self) -> int:
+        """V: the largest absolute value of a sum of products of a feature and a weight."""
+        return self.num_features * ((1 << self.feature_bits) - 1) * (1 << (self.weight_bits - 1))
+
     @property
-    def num_features(self) -> int: ...
-    @property
-    def weight_bits(self) -> int: ...
-    @property
-    def largest(self) -> int: ...
+    def logit_bits(self) -> int:
+        """Bits of a logit with its bias, which may be as large as V."""
+        return (2 * self.largest).bit_length() + 1
 
+    def check_key(self, public_key: PublicKey) -> None:
+        """Refuse a key of another length."""
+        if public_key.key_bits != self.key_bits:
+            raise CryptoError(f"the packing is for a {self.key_bits}-bit key, got one of {public_key.key_bits} bits")
 
-def check_sizes(num_features: int, feature_bits: int, weight_bits: int) -> None:
-    """Refuse sizes that features in uint8 and weights in int8 cannot have."""
-    if num_features < 1:
-        raise CryptoError(f"num_features must be at least 1, got {num_features}")
-    if num_features > MOST_FEATURES:
-        raise CryptoError(f"num_features must be at most {MOST_FEATURES}, got {num_features}")
-    if not 1 <= feature_bits <= 8:
-        raise CryptoError(f"feature_bits must be 1 to 8, got {feature_bits}")
-    if not 2 <= weight_bits <= 8:
-        raise CryptoError(f"weight_bits must be 2 to 8, got {weight_bits}")
-
-
-def largest_sum(num_features: int, feature_bits: int, weight_bits: int) -> int:
-    """Return the largest absolute value of a sum of num_features products of a feature and a weight."""
-    return num_features * ((1 << feature_bits) - 1) * (1 << (weight_bits - 1))
+    def check_answers(self, plaintexts: Sequence[int]) -> None:
+        """Refuse plaintexts that no answer holds."""
+        used = self.key_bits - HEADROOM_BITS
+        if wrong := [i for i, m in enumerate(plaintexts) if m >> used]:
+            raise CryptoError(f"answer {wrong[0]} exceeds the packing ({used} bits): wrong private key, or not what a server computes")
 
 
 def check_features(features: np.ndarray, shape: tuple[int, ...], feature_bits: int) -> None:
@@ -67,12 +81,6 @@ def check_head(weights: np.ndarray, bias: np.ndarray, packing: HeadPacking) -> l
     if max(map(abs, biases)) > packing.largest:
         raise CryptoError(f"bias must be at most {packing.largest} in size, the largest sum of products, and one is not")
     return biases
-
-
-def check_key(public_key: PublicKey, packing: HeadPacking) -> None:
-    """Refuse a key of another length than the packing's."""
-    if public_key.key_bits != packing.key_bits:
-        raise CryptoError(f"the packing is for a {packing.key_bits}-bit key, got one of {public_key.key_bits} bits")
 
 
 def read_ciphertexts(public_key: PublicKey, ciphertexts: np.ndarray, num_ciphertexts: int) -> list[mpz]:

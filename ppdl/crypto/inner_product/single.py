@@ -43,16 +43,7 @@ from ppdl.crypto.arithmetic.numbers import to_array
 from ppdl.crypto.arithmetic.obfuscators import Obfuscators
 from ppdl.crypto.arithmetic.packing import HEADROOM_BITS
 from ppdl.crypto.arithmetic.paillier import add_plaintext, decrypt_batch, encrypt_batch, rerandomise
-from ppdl.crypto.inner_product.checks import (
-    LARGEST_MASK_BITS,
-    LEAST_MASK_BITS,
-    check_features,
-    check_head,
-    check_key,
-    check_sizes,
-    largest_sum,
-    read_ciphertexts,
-)
+from ppdl.crypto.inner_product.checks import LARGEST_MASK_BITS, LEAST_MASK_BITS, HeadPacking, check_features, check_head, read_ciphertexts
 from ppdl.crypto.keys.keypair import PrivateKey, PublicKey
 from ppdl.errors import CryptoError
 
@@ -61,7 +52,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class InnerPacking:
+class InnerPacking(HeadPacking):
     """Lay out one image's features for inner products: 15 features in each of 86 ciphertexts at 2048 bits and 1,280 features.
 
     Args:
@@ -72,32 +63,18 @@ class InnerPacking:
     Raises: CryptoError when a size is out of its range, or the key is too short for one feature.
     """
 
-    key_bits: int
-    num_features: int
-    feature_bits: int = 8
-    weight_bits: int = 8
     mask_bits: int = 40
 
     def __post_init__(self) -> None:
-        check_sizes(self.num_features, self.feature_bits, self.weight_bits)
+        super().__post_init__()
         if not LEAST_MASK_BITS <= self.mask_bits <= LARGEST_MASK_BITS:
             raise CryptoError(f"mask_bits must be {LEAST_MASK_BITS} to {LARGEST_MASK_BITS}, got {self.mask_bits}")
         if self.slot_bits + HEADROOM_BITS > self.key_bits:
             raise CryptoError(f"key_bits must be at least {self.slot_bits + HEADROOM_BITS} for one such feature, got {self.key_bits}")
 
     @property
-    def largest(self) -> int:
-        """V: the largest absolute value of any sum of products."""
-        return largest_sum(self.num_features, self.feature_bits, self.weight_bits)
-
-    @property
     def slot_bits(self) -> int:
         return (2 * self.largest * ((1 << self.mask_bits) + 1)).bit_length()
-
-    @property
-    def logit_bits(self) -> int:
-        """Bits of the logit with its bias, which may be as large as V."""
-        return (2 * self.largest).bit_length() + 1
 
     @property
     def features_per_ciphertext(self) -> int:
@@ -136,9 +113,7 @@ class InnerPacking:
 
     def unpack(self, plaintexts: Sequence[int]) -> np.ndarray:
         """Read the logits from answers' plaintexts: int64 (num_plaintexts,). Raises: CryptoError for what no answer holds."""
-        used = self.key_bits - HEADROOM_BITS
-        if wrong := [i for i, m in enumerate(plaintexts) if m >> used]:
-            raise CryptoError(f"answer {wrong[0]} exceeds the packing ({used} bits): wrong private key, or not what a server computes")
+        self.check_answers(plaintexts)
         half = 1 << (self.logit_bits - 1)
         return np.array([int(m >> self.middle) % (2 * half) - half for m in plaintexts], np.int64)
 
@@ -182,7 +157,7 @@ class InnerHead:
         Raises: CryptoError when the key is of another length, or a ciphertext is missing, out of range or not prime to n.
         Cost: num_multiplications (10,000 for 3 classes at 2048 bits: 50 ms), and a `standard` obfuscator a class (9 ms).
         """
-        check_key(public_key, self.packing)
+        self.packing.check_key(public_key)
         numbers = read_ciphertexts(public_key, ciphertexts, self.packing.num_ciphertexts)
         products = self._products(public_key, numbers)
         added = [self._added(bias, randbelow) for bias in self._bias]
@@ -223,7 +198,7 @@ def encrypt_features(public_key: PublicKey, features: np.ndarray, packing: Inner
     Raises: CryptoError when features do not fit the packing or the key is of another length.
     Cost: an obfuscator a ciphertext: 86 * 0.4 ms at 2048 bits with `djn`.
     """
-    check_key(public_key, packing)
+    packing.check_key(public_key)
     return encrypt_batch(public_key, packing.pack(features), obfuscators)
 
 
@@ -234,7 +209,7 @@ def decrypt_logits(private_key: PrivateKey, ciphertexts: np.ndarray, packing: In
 
     Raises: CryptoError when a ciphertext is damaged or of another key.
     """
-    check_key(private_key.public, packing)
+    packing.check_key(private_key.public)
     return packing.unpack(decrypt_batch(private_key, ciphertexts))
 
 

@@ -23,7 +23,7 @@ is used.
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ppdl.crypto.keys.jwk import parse_public
@@ -129,13 +129,11 @@ def ensure_keypair(
                 "keygen.private_dir to its folder; to make a pair of your own, move the file away"
             )
         outcome = _make("made_other_length", public_path, private_dir, key_bits, project, passphrase, purpose)
-        return KeyOutcome(
-            outcome.case,
-            outcome.public_key,
-            outcome.private_path,
+        message = (
             f"{public_path} had {public.key_bits} bits, keygen.key_bits is {key_bits}: {outcome.message} "
-            f"The old key {public.fingerprint} stays in {old}; what was encrypted with it must be encrypted again.",
+            f"The old key {public.fingerprint} stays in {old}; what was encrypted with it must be encrypted again."
         )
+        return replace(outcome, message=message)
     if (found := _newest(private_dir, project, key_bits, purpose)) is not None:
         path, public = found
         save_public(public_path, public)

@@ -13,10 +13,7 @@ Source: S. Goldberg, L. Reyzin, O. Sagga, F. Baldimtsi, "Efficient Noninteractiv
     section 3.2, with their alpha = 6370 and m = 11.
 """
 
-from __future__ import annotations
-
 import hashlib
-from functools import cache
 
 import gmpy2
 import numpy as np
@@ -27,6 +24,7 @@ from ppdl.errors import CryptoError
 
 SMALLEST_PRIME = 6370
 NUM_ROOTS = 11
+_SMALL_PRIMES = gmpy2.primorial(SMALLEST_PRIME - 1)  # the product of all below SMALLEST_PRIME
 _DOMAIN = b"ppdl paillier modulus proof v1"
 _SPARE_BYTES = 16  # hashed beyond the length of n, so that numbers mod n are uniform within 2^-128
 
@@ -59,7 +57,7 @@ def check_modulus_proof(public_key: PublicKey, proof: np.ndarray) -> None:
     if not isinstance(proof, np.ndarray) or proof.dtype != np.uint8 or proof.shape != (NUM_ROOTS, size):
         found = f"{proof.dtype} {proof.shape}" if isinstance(proof, np.ndarray) else type(proof).__name__
         raise CryptoError(f"a proof for a {public_key.key_bits}-bit n must be uint8 ({NUM_ROOTS}, {size}), got {found}")
-    if gmpy2.gcd(n, _small_primes()) != 1:
+    if gmpy2.gcd(n, _SMALL_PRIMES) != 1:
         raise CryptoError(f"n has a prime factor below {SMALLEST_PRIME}: it is no Paillier modulus")
     for i, (row, number) in enumerate(zip(proof, _challenges(public_key), strict=True)):
         root = mpz.from_bytes(row.tobytes(), "big")
@@ -74,12 +72,6 @@ def _challenges(public_key: PublicKey) -> list[mpz]:
     length = size + _SPARE_BYTES
     stream = hashlib.shake_256(_DOMAIN + len(n).to_bytes(4, "big") + n).digest(NUM_ROOTS * length)
     return [mpz.from_bytes(stream[i * length : (i + 1) * length], "big") % public_key.n for i in range(NUM_ROOTS)]
-
-
-@cache
-def _small_primes() -> mpz:
-    """Return the product of all primes below SMALLEST_PRIME."""
-    return gmpy2.primorial(SMALLEST_PRIME - 1)
 
 
 def _num_bytes(public_key: PublicKey) -> int:

@@ -7,8 +7,6 @@ A worker that dies is started again and its task done again from the beginning, 
 system of wherever the task runs, and the shard that was cut off never got its name (ppdl.crypto.artifact.shards).
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import time

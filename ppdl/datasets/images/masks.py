@@ -10,15 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from joblib import Parallel, delayed
 from tqdm import tqdm
 
 from ppdl.datasets.images.gray import BadImageError
-from ppdl.datasets.images.image_io import read_gray
+from ppdl.datasets.images.image_io import read_gray, side_by_side
 from ppdl.datasets.prepared.resize import area_resize
 
 MASKS_FOLDER = "masks"
-_CHUNK = 64  # masks decoded before any is written: bounds the memory
 _log = logging.getLogger(__name__)
 
 
@@ -57,19 +55,13 @@ def write_masks(raw_dir: Path, paths: Sequence[str], out_path: Path, *, prepared
 
     header = {"descr": "|u1", "fortran_order": False, "shape": (len(paths), prepared_px, prepared_px)}
     without: list[str] = []
-    with (
-        out_path.open("wb") as file,
-        Parallel(num_workers, prefer="threads") as parallel,
-        tqdm(total=len(paths), desc="read masks", unit="mask") as progress,
-    ):
+    with out_path.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
-        for start in range(0, len(paths), _CHUNK):
-            chunk = paths[start : start + _CHUNK]
-            for path, mask in zip(chunk, parallel(delayed(read)(path) for path in chunk), strict=True):
-                if mask is None:
-                    without.append(path)
-                file.write(bytes(prepared_px**2) if mask is None else mask.tobytes())
-                progress.update()
+        masks = tqdm(side_by_side(read, paths, num_workers), total=len(paths), desc="read masks", unit="mask")
+        for path, mask in zip(paths, masks, strict=True):
+            if mask is None:
+                without.append(path)
+            file.write(bytes(prepared_px**2) if mask is None else mask.tobytes())
     if without:
         _log.warning(
             "%d of %d images have no lung mask that can be read (the first: %s); the tests of the lungs leave them out",

@@ -1,7 +1,5 @@
 """Images at a smaller size, computed as they are read, so that memory does not grow with the data set."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from ppdl.datasets.prepared.resize import area_mean

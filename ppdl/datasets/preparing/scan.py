@@ -8,17 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
 from tqdm import tqdm
 
 from ppdl.datasets.images.dicom import is_for_processing
 from ppdl.datasets.images.gray import BadImageError
-from ppdl.datasets.images.image_io import is_dicom, read_gray
+from ppdl.datasets.images.image_io import is_dicom, read_gray, side_by_side
 from ppdl.datasets.prepared.resize import area_resize
 from ppdl.datasets.preparing.duplicates import perceptual_hash, pixel_hash
 from ppdl.errors import DataError
 
-_CHUNK = 64  # pictures decoded before any is written: bounds the memory
 _MAX_LISTED = 200  # bad files in one message
 
 
@@ -84,18 +82,12 @@ def read_pictures(raw_dir: Path, paths: Sequence[str], spool: Path, *, prepared_
         return picture, area_resize(gray, prepared_px)
 
     found: list[Picture | str] = []
-    with (
-        spool.open("wb") as file,
-        Parallel(num_workers, prefer="threads") as parallel,
-        tqdm(total=len(paths), desc="read images", unit="image") as progress,
-    ):
-        for start in range(0, len(paths), _CHUNK):
-            for result in parallel(delayed(read)(path) for path in paths[start : start + _CHUNK]):
-                if not isinstance(result, str):
-                    result, pixels = result
-                    file.write(pixels)
-                found.append(result)
-                progress.update()
+    with spool.open("wb") as file:
+        for result in tqdm(side_by_side(read, paths, num_workers), total=len(paths), desc="read images", unit="image"):
+            if not isinstance(result, str):
+                result, pixels = result
+                file.write(pixels)
+            found.append(result)
     return found
 
 

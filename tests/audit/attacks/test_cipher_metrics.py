@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ppdl.audit.attacks.cipher_metrics import CipherMetrics, correlation, entropy, information, npcr, uaci
+from ppdl.audit.attacks.as_is import likeness
+from ppdl.audit.attacks.cipher_metrics import CipherMetrics, entropy, information, npcr, uaci
 from ppdl.audit.examination.base import Target, Truth
 from ppdl.config.components import construct
 from ppdl.errors import ConfigError
@@ -87,7 +88,7 @@ def test_formulas_on_small_cases():
     assert npcr(zeros, zeros) == uaci(zeros, zeros) == 0.0
     assert entropy(np.ones(256, int)) == 8.0
     assert entropy(np.bincount(zeros.ravel())) == 0.0
-    assert correlation(zeros, ones) == 0.0
+    assert likeness(zeros, ones) == 0.0
     assert information(np.array([0, 0, 1, 1]), np.array([5, 5, 9, 9]), np.random.default_rng(0))["mutual_information"] == 1.0
 
 

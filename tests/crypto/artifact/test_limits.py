@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from ppdl.config.components import construct
 from ppdl.crypto.arithmetic.linear import dct_filters
 from ppdl.crypto.arithmetic.packing import DensePacking, SlotPacking
 from ppdl.crypto.artifact.fields import Key, Protection, Shard, Source
@@ -36,6 +37,10 @@ def changed(good, field):
     return lambda value: replace(good, **{field: value})
 
 
+def executor(field):
+    return lambda value: construct(Executor, vars(EXECUTOR) | {field: value}, "executor")
+
+
 LIMITS = {
     # what is limited: (how it is made, the least and the greatest good value, None where there is none), at steps of 1
     "packing.slot_bits": (changed(PACKING, "slot_bits"), 8, 32),
@@ -62,8 +67,8 @@ LIMITS = {
     "dense packing's key_bits": (DensePacking, 16, None),
     "num_filters": (lambda num_filters: dct_filters(3, num_filters, 8), 1, 9),
     "weight_bits of filters": (lambda bits: dct_filters(2, 1, bits), 2, 16),
-    "executor.num_workers": (changed(EXECUTOR, "num_workers"), 1, None),
-    "executor.min_shards": (changed(EXECUTOR, "min_shards"), 1, None),
+    "executor.num_workers": (executor("num_workers"), 1, None),
+    "executor.min_shards": (executor("min_shards"), 1, None),
     "planned slot_bits": (planned("slot_bits"), 9, 32),
     "planned images_per_group": (planned("images_per_group"), 1, None),
     "planned key_bits": (planned("key_bits"), 20, None),

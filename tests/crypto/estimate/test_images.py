@@ -18,10 +18,14 @@ def key():
     return generate_keypair(256, allow_insecure_key=True)
 
 
-def job(key, num_images=50, px=12, kind="dense", executor=EXECUTOR, sample_ciphertexts=50):
+def job(key, num_images=50, px=12, kind="dense", executor=EXECUTOR):
     packing = PACKINGS[kind] or {"stride": 1, "slot_bits": 8}
-    options = {"kind": kind, "obfuscator": "djn", "executor": executor, "sample_ciphertexts": sample_ciphertexts}
-    return plan_job(num_images, px, key, **options, **packing)
+    return plan_job(num_images, px, key, kind=kind, obfuscator="djn", executor=executor, **packing)
+
+
+@pytest.fixture(autouse=True)
+def small_sample(monkeypatch):
+    monkeypatch.setattr(estimate, "_SAMPLE_CIPHERTEXTS", 50)
 
 
 @pytest.mark.parametrize("kind", PACKINGS)
@@ -85,7 +89,8 @@ def test_no_more_is_measured_than_a_sample_needs(key, monkeypatch, sample_cipher
     """A shard of 20 images is 93 ciphertexts; the part of it that the sample needs, one image at least, until there are enough."""
     counted, original = [], ciphertexts.encrypt_batch
     monkeypatch.setattr(ciphertexts, "encrypt_batch", lambda *arguments: counted.append(len(arguments[1])) or original(*arguments))
-    encryption_step(job(key, num_images=80, sample_ciphertexts=sample_ciphertexts))
+    monkeypatch.setattr(estimate, "_SAMPLE_CIPHERTEXTS", sample_ciphertexts)
+    encryption_step(job(key, num_images=80))
     assert sum(counted) == encrypted
 
 

@@ -443,7 +443,7 @@ def test_predict_prints_the_probabilities_of_the_head(with_backbone, tmp_path):
     assert found.exit_code == 1 and "not a medical device" in found.stderr  # one file is no image
     tree = json.loads(found.stdout)
     features = integer_features(head.public, folder, np.asarray(Reduced(images, 32)[np.arange(2)]))  # as the pipeline's own evaluation
-    expected = head.probabilities(head.logits(features))
+    expected = head.public.probabilities(head.logits(features))
     assert [list(row["probabilities"].values()) for row in tree["predictions"]] == expected.tolist()
     assert [row["class"] for row in tree["predictions"]] == [CLASS_NAMES[i] for i in expected.argmax(axis=1)]
     assert [row["file"] for row in tree["failed"]] == [str(files[2])]
