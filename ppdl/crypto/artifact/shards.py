@@ -8,9 +8,9 @@ import hashlib
 import os
 import secrets
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 
@@ -26,63 +26,38 @@ def npy_header(shape: tuple[int, ...]) -> bytes:
     return b"\x93NUMPY\x01\x00" + (118).to_bytes(2, "little") + text.encode().ljust(117) + b"\n"
 
 
-class ShardWriter:
-    """Write one shard block by block; the file gets its name only when it is complete and on disk.
+def write_blocks(path: Path, shape: tuple[int, ...], blocks: Iterable[np.ndarray], first_image: int, num_images: int) -> Shard:
+    """Write one shard block by block; the file gets its name only when it is complete and on disk. After an exception no file is left.
 
-    Use as a context manager, `write` blocks of rows, then read `.shard`. After an exception no file is left.
+    Args:
+        shape: of the whole array.
+        blocks: its rows, some at a time.
+    Cost: one SHA-256 and one write of each block.
     """
-
-    def __init__(self, path: Path, shape: tuple[int, ...], first_image: int, num_images: int) -> None:
-        self._path, self._shape, self._images = Path(path), shape, (first_image, num_images)
-        # A name of its own: a worker that its cluster gave up may still be writing this shard while another one does.
-        self._temporary = self._path.with_suffix(f".{secrets.token_hex(8)}.tmp")
-        self._hash = hashlib.sha256()
-        self._bytes = 0
-        self._shard: Shard | None = None
-
-    def __enter__(self) -> "ShardWriter":
-        try:
-            self._file = self._temporary.open("wb")
-        except FileNotFoundError:
-            raise ArtifactError(f"{self._path.parent}: there is no such folder on the machine of this worker; {SHARED}") from None
-        self._append(npy_header(self._shape))
-        return self
-
-    def _append(self, data: bytes | memoryview) -> None:
-        self._file.write(data)
-        self._hash.update(data)
-        self._bytes += len(data)
-
-    def write(self, block: np.ndarray) -> None:
-        """Append rows. Cost: one SHA-256 and one write of the block."""
-        self._append(np.ascontiguousarray(block, np.uint8).data.cast("B"))
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if error is None:
-            self._file.flush()
-            os.fsync(self._file.fileno())
-        self._file.close()
-        if error is not None:
-            self._temporary.unlink(missing_ok=True)
-            return
-        first_image, num_images = self._images
-        sha256 = self._hash.hexdigest()
-        self._shard = Shard(self._path.name, self._shape, "|u1", self._bytes, sha256, first_image, num_images)
-        self._temporary.replace(self._path)
-
-    @property
-    def shard(self) -> Shard:
-        """Describe the file. Raises: ArtifactError while it is not whole."""
-        if self._shard is None:
-            raise ArtifactError(f"{self._path}: this shard is not written to the end, so nothing can be said of it")
-        return self._shard
+    # A name of its own: a worker that its cluster gave up may still be writing this shard while another one does.
+    temporary, digest, size = path.with_suffix(f".{secrets.token_hex(8)}.tmp"), hashlib.sha256(), 0
+    try:
+        file = temporary.open("wb")
+    except FileNotFoundError:
+        raise ArtifactError(f"{path.parent}: there is no such folder on the machine of this worker; {SHARED}") from None
+    rows: Iterator[bytes | memoryview] = (np.ascontiguousarray(block, np.uint8).data.cast("B") for block in blocks)
+    try:
+        with file:
+            for data in chain([npy_header(shape)], rows):
+                file.write(data)
+                digest.update(data)
+                size += len(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return Shard(path.name, shape, "|u1", size, digest.hexdigest(), first_image, num_images)
 
 
 def write_shard(path: Path, array: np.ndarray, first_image: int, num_images: int) -> Shard:
     """Write a whole array as one shard."""
-    with ShardWriter(path, array.shape, first_image, num_images) as writer:
-        writer.write(array)
-    return writer.shard
+    return write_blocks(path, array.shape, [array], first_image, num_images)
 
 
 def hash_file(path: Path) -> str:

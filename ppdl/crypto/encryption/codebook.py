@@ -3,6 +3,7 @@
 import hashlib
 import math
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from ppdl.crypto.arithmetic.obfuscators import build_obfuscators
 from ppdl.crypto.arithmetic.paillier import encrypt_batch_deterministic
 from ppdl.crypto.artifact.fields import Key, Protection, Source
 from ppdl.crypto.artifact.header import NUM_SYMBOLS, Header, shard_name
-from ppdl.crypto.artifact.shards import ShardWriter, write_shard
+from ppdl.crypto.artifact.shards import write_blocks, write_shard
 from ppdl.crypto.encryption.canary import encrypt_canary
 from ppdl.crypto.encryption.partial import Partial
 from ppdl.crypto.keys.keypair import PublicKey, check_purpose
@@ -133,9 +134,8 @@ def write_codebook_artifact(
         shards = [write_shard(partial.artifact / "codebook.npy", rows, 0, 0)]
         for index, first in enumerate(range(0, source.num_images, per_shard)):
             part = images[first : first + per_shard]
-            with ShardWriter(partial.artifact / shard_name("codebook", index), part.shape, first, len(part)) as writer:
-                _translate(part, table, writer, digest, bar)
-            shards.append(writer.shard)
+            blocks = _translated(part, table, digest, bar)
+            shards.append(write_blocks(partial.artifact / shard_name("codebook", index), part.shape, blocks, first, len(part)))
         header = Header.of_shards(
             shards,
             kind="codebook",
@@ -151,11 +151,11 @@ def write_codebook_artifact(
     return header
 
 
-def _translate(part: np.ndarray, table: bytes, writer: ShardWriter, digest: "hashlib._Hash", bar: tqdm) -> None:
-    """Write the rows of the codebook that stand for the pixels of `part`, a few MiB at a time."""
+def _translated(part: np.ndarray, table: bytes, digest: "hashlib._Hash", bar: tqdm) -> Iterator[np.ndarray]:
+    """Yield the rows of the codebook that stand for the pixels of `part`, a few MiB at a time."""
     step = max(_BLOCK_BYTES // (part.shape[1] * part.shape[2]), 1)
     for begin in range(0, len(part), step):
         pixels = part[begin : begin + step].tobytes()
         digest.update(pixels)
-        writer.write(np.frombuffer(pixels.translate(table), np.uint8))
+        yield np.frombuffer(pixels.translate(table), np.uint8)
         bar.update(len(pixels))
