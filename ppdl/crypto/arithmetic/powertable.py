@@ -36,15 +36,6 @@ class Windows:
         masks = np.array([(1 << width) - 1 for width in self.widths], np.uint16)
         return np.frombuffer(raw, np.uint16).reshape(len(self.widths), num_exponents) & masks[:, None]
 
-    def digits(self, exponents: Sequence[int]) -> np.ndarray:
-        """Cut exponents below 2^exponent_bits."""
-        if any(not 0 <= exponent < 1 << self.exponent_bits for exponent in exponents):
-            raise CryptoError(f"an exponent must lie in [0, 2^{self.exponent_bits})")
-        mask = (1 << self.window_bits) - 1
-        starts = range(0, self.exponent_bits, self.window_bits)
-        digits = [[int(exponent >> start) & mask for exponent in exponents] for start in starts]
-        return np.array(digits, np.uint16).reshape(len(starts), len(exponents))
-
 
 class PowerTable(Protocol):
     """Raise one base to many exponents mod m^2."""

@@ -142,11 +142,6 @@ class InnerHead:
         self._exponents = packing.exponents(np.asarray(weights))
         self._plan = StrausPlan(self._exponents)
 
-    @property
-    def num_multiplications(self) -> int:
-        """Multiplications mod n^2 an image, without re-randomisation."""
-        return self._plan.num_multiplications
-
     def evaluate(self, public_key: PublicKey, ciphertexts: np.ndarray, randbelow: Randbelow = secrets.randbelow) -> np.ndarray:
         """Evaluate the head on one image's ciphertexts, mask what is not the logit, and re-randomise.
 
@@ -155,7 +150,7 @@ class InnerHead:
             randbelow: draws masks and randomness; two answers to one request must have the same, see derived.py.
         Returns: uint8 (num_classes, ciphertext_bytes).
         Raises: CryptoError when the key is of another length, or a ciphertext is missing, out of range or not prime to n.
-        Cost: num_multiplications (10,000 for 3 classes at 2048 bits: 50 ms), and a `standard` obfuscator a class (9 ms).
+        Cost: 10,000 multiplications for 3 classes at 2048 bits (50 ms), and a `standard` obfuscator a class (9 ms).
         """
         self.packing.check_key(public_key)
         numbers = read_ciphertexts(public_key, ciphertexts, self.packing.num_ciphertexts)
