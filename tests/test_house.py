@@ -27,7 +27,7 @@ LIMITS = {
     "circles of modules": 0,
     "circles of folders": 0,
     "modules in one folder": 12,
-    "lines of code": 20_445,
+    "lines of code": 20_002,
     "functions that take cfg": 60,
     "functions that take cfg and workspace": 39,
     "leaves of params.yaml": 125,
