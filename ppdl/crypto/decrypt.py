@@ -39,7 +39,7 @@ def decrypt_images(
     Raises:
         ArtifactError: another key, a damaged shard, ciphertexts that decrypt to no pixels, or not to the encrypted ones.
 
-    Cost: 2.6 ms a ciphertext and core at 2048 bits, 8 ms at 3072; memory of one shard.
+    Cost: 0.3 ms a ciphertext and core at 2048 bits, 1 ms at 3072; with gmpy2 2.6 and 8. Memory of one shard.
     """
     if not KINDS[artifact.header.kind].pixels:
         raise ArtifactError(f"{artifact.path}: kind {artifact.header.kind!r} holds no images, but sums of pixels: stage reveal decrypts it")

@@ -81,8 +81,8 @@ class DjnObfuscators(Obfuscators):
 
     Raises: CryptoError when the key has no h or a degenerate one, or when table_bytes holds no table.
     Source: Damgard, Jurik, Nielsen 2010.
-    Cost: at 2048 bits and 256 MiB (12-bit windows) 86 windows: 1.7 s to build, then 85 multiplications mod n^2 (0.4
-        ms) an obfuscator.
+    Cost: at 2048 bits and 256 MiB (12-bit windows) 86 windows: with gmpy2 1.7 s to build, then 85 multiplications mod n^2 (0.4 ms) an
+        obfuscator; with the vector kernel 0.3 s and 0.05 ms.
     """
 
     def __init__(self, key: PublicKey, *, table_bytes: int = DEFAULT_TABLE_BYTES, num_ciphertexts: int | None = None):
@@ -140,7 +140,7 @@ class OwnerDjnObfuscators(Secret, Obfuscators):
 
 
 class StandardObfuscators(Obfuscators):
-    """Draw r^n mod n^2 with r uniform in Z_n^*, as Paillier 1999. Cost: a modular power each, 9 ms at 2048 bits; releases the GIL.
+    """Draw r^n mod n^2 with r uniform in Z_n^*, as Paillier 1999. Cost: a modular power each: 9 ms at 2048 bits with gmpy2.
 
     Args:
         randbelow: where r comes from; the operating system, but for answers that must be the same again.

@@ -43,7 +43,7 @@ def encrypt_batch(public_key: PublicKey, plaintexts: Iterable[int], obfuscators:
 
     Returns: uint8 (num_plaintexts, ciphertext_bytes), big-endian.
     Raises: CryptoError when a plaintext is out of range or the obfuscators belong to another key.
-    Cost: with `djn`, 2048 bits and 12-bit windows: about 0.4 ms a ciphertext with the public key, 0.3 ms as the owner.
+    Cost: with `djn`, 2048 bits and 12-bit windows: 0.05 ms a ciphertext with the vector kernel; with gmpy2 0.4, as the owner 0.3.
     """
     plaintexts = check_plaintexts(public_key, plaintexts)
     _check_same_key(public_key, obfuscators)
