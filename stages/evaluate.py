@@ -11,7 +11,7 @@ from ppdl.evaluation.measures.permutation import PermutationResult
 from ppdl.evaluation.predictions.calibration import load_temperature
 from ppdl.evaluation.report.tables import results_table
 from ppdl.experiment.experiment import Experiment
-from ppdl.experiment.results.finish import finish, tested_runs
+from ppdl.experiment.results.finish import finish, results_of_runs
 from ppdl.experiment.results.insight import figures_of, insights_of
 from ppdl.experiment.results.page import write_report
 from ppdl.experiment.results.report import border_predictions, permute_control, repeat_under_second_key, report
@@ -34,7 +34,7 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
         more_figures=figures_of(experiment.prepared, insights),
     )
     rich.print(results_table(summary))
-    finish(experiment, write_report(experiment), tested_runs(experiment.prepared, summary, predictions, insights))
+    finish(experiment, write_report(experiment), results_of_runs(experiment.prepared, summary, predictions, insights))
 
     def repeat(control: NetworkRun) -> PermutationResult:
         return permute_control(control, repeat_under_second_key(control))

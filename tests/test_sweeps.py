@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -99,28 +100,27 @@ def test_the_grid_is_all_combinations_and_the_command_line_replaces_a_list(sweep
     assert not any(job["pruning"] for job in done.jobs)
 
 
-def cfg_with(pruning: object) -> object:
-    return OmegaConf.create({"pruning": pruning})
+def experiment_with(pruning: object, folder: Path, **sweep: object) -> Experiment:
+    return Experiment(OmegaConf.create({"pruning": pruning}), Workspace(inputs=folder, outputs=folder, **sweep))
 
 
 RULE = {"_target_": "ppdl.training.fitting.pruning.MedianStopping", "least_epochs": 2, "least_trials": 1}
 
 
 def test_pruning_is_for_jobs_of_a_sweep_alone(tmp_path):
-    by_hand = Workspace(inputs=tmp_path, outputs=tmp_path)
-    assert _pruning(cfg_with(None), by_hand) is None
+    assert _pruning(experiment_with(None, tmp_path)) is None
     with pytest.raises(ConfigError, match="pruning compares the jobs of a sweep, and this is none: set pruning=null"):
-        _pruning(cfg_with(RULE), by_hand)
+        _pruning(experiment_with(RULE, tmp_path))
 
 
 def test_a_hopeless_trial_is_logged_marked_and_stopped(tmp_path, monkeypatch):
     monkeypatch.setattr(
         "ppdl.tracking.runs.sweep.finished_losses", lambda folder, name: {(tmp_path, "plain"): [[1.0, 0.5, 0.2]]}[folder, name]
     )
-    workspace = Workspace(inputs=tmp_path, outputs=tmp_path, sweep=str(tmp_path), job=1)
+    rule = _pruning(experiment_with(RULE, tmp_path, sweep=str(tmp_path), job=1))
     logged, marked = [], []
     tracked = SimpleNamespace(log_epoch=lambda epoch, row: logged.append(epoch), mark=marked.append)
-    after = _after_epoch(_pruning(cfg_with(RULE), workspace), str(tmp_path), "plain", tracked)
+    after = _after_epoch(rule, str(tmp_path), "plain", tracked)
     assert [after(0, {"val_log_loss": 3.0}), after(1, {"val_log_loss": 0.75})] == [False, False]
     assert after(2, {"val_log_loss": 0.9}) is True  # its best, 0.75, is above (1 + 0.5 + 0.2) / 3
     assert logged == [0, 1, 2] and marked == ["pruned"]

@@ -1,16 +1,19 @@
-"""One cross-validation at a time works in a folder."""
+"""One cross-validation at a time works in a folder, and its folds test each image once."""
 
 import os
 import subprocess
 import sys
 
+import numpy as np
+import pandas as pd
 import pytest
 from omegaconf import OmegaConf
 
 from ppdl.config import PROJECT, Workspace
+from ppdl.datasets.prepared.arrays import Prepared
 from ppdl.errors import ConfigError
 from ppdl.experiment.experiment import Experiment
-from ppdl.experiment.results.crossval import claimed_folder
+from ppdl.experiment.results.crossval import claimed_folder, fold_of
 
 CFG = OmegaConf.create({"seed": 1, "crossval": {"name": "mine"}})
 
@@ -59,3 +62,15 @@ def test_a_folder_of_another_configuration_is_refused(tmp_path):
         pass
     with claimed_folder(experiment(tmp_path)):  # the refused one holds no lock
         pass
+
+
+def test_each_image_is_tested_in_one_fold_and_its_group_with_it(tmp_path):
+    groups = np.repeat(np.arange(12), 2)
+    index = pd.DataFrame({"label": groups % 2, "group": groups, "split": "train", "fold": -1})
+    split = {"test_fraction": 0.2, "validation_fraction": 0.2, "num_folds": 3, "fold": 0, "near_duplicate_bits": 0, "seed": 1}
+    whole = Experiment(OmegaConf.create({"split": split}), Workspace(tmp_path, tmp_path), Prepared(None, index, ("a", "b"), {}))
+    folds = [fold_of(whole, k) for k in range(3)]
+    tested = [set(fold.prepared.rows("test")) for fold in folds]
+    assert sorted(row for rows in tested for row in rows) == list(range(24))
+    assert all(groups[list(rows)].tolist().count(group) == 2 for rows in tested for group in groups[list(rows)])
+    assert [fold.workspace.outputs.name for fold in folds] == ["fold-0", "fold-1", "fold-2"] and folds[0].workspace.sweep == str(tmp_path)

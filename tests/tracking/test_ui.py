@@ -22,7 +22,7 @@ from ppdl.evaluation.figures.history import plot_history
 from ppdl.evaluation.report.content import ReportContent
 from ppdl.evaluation.report.html import write_html
 from ppdl.experiment.experiment import Experiment
-from ppdl.experiment.results.finish import Tested, finish
+from ppdl.experiment.results.finish import RunResults, finish
 from ppdl.experiment.results.page import REPORT
 from ppdl.experiment.runs import runs_of
 from ppdl.tracking import DatasetRecord, RunSpec, start_training_run
@@ -66,7 +66,7 @@ def fill(root: Path, content: ReportContent) -> None:
             tracked.log_figure("history", plot_history(history, title=run.name))
             tracked.write_record(run.out_dir / "run.json")
         figures = {"tested": plot_history(history, title=f"{run.name}, tested")}
-        tested[run.name] = Tested(content.metrics[run.name], figures)
+        tested[run.name] = RunResults(content.metrics[run.name], figures)
     finish(experiment, content, tested)
 
 

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from ppdl.cli.store import checkout_store
 from ppdl.cli.sweep.summary import ACCURACY, number
-
-if TYPE_CHECKING:
-    from ppdl.evaluation.predictions.predictions import Predictions
-    from ppdl.tracking.runs.record import RunRecord
 
 
 @click.command()
@@ -30,6 +25,7 @@ def test(folder: str | None, reference: Path | None) -> None:
     from ppdl.config import checkout
     from ppdl.errors import TrackingError
     from ppdl.evaluation.measures.statistics import compare
+    from ppdl.experiment.runs import predict_recorded
     from ppdl.tracking.runs.record import read_record
     from ppdl.tracking.runs.sweep import OBJECTIVE, find_sweep, model_folder
 
@@ -45,18 +41,5 @@ def test(folder: str | None, reference: Path | None) -> None:
     for who, record in zip(names, records, strict=True):
         loss, accuracy = (number(record.metrics.get(key), form) or "unknown" for key, form in ((OBJECTIVE, ".3f"), (ACCURACY, ".1%")))
         click.echo(f"{who}: validation log loss {loss}, accuracy {accuracy}")
-    settings = records[0].config["evaluation"]
-    click.echo(compare(_on_test(records[0], before), _on_test(records[1], chosen), margin=settings["margin"], names=names).sentence)
-
-
-def _on_test(record: RunRecord, folder: Path) -> Predictions:
-    from omegaconf import OmegaConf
-
-    from ppdl.config import PROJECT, Workspace
-    from ppdl.experiment.experiment import Experiment
-    from ppdl.experiment.training.network_run import NetworkRun
-    from ppdl.training.networks.predict import load_model
-
-    experiment = Experiment(OmegaConf.create(dict(record.config)), Workspace(inputs=PROJECT, outputs=PROJECT))
-    run = NetworkRun(experiment, record.name, record.tags["protection"], record.tags["view"])
-    return run.predict(load_model(folder / "model.keras"))
+    ours, theirs = (predict_recorded(record, place) for record, place in zip(records, (before, chosen), strict=True))
+    click.echo(compare(ours, theirs, margin=records[0].config["evaluation"]["margin"], names=names).sentence)

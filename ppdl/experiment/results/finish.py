@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Tested:
+class RunResults:
     """Hold what testing gave of one run: its metrics (numbers, and words that become tags), figures by name, and those that show images."""
 
     metrics: Mapping[str, Any]
@@ -33,9 +33,9 @@ class Tested:
     pictures: Mapping[str, Figure] = field(default_factory=dict)
 
 
-def tested_runs(
+def results_of_runs(
     prepared: Prepared, summary: Summary, predictions: Mapping[str, Predictions], insights: Mapping[str, Insight]
-) -> dict[str, Tested]:
+) -> dict[str, RunResults]:
     """Return what testing gave of each run, by name."""
     from ppdl.evaluation.figures.plots import plot_confusion, plot_reliability, plot_roc
 
@@ -50,11 +50,11 @@ def tested_runs(
         }
         looks = {name: insights[name]} if name in insights else {}
         more = insights[name].metrics if looks else {}
-        found[name] = Tested(summary.metrics[name] | baselines | more, figures, figures_of(prepared, looks))
+        found[name] = RunResults(summary.metrics[name] | baselines | more, figures, figures_of(prepared, looks))
     return found
 
 
-def finish(experiment: Experiment, content: ReportContent, tested: Mapping[str, Tested]) -> None:
+def finish(experiment: Experiment, content: ReportContent, tested: Mapping[str, RunResults]) -> None:
     """Add all that came out of each training to its MLflow run; the experiment's description becomes the table of these runs.
 
     The report and other pictures of the images stay out where tracking.log_report says so.

@@ -8,9 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig
-
-from ppdl.config import Workspace, build
+from ppdl.config import build
 from ppdl.crypto.keys.purpose import ARCHIVE
 from ppdl.errors import ConfigError
 from ppdl.evaluation.predictions.calibration import Calibration, calibrate
@@ -80,7 +78,7 @@ class NetworkRun(Run):
         from ppdl.training.fitting.fit import fit
 
         cfg, workspace, prepared = self.experiment.cfg, self.experiment.workspace, self.experiment.prepared
-        model, training, rule = build(cfg.model, "model"), build(cfg.training, "training"), _pruning(cfg, workspace)
+        model, training, rule = build(cfg.model, "model"), build(cfg.training, "training"), _pruning(self.experiment)
         with self.tracked(self.source, stage) as tracked:
             result = fit(
                 self.source.view,
@@ -150,10 +148,11 @@ def train_branch(experiment: Experiment, branch: str, *, stage: str) -> float:
     return results[0].objective
 
 
-def _pruning(cfg: DictConfig, workspace: Workspace) -> MedianStopping | None:
-    if cfg.pruning is not None and workspace.job is None:
+def _pruning(experiment: Experiment) -> MedianStopping | None:
+    node = experiment.cfg.pruning
+    if node is not None and experiment.workspace.job is None:
         raise ConfigError("pruning compares the jobs of a sweep, and this is none: set pruning=null, or start a sweep with -m")
-    return None if cfg.pruning is None else build(cfg.pruning, "pruning")
+    return None if node is None else build(node, "pruning")
 
 
 def _after_epoch(rule: MedianStopping | None, sweep: str | None, name: str, tracked: TrainingRun) -> OnEpoch:

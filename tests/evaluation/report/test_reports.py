@@ -88,8 +88,9 @@ def test_calibrated_probabilities_stand_beside_the_raw_ones(tmp_path, runs):
 
 
 def test_details_hold_classes_confusion_and_words(tmp_path, runs):
-    summary = write_reports(tmp_path, runs, **SETTINGS)
+    summary = write_reports(tmp_path, runs, **SETTINGS, branches={"opaque": "other"})
     found = json.loads((tmp_path / "evaluation/details.json").read_text())
+    assert found["branches"] == {name: name for name in RUNS} | {"opaque": "other"}
     assert found["runs"].keys() == {*RUNS, "border"}
     assert found["runs"]["plain"]["per_class"].keys() == {"A", "B", "C"}
     assert np.sum(found["runs"]["plain"]["confusion"]["counts"]) == 120
