@@ -14,9 +14,9 @@ from stages import audit
     ("override", "message"),
     [
         ("audit.prior_seed=20220314", "audit.prior_seed must differ from dataset.seed"),
-        ("audit.num_queries=0", "audit: num_queries must be a whole number >= 1, got 0"),
+        ("audit.num_queries=0", "audit.num_queries: must be >= 1, got 0"),
         ("+audit.num_querys=3", "did you mean 'num_queries'"),
-        ("attacks.ratio.num_scored=0", "attacks.ratio: "),
+        ("attacks.ratio.num_scored=0", "attacks.ratio.num_scored: must be >= 1, got 0"),
         ("+attacks.ratio.num_score=3", "did you mean 'num_scored'"),
     ],
 )
