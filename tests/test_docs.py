@@ -285,7 +285,7 @@ def test_mistakes_are_found(text: str, reason: str):
     "text",
     [
         "dvc exp run --queue -S split.seed=1,2,3 && dvc exp run --run-all",
-        "dvc exp run -S +protection@protections.NAME=NAME -S '~protections.opaque' -S 'revealed=[]' -S training.augmentation=null",
+        "dvc exp run -S +protection@protections.NAME=NAME -S '~protections.opaque' -S training.augmentation=null",
         "python -m stages.train_plain -m hydra/launcher=joblib hydra.launcher.n_jobs=2 model=mobilenet_v2",
         "dvc push keygen encrypt@homomorphic data/revealed/homomorphic",
         "make ui PORT=5001 | tee log; ppdl --help",

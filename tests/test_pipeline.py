@@ -28,7 +28,7 @@ SMALL = [
     "keygen.key_bits=512",
     "keygen.allow_insecure_key=true",
 ]
-ONE_BRANCH = ["~protections.opaque", "~protections.homomorphic", "revealed=[]", "~heads.private_head"]
+ONE_BRANCH = ["~protections.opaque", "~protections.homomorphic", "~heads.private_head"]
 RUNS = {"plain", "deterministic", "opaque", "homomorphic", "private_head"}
 pytestmark = pytest.mark.pipeline
 

@@ -17,9 +17,10 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig
 
-from ppdl.config.components import BRANCH_KEYS, build, check_keys, construct, plain
+from ppdl.config.components import BRANCH_KEYS, build, check_keys, construct, plain, with_steps
 from ppdl.config.place import CONF
 from ppdl.errors import ConfigError
+from ppdl.protections.context import STEPS
 
 LARGEST_SEED = 2**32 - 1
 SMALLEST_PX, LARGEST_PX = 8, 4096
@@ -132,9 +133,9 @@ def check_config(cfg: DictConfig | Mapping[str, Any]) -> None:
         _check_protection(name, _mapping(node, f"protections.{name}"), tree)
     for name, node in _mapping(tree.get("heads", {}), "heads").items():
         _check_head(name, _mapping(node, f"heads.{name}"), tree)
-    if missing := [name for name in tree["revealed"] if name not in tree["protections"]]:
+    if sorted(tree["revealed"]) != sorted(stepped := with_steps(tree["protections"])):
         raise ConfigError(
-            f"revealed must list protections that have a stem, got {missing[0]!r}: leave it out there too, with 'revealed=[]'"
+            f"revealed follows from the steps of the protections, so it must be {stepped}: leave it out; got {tree['revealed']}"
         )
 
 
@@ -182,11 +183,14 @@ def _check_protection(name: str, node: Mapping[str, Any], tree: Mapping[str, Any
     where = f"protections.{name}"
     check_keys(node, BRANCH_KEYS["protections"], where)
     protection = build(_mapping(node.get("scheme"), f"{where}.scheme"), f"{where}.scheme")
-    for step in ("stem", "reveal"):
-        if step in node:
-            build(_mapping(node[step], f"{where}.{step}"), f"{where}.{step}")
-    if node.get("train_on") not in ("encrypted", "revealed"):
-        raise ConfigError(f"{where}.train_on must be encrypted or revealed, got {node.get('train_on')!r}")
+    steps = [step for step in STEPS if step in node]
+    for step in steps:
+        build(_mapping(node[step], f"{where}.{step}"), f"{where}.{step}")
+    if steps not in ([], list(STEPS)):
+        raise ConfigError(f"{where} must have both of {' and '.join(STEPS)} or none, got {steps[0]} alone")
+    written = "revealed" if steps else "encrypted"
+    if node.get("train_on") != written:
+        raise ConfigError(f"{where}.train_on must be {written}, which its last step writes, got {node.get('train_on')!r}")
     views = node.get("views")
     if not isinstance(views, list) or not views or any(view not in protection.views for view in views):
         raise ConfigError(f"{where}.views must list one or more of {', '.join(protection.views)}, got {views!r}")

@@ -11,9 +11,10 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from ppdl.errors import ConfigError, PpdlError
+from ppdl.protections.context import STEPS
 from ppdl.records.typecheck import check_types
 
-BRANCH_KEYS = {"protections": ["train_on", "views", "scheme", "stem", "reveal"], "heads": ["backbone", "fit", "inference"]}  # of a node
+BRANCH_KEYS = {"protections": ["train_on", "views", "scheme", *STEPS], "heads": ["backbone", "fit", "inference"]}  # of a node
 
 
 def build(node: DictConfig | Mapping[str, Any], where: str) -> Any:
@@ -80,6 +81,14 @@ def branch(cfg: DictConfig, group: str = "protections") -> tuple[str, DictConfig
     node = cfg[group][name]
     check_keys(node, BRANCH_KEYS[group], f"{group}.{name}")
     return name, node
+
+
+def with_steps(protections: Mapping[str, Any]) -> list[str]:
+    """Return the names of the protections that have steps after encryption: what conf/config.yaml computes `revealed` with."""
+    return [name for name, node in protections.items() if any(step in node for step in STEPS)]
+
+
+OmegaConf.register_new_resolver("with_steps", lambda protections: OmegaConf.create(with_steps(protections)), replace=True)
 
 
 def with_values(cfg: DictConfig, values: Mapping[str, Any]) -> DictConfig:

@@ -62,7 +62,7 @@ def conf(tmp_path, monkeypatch):
     [
         ["dataset=folder", "dataset.root=/data/xrays", "prepared_px=64", "input_px=32"],
         ["+experiment=transfer", 'dataset.root="~/x, (1)"', 'dataset.classes=[Normal,"No, not"]'],
-        ["~protections.opaque", "revealed=[]", "~protections.homomorphic", "training.learning_rate=1e-5"],
+        ["~protections.opaque", "~protections.homomorphic", "training.learning_rate=1e-5"],
         ["+attack@attacks.as_is=as_is", "attacks.as_is.num_scored=3"],
         ["dataset=radiography", "dataset.num_images={COVID:3,Normal:4,Lung_Opacity:5,Viral Pneumonia:6}"],
     ],
@@ -116,7 +116,10 @@ def test_a_damaged_file_of_choices_is_named(conf, text, reason):
         (["dataset=folder", "dataset.rot=/x"], "did you mean 'dataset.root'"),
         (["dataset.root=~/xrays"], """as one text: 'dataset.root="~/xrays"'"""),
         (["dataset=folder", "dataset.root=/a,b"], """is a sweep, for its comma; as one text: 'dataset.root="/a,b"'"""),
-        (["~protections.homomorphic.stem", "revealed=[]"], "cannot keep protections.homomorphic.stem"),
+        (
+            [*(f"~protections.homomorphic.{step}" for step in ("stem", "reveal")), "protections.homomorphic.train_on=encrypted"],
+            "cannot keep protections.homomorphic.stem",
+        ),
         (["branch=opaque"], "'branch=opaque' is of one command, and cannot be kept"),
         (["~local"], "'~local' is of one command, and cannot be kept"),
         (["-m", "seed=1,2"], "'-m' is of one command, and cannot be kept"),

@@ -63,8 +63,8 @@ WRONG = [
     (("attacks", "inversion", "strides"), [2, 3], "attacks.inversion.strides.1: must be 2, 4 or 8, got 3"),
     (("heads", "private_head", "backbone"), {"alpha": 3}, "heads.private_head.backbone needs `_target_"),
     (("protections", "opaque", "views"), ["byte"], r"protections.opaque.views must list one or more of bytes"),
-    (("protections", "opaque", "train_on"), "clear", "protections.opaque.train_on must be encrypted or revealed"),
-    (("revealed",), ["homomorfic"], "revealed must list protections"),
+    (("protections", "opaque", "train_on"), "clear", "protections.opaque.train_on must be encrypted, which its last step writes"),
+    (("revealed",), ["homomorfic"], "revealed follows from the steps of the protections"),
     (("trainig",), {}, "did you mean 'training'"),
     (("model",), None, "model must be a section"),
 ]
