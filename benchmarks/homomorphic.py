@@ -19,8 +19,10 @@ from benchmarks.estimate import timed
 from ppdl.config.cost import folder_bytes
 from ppdl.crypto.estimate.images import estimate, plan_job
 from ppdl.crypto.estimate.stem import reveal_steps, stem_step
+from ppdl.crypto.keys.keyfile import save_private
 from ppdl.crypto.keys.keypair import PrivateKey, generate_keypair
 from ppdl.crypto.workers.parallel import Executor
+from ppdl.protections.context import Context, KeyHolder
 from ppdl.protections.schemes.homomorphic import Homomorphic
 from ppdl.protections.steps.reveal import Reveal
 from ppdl.protections.steps.stem import Stem
@@ -79,27 +81,13 @@ def measure(num_images: int, px: int, stride: int, key: PrivateKey, executor: Ex
     reveal = Reveal(approved=(FILTERS,), check_fraction=1.0, clip=1.0, clip_detail=0.25, noise=0.0)
     with tempfile.TemporaryDirectory(prefix="ppdl-benchmark-") as folder:
         root = Path(folder)
-        source, sums, view = (root / name for name in STEPS)
-        public = key.public
+        save_private(root / "private", key)
+        context = Context(key.public, px // stride, root / "partial", executor, key_holder=KeyHolder(root / "private", root / "project"))
+        folders = [root / name for name in STEPS]
         found = {
-            "encrypt": timed(
-                lambda: scheme.encrypt(
-                    images, source, input_px=px // stride, public_key=public, partial_dir=root / "partial-1", executor=executor
-                )
-            ),
-            "stem": timed(lambda: stem.write(source, sums, public_key=public, partial_dir=root / "partial-2", executor=executor)),
-            "reveal": timed(
-                lambda: reveal.write(
-                    source,
-                    sums,
-                    view,
-                    private_key=key,
-                    private_dir=root / "private",
-                    project=root / "project",
-                    partial_dir=root / "partial-3",
-                    executor=executor,
-                )
-            ),
+            "encrypt": timed(lambda: scheme.encrypt(images, folders[0], context)),
+            "stem": timed(lambda: stem.write(*folders[:2], context)),
+            "reveal": timed(lambda: reveal.write(*folders, context)),
         }
         return {name: (*found[name], folder_bytes(root / name)) for name in STEPS}
 

@@ -20,12 +20,13 @@ from ppdl.datasets.prepared.reduced import Reduced
 from ppdl.errors import ConfigError
 from ppdl.experiment.experiment import Experiment
 from ppdl.experiment.training.source import protection_of
+from ppdl.protections.context import Context
 
 
 def run(cfg: DictConfig, workspace: Workspace) -> None:
     name, node = branch(cfg)
     signing = construct(Signing, cfg.signing, "signing")
-    settings, executor = construct(Settings, cfg.audit, "audit"), build(cfg.executor, "executor")
+    settings = construct(Settings, cfg.audit, "audit")
     if cfg.dataset.get("seed") == settings.prior_seed:
         raise ConfigError(
             f"audit.prior_seed must differ from dataset.seed, or the public images are the set's; got {settings.prior_seed} twice"
@@ -50,17 +51,19 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
     shutil.rmtree(scratch, ignore_errors=True)  # what a killed audit left
     scratch.mkdir(parents=True)
 
+    context = Context(public_key, cfg.input_px, scratch, build(cfg.executor, "executor"))
+
     def under_a_fresh_key(chosen: np.ndarray) -> Target:
         fresh = generate_keypair(public_key.key_bits, allow_insecure_key=True).public  # as long as the set's; its private part is dropped
-        return encryption_of(protection, cfg.input_px, fresh, executor, scratch)(chosen)
+        return encryption_of(protection, dataclasses.replace(context, public_key=fresh))(chosen)
 
     target = dataclasses.replace(
         target,
         prior=phantom_prior(settings.num_prior, target.height, target.width, seed=settings.prior_seed),
         known=draw_known(images, unscored, settings.num_known, rng),
         queries=queries.images,
-        encrypt=encryption_of(protection, cfg.input_px, public_key, executor, scratch),
-        reveal=reveal_of(target.view, revealed),
+        encrypt=encryption_of(protection, context),
+        reveal=reveal_of(target.view),
         rekey=under_a_fresh_key,
         release=release_of(images, target.view),
     )

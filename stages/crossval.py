@@ -35,10 +35,9 @@ def _cross_validate(experiment: Experiment) -> None:
         build_once(features_folder(folder, head.branch), "features.npz", partial(write_features, head))
     for name in dict.fromkeys(run.branch for run in chosen if run.branch in cfg.protections):
         branch = with_values(cfg, {"branch": name})
-        build_once(folder / "data/encrypted" / name, "header.json", partial(encrypt.run, branch, workspace))
-        if name in cfg.revealed:
-            build_once(folder / "data/stem" / name, "header.json", partial(stem.run, branch, workspace))
-            build_once(folder / "data/revealed" / name, "header.json", partial(reveal.run, branch, workspace))
+        steps = {"encrypted": encrypt} | ({"stem": stem, "revealed": reveal} if name in cfg.revealed else {})
+        for place, step in steps.items():
+            build_once(folder / "data" / place / name, "header.json", partial(step.run, branch, workspace))
     train_folds(experiment)
     if cfg.crossval.test:
         summary, _ = report(experiment, pooled(experiment))

@@ -13,9 +13,15 @@ from hydra import compose, initialize_config_dir
 from ppdl import config
 from ppdl.audit.examination.base import Symbols, Target, Truth
 from ppdl.config import reference
+from ppdl.config.check import check_config
 from ppdl.crypto.artifact.reading import open_artifact
+from ppdl.crypto.keys.keyfile import save_private
 from ppdl.crypto.keys.keypair import generate_keypair
+from ppdl.crypto.workers.parallel import Executor
 from ppdl.datasets.preparing.prepare import read_raw_index
+from ppdl.errors import ConfigError
+from ppdl.protections.branch import Branch
+from ppdl.protections.context import Context, KeyHolder
 from ppdl.protections.view import View, plain_view
 from ppdl.training.fitting.fit import fit
 from tests.test_docs import LOCATION, blocks
@@ -23,11 +29,12 @@ from tests.training import toys
 
 PAGE = config.PROJECT / "CONTRIBUTING.md"
 FILES = {LOCATION.match(above)[1]: text for _, text, above in blocks(PAGE) if LOCATION.match(above)}
-MODULES = {
-    "dataset": "datasets.sources.stripes",
-    "protection": "protections.schemes.posterised",
-    "attack": "audit.attacks.outline",
-    "model": "training.networks.small_cnn",
+GROUPS = {
+    "datasets.sources.stripes": "dataset",
+    "protections.schemes.posterised": "protection",
+    "protections.schemes.halves": "protection",
+    "audit.attacks.outline": "attack",
+    "training.networks.small_cnn": "model",
 }
 
 
@@ -37,7 +44,7 @@ def example(tmp_path, monkeypatch):
     for name, text in FILES.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text + "\n")
-    for package in sorted({module.rpartition(".")[0] for module in MODULES.values()}):
+    for package in sorted({module.rpartition(".")[0] for module in GROUPS}):
         module = import_module(f"ppdl.{package}")
         monkeypatch.setattr(module, "__path__", [*module.__path__, str(tmp_path / "ppdl" / package.replace(".", "/"))])
 
@@ -46,7 +53,7 @@ def example(tmp_path, monkeypatch):
             return compose("config", overrides=[f"hydra.searchpath=[file://{tmp_path}/conf]", *overrides])
 
     yield composed
-    for module in MODULES.values():
+    for module in GROUPS:
         sys.modules.pop(f"ppdl.{module}", None)
         package, _, name = module.rpartition(".")
         vars(import_module(f"ppdl.{package}")).pop(name, None)
@@ -54,8 +61,8 @@ def example(tmp_path, monkeypatch):
 
 def test_each_example_is_one_class_and_one_configuration_file():
     assert sorted(FILES) == sorted(
-        [f"ppdl/{module.replace('.', '/')}.py" for module in MODULES.values()]
-        + [f"conf/{group}/{module.rpartition('.')[2]}.yaml" for group, module in MODULES.items()]
+        [f"ppdl/{module.replace('.', '/')}.py" for module in GROUPS]
+        + [f"conf/{group}/{module.rpartition('.')[2]}.yaml" for module, group in GROUPS.items()]
     )
 
 
@@ -81,10 +88,33 @@ def test_the_protection(example, tmp_path):
     protection = config.build(node.scheme, "protections.posterised.scheme")
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 32), dtype=np.uint8)
     public_key = generate_keypair(256, allow_insecure_key=True).public
-    protection.encrypt(images, tmp_path / "out", input_px=32, public_key=public_key, partial_dir=tmp_path / "partial", executor=None)
+    protection.encrypt(images, tmp_path / "out", Context(public_key, 32, tmp_path / "partial", None))
     assert open_artifact(tmp_path / "out").header.protection.params == {"input_px": 32, "dropped_bits": 4}
     view = protection.view(tmp_path / "out", node.views[0], np.arange(1))
     assert view.array.shape == (2, 32, 32) and len(np.unique(view.array)) == 16
+    with pytest.raises(ConfigError, match=r"protections\.posterised\.scheme\.dropped_bits: must be 0, 1, .* got 9"):
+        config.build({**config.plain(node.scheme), "dropped_bits": 9}, "protections.posterised.scheme")
+
+
+def test_the_protection_with_steps_of_its_own(example, tmp_path):
+    cfg = example("+protection@protections.halves=halves", "branch=halves")
+    check_config(cfg)
+    assert cfg.revealed == ["homomorphic", "halves"]  # so that it has the stages stem and reveal
+    _, node = config.branch(cfg)
+    parts = {part: config.build(node[part], f"protections.halves.{part}") for part in ("scheme", "stem", "reveal")}
+    branch = Branch(parts.pop("scheme"), parts)
+    key, holder = generate_keypair(256, allow_insecure_key=True), KeyHolder(tmp_path / "private", tmp_path / "project")
+    save_private(holder.private_dir, key)
+    images = np.random.default_rng(0).integers(0, 256, (3, 8, 8), dtype=np.uint8)
+    executor = Executor(num_workers=1, shard_mib=1, min_shards=1, table_mib=4)
+    context = Context(key.public, 4, tmp_path / "partial", executor, key_holder=holder, progress=False)
+    folder = branch.protect(images, tmp_path, context)
+    given = {step: {k: v for k, v in config.plain(node[step]).items() if k != "_target_"} for step in ("stem", "reveal")}
+    assert branch.scheme.contents(folder).params == branch.scheme.params(4) | given
+    view = branch.scheme.view(folder, node.views[0], np.arange(1))
+    pixels = images.reshape(3, 4, 2, 4, 2).astype(int)
+    expected = np.stack([pixels[:, :, 0].sum(-1), pixels[..., 0].sum(2)], -1)[..., [0, 1, 0]]
+    np.testing.assert_allclose((np.asarray(view.array) * view.scale + 1) * 255, expected, atol=0.02)
 
 
 def test_the_attack(example):

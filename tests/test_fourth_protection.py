@@ -27,7 +27,6 @@ from typing import ClassVar
 import numpy as np
 from ppdl.crypto.artifact.reading import open_artifact
 from ppdl.crypto.encryption.ciphertexts import write_ciphertext_artifact
-from ppdl.crypto.artifact.fields import Protection as Record
 from ppdl.protections.base import Protection
 from ppdl.protections.view import View
 
@@ -39,13 +38,13 @@ class Toy(Protection):
     confidential: ClassVar = True
     reason: ClassVar = "each ciphertext has an obfuscator of its own"
 
-    def encrypt(self, images, out_dir, *, input_px, public_key, partial_dir, executor):
-        write_ciphertext_artifact(out_dir, kind="dense", images=255 - np.asarray(images), public_key=public_key, obfuscator="djn",
-            protection=Record(self.name, self.params(input_px)), confidential=True, reason=self.reason, partial_dir=partial_dir,
-            executor=executor)
+    def encrypt(self, images, out_dir, context):
+        write_ciphertext_artifact(out_dir, kind="dense", images=255 - np.asarray(images), public_key=context.public_key, obfuscator="djn",
+            protection=self.record(context.input_px), confidential=True, reason=self.reason, partial_dir=context.partial_dir,
+            executor=context.executor)
 
-    def view(self, artifact_dir, view_name, train_rows):
-        shape = open_artifact(artifact_dir).header.source
+    def read(self, folder, view_name, train_rows):
+        shape = open_artifact(folder).header.source
         array = np.full((shape.num_images, 32, 32), self.level * (view_name == "lengths"), np.uint8)
         return View(view_name, array, None, False, 1 / 127.5, -1.0)
 '''

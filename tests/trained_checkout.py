@@ -16,13 +16,14 @@ from omegaconf import DictConfig, OmegaConf
 from ppdl.config import PARAMS, Workspace, build, plain
 from ppdl.crypto.keys.keystore import ensure_keypair
 from ppdl.datasets.prepared.arrays import Prepared, load_prepared
-from ppdl.datasets.prepared.reduced import Reduced
 from ppdl.datasets.prepared.splitting import Split
 from ppdl.datasets.preparing.prepare import prepare
 from ppdl.evaluation.predictions.calibration import Calibration
 from ppdl.experiment.experiment import Experiment
 from ppdl.experiment.training.network_run import NetworkRun, network_runs
 from ppdl.experiment.training.source import protection_of
+from ppdl.protections.branch import Branch
+from ppdl.protections.context import STEPS, Context, KeyHolder
 from ppdl.protections.view import View
 from ppdl.tracking import DatasetRecord, RunSpec, start_training_run
 from ppdl.training.networks.predict import save_model
@@ -89,27 +90,15 @@ def build_checkout(root: Path, private_dir: Path, branches: tuple[str, ...] = ("
 
 
 def _protect(trained: Trained, name: str, public_key: Any) -> None:
-    from ppdl.crypto.keys.keystore import require_private
-
+    """Protect the images as the stages do, each step in its folder below data/."""
     root, cfg, node = trained.root, trained.cfg, trained.cfg.protections[name]
-    protection, executor = protection_of(cfg, name), build(cfg.executor, "executor")
-    images = Reduced(trained.prepared.images, protection.image_px(cfg.input_px))
-    encrypted, sums = root / "data/encrypted" / name, root / "data/stem" / name
-    common = {"public_key": public_key, "partial_dir": root / "partial", "executor": executor}
-    protection.encrypt(images, encrypted, input_px=cfg.input_px, **common)
-    if "stem" in node:
-        build(node.stem, "stem").write(encrypted, sums, **common, progress=False)
-        build(node.reveal, "reveal").write(
-            encrypted,
-            sums,
-            root / "data/revealed" / name,
-            private_key=require_private(public_key, trained.private_dir),
-            private_dir=trained.private_dir,
-            project=root,
-            partial_dir=root / "partial",
-            executor=executor,
-            progress=False,
-        )
+    branch = Branch(protection_of(cfg, name), {step: build(node[step], step) for step in STEPS if step in node})
+    executor, holder = build(cfg.executor, "executor"), KeyHolder(trained.private_dir, root)
+    context = Context(public_key, cfg.input_px, root / "partial", executor, key_holder=holder, progress=False)
+    branch.protect(trained.prepared.images, root / "protected", context)
+    for folder in (root / "protected").iterdir():
+        (root / "data" / folder.name).mkdir(exist_ok=True)
+        folder.rename(root / "data" / folder.name / name)
 
 
 def network(view: View, num_classes: int, seed: int) -> Any:

@@ -62,7 +62,7 @@ def predict(
     from ppdl.config import checkout, private_dir, read_params
     from ppdl.prediction.predict import as_json as json_of
     from ppdl.prediction.predict import find_network, predict_files, write_overlays
-    from ppdl.prediction.steps import KeyHolder
+    from ppdl.protections.context import KeyHolder
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow would print ten lines above the answer
     if server is not None:

@@ -19,7 +19,8 @@ from ppdl.datasets.prepared.arrays import load_prepared
 from ppdl.errors import ArtifactError, KeyStoreError
 from ppdl.evaluation.predictions.calibration import apply_temperature, load_temperature
 from ppdl.prediction.recipe import PLAIN, RECIPE_FILE, Recipe, read_recipe
-from ppdl.prediction.steps import KeyHolder, protection_of, view_of
+from ppdl.prediction.steps import protection_of, view_of
+from ppdl.protections.context import KeyHolder
 from ppdl.tracking.runs.record import read_record
 
 MODEL_FILE, PUBLIC_FILE, ARTIFACT_DIR, SEEN_FILE = "model.keras", "public.json", "artifact", "seen.npy"

@@ -26,6 +26,7 @@ from ppdl.prediction.network import ARTIFACT_DIR, MODEL_FILE, PUBLIC_FILE, SEEN_
 from ppdl.prediction.pyfunc import COLUMN
 from ppdl.prediction.recipe import PLAIN, RECIPE_FILE, Recipe
 from ppdl.prediction.steps import protection_of
+from ppdl.protections.context import Context
 
 _ONE_WORKER = Executor(num_workers=1, shard_mib=4, min_shards=1, table_mib=64)
 
@@ -81,15 +82,9 @@ def _add_key(out_dir: Path, recipe: Recipe, root: Path) -> None:
     if there.artifact_dir is None:
         return
     np.save(out_dir / SEEN_FILE, there.seen)
-    protection.encrypt_like(
-        ramp(protection.image_px(recipe.input_px))[None],
-        out_dir / ARTIFACT_DIR,
-        like=there.artifact_dir,
-        input_px=recipe.input_px,
-        public_key=public_key,
-        partial_dir=out_dir / "partial",
-        executor=_ONE_WORKER,
-    )
+    px = protection.image_px(recipe.input_px)
+    context = Context(public_key, recipe.input_px, out_dir / "partial", _ONE_WORKER, like=there.artifact_dir)
+    protection.encrypt(ramp(px)[None], out_dir / ARTIFACT_DIR, context)
 
 
 def ramp(px: int) -> np.ndarray:

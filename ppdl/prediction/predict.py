@@ -12,7 +12,8 @@ import numpy as np
 from ppdl.errors import ConfigError
 from ppdl.prediction.network import Answers, Network, open_network
 from ppdl.prediction.recipe import PLAIN
-from ppdl.prediction.steps import KeyHolder, protection_of, read_images
+from ppdl.prediction.steps import protection_of, read_images
+from ppdl.protections.context import KeyHolder
 
 DISCLAIMER = "ppdl is research software and not a medical device: do not use its answers for diagnosis."
 REGISTERED = "models:/"

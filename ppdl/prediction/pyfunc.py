@@ -24,7 +24,8 @@ from ppdl.datasets.images.gray import BadImageError
 from ppdl.datasets.images.image_io import read_gray_bytes
 from ppdl.errors import DataError, KeyStoreError
 from ppdl.prediction.network import open_network
-from ppdl.prediction.steps import KeyHolder, read_images
+from ppdl.prediction.steps import read_images
+from ppdl.protections.context import KeyHolder
 
 if TYPE_CHECKING:
     from ppdl.prediction.network import Network

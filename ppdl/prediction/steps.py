@@ -6,9 +6,8 @@ import contextlib
 import importlib
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -20,29 +19,18 @@ from ppdl.datasets.images.gray import BadImageError
 from ppdl.datasets.images.image_io import read_gray
 from ppdl.datasets.prepared.reduced import Reduced
 from ppdl.datasets.prepared.resize import area_resize
-from ppdl.errors import ConfigError, KeyStoreError, TrackingError
+from ppdl.errors import ArtifactError, ConfigError, KeyStoreError, TrackingError
 from ppdl.prediction.recipe import Recipe
 from ppdl.protections.base import Protection
+from ppdl.protections.branch import Branch
+from ppdl.protections.context import Context, KeyHolder
 from ppdl.protections.steps.noise import NOISE_FILE
 from ppdl.protections.steps.reveal import Reveal
-from ppdl.protections.steps.stem import Stem
+from ppdl.protections.steps.stem import FilterStep
 from ppdl.protections.view import View, plain_view
 
-_Step = TypeVar("_Step", Protection, Stem, Reveal)
+KINDS: dict[str, type] = {"stem": FilterStep, "reveal": Reveal}  # of the steps after encryption
 _FEW_IMAGES = 8  # from here on starting worker processes costs less than it saves
-
-
-@dataclass(frozen=True)
-class KeyHolder:
-    """Where the private part lies, for steps that need it.
-
-    Attributes:
-        private_dir: folder of the private keys.
-        project: the checkout, which must not hold `private_dir`.
-    """
-
-    private_dir: Path
-    project: Path
 
 
 def read_images(
@@ -72,10 +60,11 @@ def read_images(
 
 def protection_of(recipe: Recipe) -> Protection:
     """Construct the protection that a network was trained on."""
-    return _step(recipe, "scheme", Protection)  # type: ignore[type-abstract]  # only a subclass is constructed
+    scheme: Protection = _step(recipe, "scheme", Protection)
+    return scheme
 
 
-def _step(recipe: Recipe, name: str, kind: type[_Step]) -> _Step:
+def _step(recipe: Recipe, name: str, kind: type) -> Any:
     """Construct a step of a recipe.
 
     A recipe comes with a model, which may come from anyone, and `_target_` can name any function of any module: nothing is imported
@@ -114,56 +103,42 @@ def view_of(
         The view, row i of image i.
 
     Raises:
-        ArtifactError: `artifact_dir` is of another key or protection.
+        ArtifactError: `artifact_dir` is missing where it is needed, or of another key or protection.
         ConfigError: the protection cannot encrypt further images for a trained network.
         KeyStoreError: `reveal` needs a private key or a noise secret that is not here.
     """
     if public_key is None:
         return plain_view(Reduced(images, recipe.input_px))
-    protection = protection_of(recipe)
-    executor = Executor(num_workers=1 if len(images) < _FEW_IMAGES else None, shard_mib=4, min_shards=1, table_mib=256)
-    encrypted = folder / "encrypted"
-    protection.encrypt_like(
-        Reduced(images, protection.image_px(recipe.input_px)),
-        encrypted,
-        like=artifact_dir,
-        input_px=recipe.input_px,
+    scheme = protection_of(recipe)
+    if scheme.needs_artifact and artifact_dir is None:
+        raise ArtifactError(f"{recipe.protection}: this network reads new images only with the artifact that it was trained on, got None")
+    branch = Branch(scheme, {name: _step(recipe, name, kind) for name, kind in KINDS.items() if recipe.steps})
+    if "reveal" in branch.steps:
+        _check_private_part(branch.steps["reveal"], public_key, key_holder)
+    context = Context(
         public_key=public_key,
-        partial_dir=folder / "partial-encrypt",
-        executor=executor,
+        input_px=recipe.input_px,
+        partial_dir=folder / "partial",
+        executor=Executor(num_workers=1 if len(images) < _FEW_IMAGES else None, shard_mib=4, min_shards=1, table_mib=256),
+        like=artifact_dir,
+        key_holder=key_holder,
+        progress=False,
     )
-    shown = encrypted
-    if recipe.steps:
-        shown = _revealed(recipe, folder, encrypted, public_key=public_key, key_holder=key_holder, executor=executor)
-    view = protection.view(shown, recipe.view, np.arange(len(images)))
-    if view.table is not None and not protection.needs_artifact:
+    view = scheme.view(branch.protect(images, folder, context), recipe.view, np.arange(len(images)))
+    if view.table is not None and not scheme.needs_artifact:
         raise ConfigError(
             f"protection {recipe.protection} draws new symbols for each artifact, which a network trained on another cannot read: "
-            "give it `encrypt_like` and `needs_artifact` (ppdl.protections.base.Protection)"
+            "have its `encrypt` keep to the symbols of `context.like`, and set `needs_artifact` (ppdl.protections.base.Protection)"
         )
     return view
 
 
-def _revealed(recipe: Recipe, folder: Path, encrypted: Path, *, public_key: PublicKey, key_holder: KeyHolder, executor: Executor) -> Path:
-    """Filter the ciphertexts of `encrypted` and reveal the outputs, both in `folder`."""
-    stem, reveal = _step(recipe, "stem", Stem), _step(recipe, "reveal", Reveal)
+def _check_private_part(reveal: Reveal, public_key: PublicKey, key_holder: KeyHolder) -> None:
+    """Raise KeyStoreError unless what was revealed of the training images can be revealed of others in the same way."""
     if reveal.noise and not (key_holder.private_dir / NOISE_FILE).is_file():
         # Reveal would make a new secret. Images of the training set would then be out under two noises, whose mean is closer to them.
         raise KeyStoreError(
             f"{key_holder.private_dir / NOISE_FILE} is missing, and this model was trained on views with noise {reveal.noise}: restore the "
             "owner's secret that their noise was drawn with"
         )
-    private_key = require_private(public_key, key_holder.private_dir)
-    stem.write(encrypted, folder / "sums", public_key=public_key, partial_dir=folder / "partial-stem", executor=executor, progress=False)
-    reveal.write(
-        encrypted,
-        folder / "sums",
-        folder / "revealed",
-        private_key=private_key,
-        private_dir=key_holder.private_dir,
-        project=key_holder.project,
-        partial_dir=folder / "partial-reveal",
-        executor=executor,
-        progress=False,
-    )
-    return folder / "revealed"
+    require_private(public_key, key_holder.private_dir)

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ppdl.arrays import Rows
-from ppdl.errors import ConfigError
+from ppdl.crypto.artifact.fields import Protection as Record
+from ppdl.errors import ArtifactError, ConfigError
 from ppdl.protections.contents import Contents, contents_of_artifact
 
 if TYPE_CHECKING:
-    from ppdl.crypto.keys.keypair import PublicKey
+    from ppdl.protections.context import Context
     from ppdl.protections.view import View
 
 
@@ -62,50 +63,36 @@ class Protection(ABC):
         """Return what the artifact depends on, as its header records it; a sweep is compared with it."""
         return {"input_px": input_px, **asdict(self)}
 
+    def record(self, input_px: int) -> Record:
+        """Return what the header of an artifact says of this protection."""
+        return Record(self.name, self.params(input_px))
+
     @abstractmethod
-    def encrypt(self, images: Rows, out_dir: Path, *, input_px: int, public_key: PublicKey, partial_dir: Path, executor: Any) -> None:
+    def encrypt(self, images: Rows, out_dir: Path, context: Context) -> None:
         """Write the artifact of `images` to `out_dir`, with the public key alone.
 
         Args:
             images: (num_images, image_px, image_px) uint8, memory-mapped, see `image_px`.
             out_dir: A folder that holds nothing yet.
-            input_px: Side of the network's input.
-            public_key: What the ciphertexts are encrypted under.
-            partial_dir: Where unfinished work lies, outside `out_dir`, on the same file system.
-            executor: What runs the shards in parallel (conf/executor/NAME.yaml).
+            context: Where it names an artifact (`like`), a network that was trained on that one must be able to read this. Where every
+                ciphertext is random there is nothing to do for it. A protection whose ciphertexts mean something from one artifact to
+                the next keeps to their meaning, and sets `needs_artifact`.
         """
 
-    def encrypt_like(
-        self,
-        images: Rows,
-        out_dir: Path,
-        *,
-        like: Path | None,
-        input_px: int,
-        public_key: PublicKey,
-        partial_dir: Path,
-        executor: Any,
-    ) -> None:
-        """Write an artifact of further images that a network trained on the artifact `like` can read, with the public key alone.
-
-        Where every ciphertext is random this is `encrypt`. A protection whose ciphertexts mean something from one artifact to the next
-        overrides it, and sets `needs_artifact`.
-
-        Args:
-            like: The artifact that the network was trained on; None will do where `needs_artifact` is not set.
-        """
-        self.encrypt(images, out_dir, input_px=input_px, public_key=public_key, partial_dir=partial_dir, executor=executor)
-
-    def contents(self, artifact_dir: Path) -> Contents:
+    def contents(self, folder: Path) -> Contents:
         """Describe what the trainer reads; a protection whose last step writes no PPDL/1 artifact says so itself."""
-        return contents_of_artifact(artifact_dir)
+        return contents_of_artifact(folder)
 
-    @abstractmethod
-    def view(self, artifact_dir: Path, view_name: str, train_rows: np.ndarray) -> View:
-        """Read the artifact as network input.
+    def check_own(self, folder: Path) -> None:
+        """Raise ArtifactError unless `folder` holds what this protection wrote."""
+        if (found := self.contents(folder).protection) != self.name:
+            raise ArtifactError(f"{folder} must hold protection {self.name!r}, found {found!r}: build this branch again (`dvc repro`)")
+
+    def view(self, folder: Path, view_name: str, train_rows: np.ndarray) -> View:
+        """Read what the last step of this protection wrote as network input.
 
         Args:
-            artifact_dir: What `encrypt`, or a later stage of this protection, wrote.
+            folder: What `encrypt`, or a later step, wrote.
             view_name: One of `views`.
             train_rows: Rows that anything learned from the artifact may use, (num_train,) int: never those of the test split.
 
@@ -113,3 +100,11 @@ class Protection(ABC):
             ConfigError: `view_name` is not one of `views`.
             ArtifactError: The artifact is damaged or of another protection.
         """
+        if view_name not in self.views:
+            raise ConfigError(f"views of {self.name} are {', '.join(self.views)}, got {view_name!r}")
+        self.check_own(folder)
+        return self.read(folder, view_name, train_rows)
+
+    @abstractmethod
+    def read(self, folder: Path, view_name: str, train_rows: np.ndarray) -> View:
+        """Do what `view` says, once the name and the protection are checked."""

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from ppdl.cli import main
 from ppdl.prediction.network import open_network
 from ppdl.prediction.predict import DISCLAIMER, predict_files
-from ppdl.prediction.steps import KeyHolder
+from ppdl.protections.context import KeyHolder
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from ppdl.errors import ArtifactError, ConfigError, DataError, KeyStoreError, Tr
 from ppdl.evaluation.predictions.calibration import apply_temperature
 from ppdl.prediction.network import open_network
 from ppdl.prediction.predict import as_json, find_network, predict_files, write_overlays
-from ppdl.prediction.steps import KeyHolder
+from ppdl.protections.context import KeyHolder
 from ppdl.protections.schemes.deterministic import Deterministic
 from ppdl.protections.steps.noise import NOISE_FILE, load_noise_secret
 from tests.trained_checkout import TEMPERATURE
@@ -183,7 +183,7 @@ def test_a_run_that_does_not_record_its_sizes_is_refused(moved):
 def test_a_protection_that_draws_new_symbols_each_time_is_refused(trained, key_holder, monkeypatch):
     network = network_of(trained, "deterministic")
     monkeypatch.setattr(Deterministic, "needs_artifact", False)
-    with pytest.raises(ConfigError, match="encrypt_like"):
+    with pytest.raises(ConfigError, match="needs_artifact"):
         predict_files(network, trained.raw_test_images()[:1], key_holder)
 
 

@@ -20,7 +20,7 @@ from ppdl.prediction.network import open_network
 from ppdl.prediction.predict import predict_files
 from ppdl.prediction.pyfunc import _load_pyfunc
 from ppdl.prediction.registering import register_best
-from ppdl.prediction.steps import KeyHolder
+from ppdl.protections.context import KeyHolder
 from ppdl.tracking import open_store
 from ppdl.tracking.registry.models import fetch_registered
 from tests.processes import answers, free_port, running

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ppdl.crypto.keys.keyfile import private_path, save_private
 from ppdl.crypto.keys.keypair import PrivateKey, generate_keypair
 from ppdl.crypto.workers.parallel import Executor
+from ppdl.protections.context import Context, KeyHolder
 from ppdl.protections.schemes.homomorphic import Homomorphic
 from ppdl.protections.steps.reveal import Reveal
-from ppdl.protections.steps.stem import Stem
+from ppdl.protections.steps.stem import FilterStep, Stem
 
 ONE_WORKER = Executor(num_workers=1, shard_mib=1, min_shards=3, table_mib=4)
 DCT = {"filters": "dct", "channels": 3, "weight_bits": 4}
@@ -32,7 +34,7 @@ class Chain:
     private_key: PrivateKey
     input_px: int = 4
     scheme: Homomorphic = SCHEME
-    stem: Stem = STEM
+    stem: FilterStep = STEM
     reveal: Reveal = REVEAL
     executor: Executor = ONE_WORKER
 
@@ -40,27 +42,27 @@ class Chain:
     def private_dir(self) -> Path:
         return self.root / "private"
 
+    def context(self, step: str, **options: Any) -> Context:
+        """What the parties share; the last one holds the private key."""
+        if step == "reveal":
+            options = {"key_holder": KeyHolder(self.private_dir, self.root / "project")} | options
+        options = {"public_key": self.private_key.public, "partial_dir": self.root / f"partial-{step}"} | options
+        return Context(input_px=self.input_px, executor=self.executor, progress=False, **options)
+
     def encrypt(self, name: str = "encrypted") -> Path:
-        out_dir = self.root / name
-        self.scheme.encrypt(
-            self.images,
-            out_dir,
-            input_px=self.input_px,
-            public_key=self.private_key.public,
-            partial_dir=self.root / "partial-encrypt",
-            executor=self.executor,
-        )
-        return out_dir
+        self.scheme.encrypt(self.images, self.root / name, self.context("encrypt"))
+        return self.root / name
 
     def filter(self, source: str = "encrypted", name: str = "stem", **options: Any) -> Path:
-        options = {"public_key": self.private_key.public, "partial_dir": self.root / "partial-stem"} | options
-        self.stem.write(self.root / source, self.root / name, executor=self.executor, progress=False, **options)
+        self.stem.write(self.root / source, self.root / name, self.context("stem", **options))
         return self.root / name
 
     def decrypt(self, source: str = "encrypted", sums: str = "stem", name: str = "revealed", **options: Any) -> Path:
-        options = {"private_key": self.private_key, "private_dir": self.private_dir, "project": self.root / "project"} | options
-        options = {"partial_dir": self.root / "partial-reveal", "executor": self.executor, "progress": False} | options
-        self.reveal.write(self.root / source, self.root / sums, self.root / name, **options)
+        context = self.context("reveal", **options)
+        private_dir = context.key_holder.private_dir
+        if not private_path(private_dir, self.private_key.public.fingerprint).exists():
+            save_private(private_dir, self.private_key)
+        self.reveal.write(self.root / source, self.root / sums, self.root / name, context)
         return self.root / name
 
     def another(self, **changes: Any) -> Chain:

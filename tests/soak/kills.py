@@ -34,7 +34,7 @@ from ppdl.crypto.keys.keypair import PrivateKey
 from ppdl.crypto.keys.keystore import load_public, require_private
 from ppdl.datasets.prepared.arrays import load_prepared
 from ppdl.datasets.prepared.reduced import Reduced
-from ppdl.protections.steps.filters import parse_spec
+from ppdl.protections.steps.filters import claimed_filters
 from ppdl.protections.steps.noise import NoiseSecret
 from ppdl.protections.steps.revealed import read_revealed
 from tests.secrets_search import find_in_bytes, find_private_key, private_keys
@@ -230,7 +230,7 @@ def _check_artifacts(checkout: Path, private: PrivateKey) -> int:
     plain = release_view(
         Reduced(prepared.images, view.header.shape[1] * params["stride"])[:],
         stride=params["stride"],
-        filters=parse_spec(params["stem"], checkout),
+        filters=claimed_filters(params, checkout),
         secret=NoiseSecret(secrets.token_bytes(32)),
         clip=params["reveal"]["clip"],
         clip_detail=params["reveal"]["clip_detail"],

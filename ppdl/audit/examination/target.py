@@ -17,13 +17,14 @@ from ppdl.audit.examination.release_view import release_view
 from ppdl.crypto.artifact.reading import Artifact, open_artifact
 from ppdl.protections.schemes.lazy import MappedRows
 from ppdl.protections.schemes.opaque import as_squares, bytes_side
-from ppdl.protections.steps.filters import Filters, parse_spec
+from ppdl.protections.steps.filters import Filters
 from ppdl.protections.steps.noise import NoiseSecret
 from ppdl.protections.steps.revealed import Revealed, read_revealed
 
 if TYPE_CHECKING:
     from ppdl.crypto.keys.keypair import PublicKey
     from ppdl.protections.base import Protection
+    from ppdl.protections.context import Context
 
 _CODEBOOK = "codebook"
 
@@ -89,47 +90,36 @@ def picture_of(artifact: Artifact) -> MappedRows:
     return MappedRows(rows, lambda block: as_squares(block, side), (side, side), np.uint8)
 
 
-def encryption_of(
-    protection: Protection, input_px: int, public_key: PublicKey, executor: Any, scratch: Path | None = None
-) -> Callable[[np.ndarray], Target]:
+def encryption_of(protection: Protection, context: Context) -> Callable[[np.ndarray], Target]:
     """Return what an attacker does who encrypts images of his own choice with the public key.
 
     Args:
-        scratch: folder for the artifacts, each of which is deleted once it was read; None: the system's folder for temporary files.
+        context: its `partial_dir` is a folder for the artifacts, each of which is deleted once it was read.
     """
 
     def encrypt(images: np.ndarray) -> Target:
-        with tempfile.TemporaryDirectory(prefix="ppdl-audit-", dir=scratch) as folder:
+        with tempfile.TemporaryDirectory(prefix="ppdl-audit-", dir=context.partial_dir) as folder:
             artifact_dir = Path(folder) / "artifact"
-            protection.encrypt(
-                images,
-                artifact_dir,
-                input_px=input_px,
-                public_key=public_key,
-                partial_dir=Path(folder) / "partial",
-                executor=executor,
-            )
-            return in_memory(target_of(artifact_dir, None, public_key=public_key))
+            protection.encrypt(images, artifact_dir, replace(context, partial_dir=Path(folder) / "partial"))
+            return in_memory(target_of(artifact_dir, None, public_key=context.public_key))
 
     return encrypt
 
 
-def reveal_of(view: Revealed | None, view_dir: Path | None) -> Callable[[np.ndarray], np.ndarray] | None:
+def reveal_of(view: Revealed | None) -> Callable[[np.ndarray], np.ndarray] | None:
     """Return what the key holder does with images that a source chose; None where nothing was revealed.
 
     Noise comes from a secret that the attacker does not have. Computed from the pixels, which gives the same integers as from their
     ciphertexts.
-
-    Args:
-        view_dir: folder of `view`, for messages.
     """
-    if view is None or view_dir is None:
+    if view is None:
         return None
-    params, secret = view.header.params, NoiseSecret(secrets.token_bytes(32))
-    filters, noise = parse_spec(params["stem"], view_dir), params["reveal"]["noise"]
+    weights, secret = view.header.filters, NoiseSecret(secrets.token_bytes(32))
+    stride, noise = math.isqrt(len(weights[0])), view.header.params["reveal"]["noise"]
+    filters = Filters(filters=weights, channels=len(weights), weight_bits=4)  # weights are given, so weight_bits is not used
 
     def reveal(images: np.ndarray) -> np.ndarray:
-        return release_view(images, stride=params["stride"], filters=filters, secret=secret, **_levels(view), noise=noise)
+        return release_view(images, stride=stride, filters=filters, secret=secret, **_levels(view), noise=noise)
 
     return reveal
 

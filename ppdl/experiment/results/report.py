@@ -11,7 +11,6 @@ import pandas as pd
 
 from ppdl.config import build, checkout, with_values
 from ppdl.crypto.keys.keypair import generate_keypair
-from ppdl.datasets.prepared.reduced import Reduced
 from ppdl.evaluation.measures.baselines import border_baseline
 from ppdl.evaluation.predictions.predictions import Predictions, predictions_of
 from ppdl.experiment.experiment import Experiment
@@ -19,6 +18,8 @@ from ppdl.experiment.runs import runs_of
 from ppdl.experiment.training.network_run import NetworkRun
 from ppdl.experiment.training.run import Run
 from ppdl.experiment.training.source import protection_of
+from ppdl.protections.branch import Branch
+from ppdl.protections.context import Context
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -103,16 +104,10 @@ def repeat_under_second_key(run: NetworkRun) -> Predictions:
     cfg, workspace, prepared = run.experiment.cfg, run.experiment.workspace, run.experiment.prepared
     folder = workspace.unfinished / "second-key" / run.branch
     shutil.rmtree(folder, ignore_errors=True)
-    protection, train_on = protection_of(cfg, run.branch), cfg.protections[run.branch].train_on
-    public_key = generate_keypair(cfg.keygen.key_bits, allow_insecure_key=cfg.keygen.allow_insecure_key).public
-    protection.encrypt(
-        Reduced(prepared.images, protection.image_px(cfg.input_px)),
-        folder / "data" / train_on / run.branch,
-        input_px=cfg.input_px,
-        public_key=public_key,
-        partial_dir=folder / "partial",
-        executor=build(cfg.executor, "executor"),
-    )
+    train_on = cfg.protections[run.branch].train_on
+    key = generate_keypair(cfg.keygen.key_bits, allow_insecure_key=cfg.keygen.allow_insecure_key).public
+    context = Context(key, cfg.input_px, folder / "partial", build(cfg.executor, "executor"))
+    Branch(protection_of(cfg, run.branch)).encrypt(prepared.images, folder / "data" / train_on / run.branch, context)
     cfg = with_values(cfg, {"signing": {"trusted": {train_on: []}}})  # nobody signs what is made here
     there = Experiment(cfg, dataclasses.replace(workspace, inputs=folder, outputs=folder), prepared)
     again = dataclasses.replace(run, experiment=there, name=f"{run.name}-second-key")

@@ -9,26 +9,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from ppdl.arrays import Rows
 from ppdl.crypto.arithmetic.linear import dct_filters
 from ppdl.crypto.arithmetic.packing import smallest_slot_bits
-from ppdl.crypto.artifact import fields
 from ppdl.crypto.encryption.ciphertexts import write_ciphertext_artifact
-from ppdl.errors import ArtifactError, ConfigError
+from ppdl.errors import ConfigError
 from ppdl.protections.base import Protection
 from ppdl.protections.contents import Contents
 from ppdl.protections.schemes.lazy import MappedRows
 from ppdl.protections.schemes.opaque import REASONS, check_obfuscator
 from ppdl.protections.steps.filters import LARGEST_PIXEL, STRIDES, check_weight_bits
-from ppdl.protections.steps.revealed import HEADER_FILE, VIEW_FILE, read_header, read_revealed
+from ppdl.protections.steps.revealed import HEADER_FILE, read_header, read_revealed, view_path
 from ppdl.protections.view import View
 
 if TYPE_CHECKING:
-    from ppdl.crypto.keys.keypair import PublicKey
+    from ppdl.protections.context import Context
 
 
 @dataclass(frozen=True)
@@ -73,33 +72,34 @@ class Homomorphic(Protection):
         """Return the side of the encrypted images: a patch for each pixel of the network's input."""
         return input_px * self.stride
 
-    def encrypt(self, images: Rows, out_dir: Path, *, input_px: int, public_key: PublicKey, partial_dir: Path, executor: Any) -> None:
+    def encrypt(self, images: Rows, out_dir: Path, context: Context) -> None:
         """Write an artifact of slots. Cost: one encryption for each (key_bits - 8) // slot_bits pixels: 278 at stride 2 and 3072 bits."""
         write_ciphertext_artifact(
             out_dir,
             kind="slots",
             images=images,
-            public_key=public_key,
+            public_key=context.public_key,
             obfuscator=self.obfuscator,
-            protection=fields.Protection(self.name, self.params(input_px)),
+            protection=self.record(context.input_px),
             confidential=self.confidential,
             reason=REASONS[self.obfuscator],
             stride=self.stride,
             slot_bits=self.slot_bits,
-            partial_dir=partial_dir,
-            executor=executor,
+            partial_dir=context.partial_dir,
+            executor=context.executor,
+            progress=context.progress,
         )
 
-    def contents(self, artifact_dir: Path) -> Contents:
+    def contents(self, folder: Path) -> Contents:
         """Describe what the key holder revealed. It is in the clear, though the ciphertexts are not: not confidential."""
-        header = read_header(artifact_dir)
+        header = read_header(folder)
         facts = {
             "num_ciphertexts": header.num_ciphertexts,
             "key_bits": header.key_bits,
             "artifact_bytes": header.source_bytes,
             "expansion_factor": header.source_bytes / header.source_pixels,
             "stem_bytes": header.sums_bytes,
-            "view_bytes": (artifact_dir / VIEW_FILE).stat().st_size,
+            "view_bytes": view_path(folder).stat().st_size,
             "checked_fraction": header.num_checked / header.num_columns,
         }
         return Contents(
@@ -108,23 +108,18 @@ class Homomorphic(Protection):
             num_images=header.shape[0],
             confidential=False,
             key_fingerprint=header.key_fingerprint,
-            header_path=artifact_dir / HEADER_FILE,
+            header_path=folder / HEADER_FILE,
             facts=facts,
         )
 
-    def view(self, artifact_dir: Path, view_name: str, train_rows: np.ndarray) -> View:
+    def read(self, folder: Path, view_name: str, train_rows: np.ndarray) -> View:
         """Read what the key holder revealed (`data/revealed/NAME`) as network input; see `Protection.view`.
 
         The array is (num_images, input_px, input_px, 1 or 3) int16, scaled to [-1, 1].
         """
-        if view_name not in self.views:
-            raise ConfigError(f"views of {self.name} are {', '.join(self.views)}, got {view_name!r}")
-        revealed = read_revealed(artifact_dir)
+        revealed = read_revealed(folder)
         header = revealed.header
         array: Rows = revealed.array
-        if header.protection != self.name:
-            raise ArtifactError(f"{artifact_dir} must hold protection {self.name!r}, found {header.protection!r}: reveal this branch again")
         if array.shape[3] == 2:
-            shape = (*array.shape[1:3], 3)
-            array = MappedRows(array, lambda block: block[..., [0, 1, 0]], shape, array.dtype)
+            array = MappedRows(array, lambda block: block[..., [0, 1, 0]], (*array.shape[1:3], 3), array.dtype)
         return View(name=view_name, array=array, table=None, trainable=False, scale=header.scale, offset=header.offset)

@@ -8,22 +8,21 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from ppdl.arrays import Rows
 from ppdl.crypto.arithmetic.obfuscators import KINDS
-from ppdl.crypto.artifact import fields
 from ppdl.crypto.artifact.reading import open_artifact
 from ppdl.crypto.encryption.ciphertexts import write_ciphertext_artifact
-from ppdl.errors import ArtifactError, ConfigError
+from ppdl.errors import ConfigError
 from ppdl.protections.base import Protection
 from ppdl.protections.schemes.lazy import MappedRows
 from ppdl.protections.view import View
 
 if TYPE_CHECKING:
-    from ppdl.crypto.keys.keypair import PublicKey
+    from ppdl.protections.context import Context
 
 _HIDDEN = "each ciphertext has an obfuscator of its own: nothing about the pixels shows to who has no private key, if decisional composite "
 REASONS = {
@@ -59,34 +58,29 @@ class Opaque(Protection):
     def __post_init__(self) -> None:
         check_obfuscator(self.obfuscator)
 
-    def encrypt(self, images: Rows, out_dir: Path, *, input_px: int, public_key: PublicKey, partial_dir: Path, executor: Any) -> None:
+    def encrypt(self, images: Rows, out_dir: Path, context: Context) -> None:
         """Write a dense artifact. Cost: one encryption for each 383 pixels of an image (3072 bits; 255 at 2048)."""
         write_ciphertext_artifact(
             out_dir,
             kind="dense",
             images=images,
-            public_key=public_key,
+            public_key=context.public_key,
             obfuscator=self.obfuscator,
-            protection=fields.Protection(self.name, self.params(input_px)),
+            protection=self.record(context.input_px),
             confidential=self.confidential,
             reason=REASONS[self.obfuscator],
             images_per_group=1,
-            partial_dir=partial_dir,
-            executor=executor,
+            partial_dir=context.partial_dir,
+            executor=context.executor,
+            progress=context.progress,
         )
 
-    def view(self, artifact_dir: Path, view_name: str, train_rows: np.ndarray) -> View:
+    def read(self, folder: Path, view_name: str, train_rows: np.ndarray) -> View:
         """Read the raw ciphertext bytes of each image as a gray image; see `Protection.view`.
 
         The array is (num_images, side, side) uint8 with side = `bytes_side`; bytes are scaled from 0..255 to [-1, 1].
         """
-        if view_name not in self.views:
-            raise ConfigError(f"views of {self.name} are {', '.join(self.views)}, got {view_name!r}")
-        artifact = open_artifact(artifact_dir)
-        found = artifact.header.protection.name
-        if found != self.name:
-            raise ArtifactError(f"{artifact_dir} must hold protection {self.name!r}, found {found!r}: encrypt this branch again")
-        rows = artifact.ciphertexts_by_image  # (num_images, ciphertexts of an image, ciphertext_bytes)
+        rows = open_artifact(folder).ciphertexts_by_image  # (num_images, ciphertexts of an image, ciphertext_bytes)
         side = bytes_side(rows.shape[1] * rows.shape[2])
         array = MappedRows(rows, lambda block: as_squares(block, side), (side, side), np.uint8)
         return View(name=view_name, array=array, table=None, trainable=False, scale=1 / 127.5, offset=-1.0)

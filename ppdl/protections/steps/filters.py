@@ -24,6 +24,7 @@ STRIDES = (2, 4, 8)
 LARGEST_PIXEL = 255
 LARGEST_WEIGHT = 2**15
 APPROVED_FILE = "approved.json"
+_NAMES = {"filters", "channels", "weight_bits"}  # of a choice of filters
 
 
 @dataclass(frozen=True)
@@ -150,23 +151,27 @@ def parse_approved(content: Any) -> tuple[Filters, ...]:
     Raises:
         ConfigError: it is no list of objects with exactly `filters`, `channels` and `weight_bits`.
     """
-    names = {"filters", "channels", "weight_bits"}
     if isinstance(content, str | Mapping) or not isinstance(content, Sequence):
         raise ConfigError(f"approved must be a list of filters, got {content!r}")
     for item in content:
-        if not isinstance(item, Mapping) or set(item) != names:
-            raise ConfigError(f"each approved entry must have exactly {', '.join(sorted(names))}, got {item!r}")
+        if not isinstance(item, Mapping) or set(item) != _NAMES:
+            raise ConfigError(f"each approved entry must have exactly {', '.join(sorted(_NAMES))}, got {item!r}")
         check_types(Filters, item, "filters")
     return tuple(Filters(**item) for item in content)
 
 
-def parse_spec(spec: Any, where: Path) -> Filters:
-    """Build the filters that an artifact's header claims.
+def claimed_filters(params: Mapping[str, Any], where: Path) -> Filters:
+    """Build the filters that an artifact's header claims: `stem`; or `filters`, where `stem` holds other arguments of another step.
 
     Raises:
-        ArtifactError: the claim is no valid choice of filters.
+        ArtifactError: the claim is no valid choice of filters, or the arguments are no plain values, or filters themselves.
     """
+    stem, filters = params.get("stem"), params.get("filters")
     try:
-        return parse_approved([spec])[0]
+        if filters is None:
+            return parse_approved([stem])[0]
+        if not isinstance(stem, Mapping) or set(stem) == _NAMES or not all(isinstance(value, int | str) for value in stem.values()):
+            raise ConfigError(f"beside `filters`, `stem` must have whole numbers and texts that are no filters themselves, got {stem!r}")
+        return parse_approved([filters])[0]
     except ConfigError as error:
         raise ArtifactError(f"{where}: the header's filters are invalid: {error}; run the stem again") from None

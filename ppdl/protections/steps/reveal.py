@@ -26,16 +26,17 @@ from tqdm import tqdm
 
 from ppdl.crypto.artifact.reading import Artifact, open_artifact
 from ppdl.crypto.decrypt import decrypt_planes
-from ppdl.errors import ArtifactError, ConfigError
+from ppdl.crypto.keys.keystore import require_private
+from ppdl.errors import ArtifactError, ConfigError, KeyStoreError
 from ppdl.protections.steps.disclosure import Disclosure
 from ppdl.protections.steps.filters import (
     APPROVED_FILE,
     Filters,
     approved_filters,
+    claimed_filters,
     filters_sha256,
     load_approved,
     parse_approved,
-    parse_spec,
 )
 from ppdl.protections.steps.ledger import open_ledger, outputs_on
 from ppdl.protections.steps.noise import NoiseSecret, load_noise_secret
@@ -45,8 +46,7 @@ from ppdl.protections.steps.revealed import RevealedHeader, RevealedWriter
 from ppdl.protections.steps.stem import header_sha256, stride_of
 
 if TYPE_CHECKING:
-    from ppdl.crypto.keys.keypair import PrivateKey
-    from ppdl.crypto.workers.parallel import Executor
+    from ppdl.protections.context import Context
 
 logger = logging.getLogger(__name__)
 
@@ -78,29 +78,15 @@ class Reveal:
         check_fraction(self.check_fraction)
         check_release(self.clip, self.clip_detail, self.noise)
 
-    def write(
-        self,
-        source_dir: Path,
-        sums_dir: Path,
-        out_dir: Path,
-        *,
-        private_key: PrivateKey,
-        private_dir: Path,
-        project: Path,
-        partial_dir: Path,
-        executor: Executor,
-        progress: bool = True,
-    ) -> tuple[RevealedHeader, Disclosure]:
+    def write(self, source_dir: Path, sums_dir: Path, out_dir: Path, context: Context) -> tuple[RevealedHeader, Disclosure]:
         """Check, decrypt, clip, add noise, write; an interrupted run goes on where it stopped, after checking again.
 
         Args:
             source_dir: the artifact of the sources, from them and not from the compute side.
             sums_dir: what the compute side made of it.
             out_dir: a new or empty folder, for the trainer.
-            private_dir: folder of the private keys; the owner's list, ledger and noise secret lie there.
-            project: the checkout, which must not hold `private_dir`.
-            partial_dir: where unfinished work lies.
-            executor: its workers check in processes, without the private key, and decrypt in threads of this process.
+            context: says where the private key lies. Workers of its executor check in processes, without that key; this process decrypts,
+                in threads.
 
         Returns:
             The header of the view, and what all outputs that were revealed or approved under the key tell together.
@@ -108,11 +94,15 @@ class Reveal:
         Raises:
             ArtifactError: outputs that are not what the approved filters gave on the source's artifact, another key, damage.
             ConfigError: filters that may not be approved, or values that do not fit.
-            KeyStoreError: the owner's list, ledger or secret cannot be used.
+            KeyStoreError: private key, the owner's list, ledger or secret are not here or cannot be used.
 
         Cost: decrypting one ciphertext for each filter and (key_bits - 8) // slot_bits patches, 2.6 ms at 2048 bits and 8 ms at
             3072 on one core; checking all outputs adds 0.4 %, 2 % and 7 % at stride 2, 4 and 8 (3072 bits, three filters).
         """
+        if (holder := context.key_holder) is None:
+            raise KeyStoreError("to reveal takes the private key, and the context of this step names no key holder")
+        private_dir, project = holder.private_dir, holder.project
+        private_key = require_private(context.public_key, private_dir)
         source, sums = open_artifact(source_dir), open_artifact(sums_dir)
         with open_ledger(private_dir, private_key.public.fingerprint, project=project) as ledger:
             if (Path(private_dir) / APPROVED_FILE).exists():
@@ -129,21 +119,21 @@ class Reveal:
             weights,
             public_key=private_key.public,
             fraction=self.check_fraction,
-            executor=executor,
-            progress=progress,
+            executor=context.executor,
+            progress=context.progress,
         )
         logger.info("%s: %s", sums.path, check)
         release = Release(weights, self.clip, self.clip_detail, self.noise)
         secret = load_noise_secret(private_dir, project=project) if self.noise else None
         header = self._header(source, sums, release, check, secret)
-        with RevealedWriter(partial_dir, out_dir, header) as writer:
-            bar = tqdm(total=sums.header.num_ciphertexts, desc="reveal", unit="ciphertext", disable=not progress)
+        with RevealedWriter(context.partial_dir, out_dir, header) as writer:
+            bar = tqdm(total=sums.header.num_ciphertexts, desc="reveal", unit="ciphertext", disable=not context.progress)
             with bar:
                 for shard in sums.header.data_shards:
                     if shard.first_image in writer.done:
                         bar.update(shard.shape[0])
                         continue
-                    outputs = decrypt_planes(sums, private_key, shard, num_threads=executor.threads, on_ciphertexts=bar.update)
+                    outputs = decrypt_planes(sums, private_key, shard, num_threads=context.executor.threads, on_ciphertexts=bar.update)
                     check_outputs(sums.path / shard.file, outputs, weights)
                     writer.add(shard.first_image, release.reveal(outputs, secret))
             return writer.finish(), disclosed
@@ -184,7 +174,7 @@ def _approved_weights(sums: Artifact, stride: int, approved: Sequence[Filters]) 
     """Return the weights of the filters that `sums` claims, from the key holder's list."""
     weights = approved_filters(approved, stride)
     params = sums.header.protection.params
-    claimed = parse_spec(params.get("stem"), sums.path)
+    claimed = claimed_filters(params, sums.path)
     digest = params.get("filters_sha256")
     if digest not in weights:
         raise ArtifactError(

@@ -180,6 +180,14 @@ def read_header(folder: Path) -> RevealedHeader:
     return RevealedHeader(**content)
 
 
+def view_path(folder: Path) -> Path:
+    """Return the place of view.npy, or raise ArtifactError when it is missing."""
+    path = Path(folder) / VIEW_FILE
+    if not path.is_file():
+        raise ArtifactError(f"{path} is missing; {_AGAIN}")
+    return path
+
+
 def read_revealed(folder: Path) -> Revealed:
     """Open a revealed view.
 
@@ -188,9 +196,7 @@ def read_revealed(folder: Path) -> Revealed:
 
     Cost: reads view.npy once, for its digest.
     """
-    header, path = read_header(folder), Path(folder) / VIEW_FILE
-    if not path.is_file():
-        raise ArtifactError(f"{path} is missing; {_AGAIN}")
+    header, path = read_header(folder), view_path(folder)
     if (found := hash_file(path)) != header.view_sha256:
         raise ArtifactError(f"{path}: damaged: SHA-256 must be {header.view_sha256}, found {found}; {_AGAIN}")
     try:

@@ -8,6 +8,7 @@ filters are public.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,24 +29,29 @@ from ppdl.protections.steps.filters import LARGEST_PIXEL, Filters, filters_sha25
 
 if TYPE_CHECKING:
     from ppdl.crypto.keys.keypair import PublicKey
-    from ppdl.crypto.workers.parallel import Executor
+    from ppdl.protections.context import Context
 
 SOURCE_KIND, SUMS_KIND = "slots", "sums"
 
 
-@dataclass(frozen=True)
-class Stem(Filters):
-    """Evaluate filters on an artifact of kind `slots`; the arguments are those of `Filters`."""
+class FilterStep(ABC):
+    """The compute side's step: evaluate integer filters on an artifact of kind `slots`. A subclass is a dataclass that says which."""
 
-    def write(
-        self, source_dir: Path, out_dir: Path, *, public_key: PublicKey, partial_dir: Path, executor: Executor, progress: bool = True
-    ) -> Header:
+    @abstractmethod
+    def filters_at(self, stride: int) -> Filters:
+        """Return the filters for patches of stride * stride pixels."""
+
+    def spec(self) -> dict[str, Any]:
+        """Return the arguments of this step as JSON values, for the trainer to compare with its own configuration."""
+        return dict(vars(self))
+
+    def write(self, source_dir: Path, out_dir: Path, context: Context) -> Header:
         """Write the filters' outputs, shard by shard in parallel; an interrupted run goes on where it stopped.
 
         Args:
             source_dir: the artifact of the sources.
             out_dir: a new or empty folder.
-            partial_dir: where unfinished work lies, outside `out_dir`.
+            context: see `Context`; no private key is used.
 
         Returns:
             The header of the outputs.
@@ -57,27 +63,39 @@ class Stem(Filters):
         Cost: `plan_linear(...).num_multiplications` mod n^2 for each column of outputs: at 3072 bits 0.4 %, 2 % and 7 % of decrypting
             them at stride 2, 4 and 8 with three filters.
         """
-        source = open_artifact(source_dir)
-        source.check_key(public_key)
-        weights = self.matrix(stride_of(source))
+        source, key = open_artifact(source_dir), context.public_key
+        source.check_key(key)
+        filters = self.filters_at(stride_of(source))
+        weights = filters.matrix(stride_of(source))
         check_room(source, weights)
         claims = {"source_header_sha256": header_sha256(source), "filters_sha256": filters_sha256(weights), "stem": self.spec()}
+        if filters.spec() != self.spec():
+            claims["filters"] = filters.spec()
         plan = plan_linear(weights)
-        with Partial(partial_dir, out_dir) as partial:
+        with Partial(context.partial_dir, out_dir) as partial:
             finished = partial.begin(claims)
             inputs = source.header.data_shards
             tasks = [
-                StemTask(Path(source_dir), shard, source.header.packed_as.planes, partial.work / shard_name(SUMS_KIND, i), plan, public_key)
+                StemTask(Path(source_dir), shard, source.header.packed_as.planes, partial.work / shard_name(SUMS_KIND, i), plan, key)
                 for i, shard in enumerate(inputs)
                 if shard_name(SUMS_KIND, i) not in finished
             ]
-            bar = tqdm(total=source.header.source.num_images, desc="stem", unit="image", disable=not progress)
+            bar = tqdm(total=source.header.source.num_images, desc="stem", unit="image", disable=not context.progress)
             bar.update(sum(shard.num_images for shard in finished.values()))
             with bar:
-                shards = partial.collect(finished, executor.map_unordered(filter_shard, tasks), bar.update)
+                shards = partial.collect(finished, context.executor.map_unordered(filter_shard, tasks), bar.update)
             header = sums_header(source.header, shards, num_filters=len(weights), claims=claims)
             partial.finish(header)
         return header
+
+
+@dataclass(frozen=True)
+class Stem(Filters, FilterStep):
+    """Evaluate filters that the configuration names; the arguments are those of `Filters`."""
+
+    def filters_at(self, stride: int) -> Filters:
+        """Return itself."""
+        return self
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,12 @@ from ppdl.crypto.artifact import fields
 from ppdl.crypto.artifact.layout import to_planes
 from ppdl.crypto.artifact.reading import open_artifact
 from ppdl.crypto.encryption.ciphertexts import write_ciphertext_artifact
+from ppdl.crypto.keys.keyfile import save_private
 from ppdl.crypto.keys.keypair import generate_keypair
 from ppdl.crypto.workers.parallel import Executor
 from ppdl.errors import ArtifactError, AttackDoesNotApply
+from ppdl.protections.branch import Branch
+from ppdl.protections.context import Context, KeyHolder
 from ppdl.protections.schemes.deterministic import Deterministic
 from ppdl.protections.schemes.homomorphic import Homomorphic
 from ppdl.protections.schemes.opaque import Opaque
@@ -37,30 +40,18 @@ def images():
 
 
 def artifact(protection, images, key, folder, input_px):
-    protection.encrypt(
-        images, folder / "artifact", input_px=input_px, public_key=key.public, partial_dir=folder / "partial", executor=EXECUTOR
-    )
+    protection.encrypt(images, folder / "artifact", Context(key.public, input_px, folder / "partial", EXECUTOR))
     return folder / "artifact"
 
 
 @pytest.fixture
 def revealed(tmp_path, images, key):
-    source = artifact(HOMOMORPHIC, images, key, tmp_path, 4)
-    stem = Stem(**DCT)
-    stem.write(source, tmp_path / "stem", public_key=key.public, partial_dir=tmp_path / "p2", executor=EXECUTOR, progress=False)
-    reveal = Reveal(approved=(DCT,), check_fraction=1.0, clip=1.0, clip_detail=0.25, noise=0.0)
-    reveal.write(
-        source,
-        tmp_path / "stem",
-        tmp_path / "revealed",
-        private_key=key,
-        private_dir=tmp_path / "private",
-        project=tmp_path / "project",
-        partial_dir=tmp_path / "p3",
-        executor=EXECUTOR,
-        progress=False,
-    )
-    return source, tmp_path / "revealed"
+    steps = {"stem": Stem(**DCT), "reveal": Reveal(approved=(DCT,), check_fraction=1.0, clip=1.0, clip_detail=0.25, noise=0.0)}
+    save_private(tmp_path / "private", key)
+    holder = KeyHolder(tmp_path / "private", tmp_path / "project")
+    context = Context(key.public, 4, tmp_path / "partial", EXECUTOR, key_holder=holder, progress=False)
+    Branch(HOMOMORPHIC, steps).protect(images, tmp_path, context)
+    return tmp_path / "encrypted", tmp_path / "revealed"
 
 
 def test_deterministic_gives_symbols_and_a_picture_of_the_ciphertexts(tmp_path, images, key):
@@ -128,8 +119,8 @@ def test_another_key_is_refused(tmp_path, images, key):
         target_of(folder, None, public_key=generate_keypair(256, allow_insecure_key=True).public)
 
 
-def test_chosen_images_are_encrypted_as_the_set_was(key, images):
-    encrypt = encryption_of(Deterministic(), 8, key.public, EXECUTOR)
+def test_chosen_images_are_encrypted_as_the_set_was(tmp_path, key, images):
+    encrypt = encryption_of(Deterministic(), Context(key.public, 8, tmp_path, EXECUTOR))
     chosen = encrypt(images[[0, 1, 0]])
     symbols = np.asarray(chosen.symbols.array)
     assert (symbols[0] == symbols[2]).all() and (symbols[0] != symbols[1]).any()
@@ -139,8 +130,8 @@ def test_chosen_images_are_encrypted_as_the_set_was(key, images):
 def test_revealed_views_of_chosen_and_protected_images_are_those_of_the_key_holder(revealed, images, key):
     source, view = revealed
     target = target_of(source, view, public_key=key.public)
-    assert (reveal_of(target.view, view)(images) == np.asarray(target.view.array)).all()
-    assert reveal_of(None, None) is None
+    assert (reveal_of(target.view)(images) == np.asarray(target.view.array)).all()
+    assert reveal_of(None) is None
     released = release_of(images, target.view)(np.array([4, 1]), 2, Filters(**DCT), 0.0)
     assert (released == np.asarray(target.view.array)[[4, 1]]).all()
     one, other = (release_of(images, target.view)(np.arange(6), 2, Filters(**DCT), 8.0) for _ in range(2))

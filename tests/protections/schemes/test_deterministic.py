@@ -9,6 +9,7 @@ from ppdl.crypto.artifact.reading import open_artifact
 from ppdl.crypto.decrypt import decrypt_images
 from ppdl.crypto.keys.keypair import generate_keypair
 from ppdl.errors import ArtifactError, ConfigError
+from ppdl.protections.context import Context
 from ppdl.protections.schemes.deterministic import Deterministic
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 16, 16), dtype=np.uint8)
@@ -23,9 +24,7 @@ def private_key():
 @pytest.fixture(scope="module")
 def artifact_dir(private_key, tmp_path_factory):
     root = tmp_path_factory.mktemp("deterministic")
-    Deterministic().encrypt(
-        IMAGES, root / "artifact", input_px=16, public_key=private_key.public, partial_dir=root / "partial", executor=None
-    )
+    Deterministic().encrypt(IMAGES, root / "artifact", Context(private_key.public, 16, root / "partial", None))
     return root / "artifact"
 
 
@@ -87,9 +86,7 @@ def test_an_artifact_of_another_protection_is_refused(artifact_dir, monkeypatch)
 
 
 def encrypt_like(images, root, like, public_key):
-    Deterministic().encrypt_like(
-        images, root / "more", like=like, input_px=16, public_key=public_key, partial_dir=root / "partial", executor=None
-    )
+    Deterministic().encrypt(images, root / "more", Context(public_key, 16, root / "partial", None, like=like))
     return open_artifact(root / "more")
 
 

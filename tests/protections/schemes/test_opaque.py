@@ -8,6 +8,7 @@ import pytest
 from ppdl.crypto.artifact.reading import open_artifact
 from ppdl.crypto.decrypt import decrypt_images
 from ppdl.errors import ArtifactError, ConfigError
+from ppdl.protections.context import Context
 from ppdl.protections.schemes.opaque import Opaque, bytes_side
 
 TRAIN = np.arange(3)
@@ -22,8 +23,7 @@ def artifact_dir(tmp_path, small_key, chain):
 
 
 def encrypt(protection, out_dir, key, chain):
-    partial_dir = out_dir.with_name("partial")
-    protection.encrypt(IMAGES, out_dir, input_px=16, public_key=key.public, partial_dir=partial_dir, executor=chain.executor)
+    protection.encrypt(IMAGES, out_dir, Context(key.public, 16, out_dir.with_name("partial"), chain.executor))
 
 
 def test_each_image_has_ciphertexts_of_its_own_that_decrypt_to_it(artifact_dir, small_key):

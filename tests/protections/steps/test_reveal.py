@@ -15,8 +15,10 @@ from ppdl.crypto.artifact.reading import open_artifact
 from ppdl.crypto.artifact.shards import write_shard
 from ppdl.crypto.keys.keypair import generate_keypair
 from ppdl.errors import ArtifactError, ConfigError, KeyStoreError
+from ppdl.protections.context import KeyHolder
 from ppdl.protections.steps import reveal as reveal_module
 from ppdl.protections.steps.filters import filters_sha256
+from ppdl.protections.steps.noise import NOISE_FILE
 from ppdl.protections.steps.recheck import Recheck
 from ppdl.protections.steps.release import Release
 from ppdl.protections.steps.reveal import Reveal
@@ -90,7 +92,7 @@ def test_the_header_accounts_for_what_was_done(chain):
     assert header.sums_sha256 == header_sha256(open_artifact(chain.root / "stem"))
     assert header.num_checked == header.num_columns == open_artifact(chain.root / "stem").header.num_ciphertexts // 3
     assert header.noise_secret is None
-    assert [path.name for path in chain.private_dir.iterdir()] == [f"{header.key_fingerprint}.ledger.json"]  # no noise, no secret
+    assert not (chain.private_dir / NOISE_FILE).exists()  # no noise, no secret
 
 
 def test_nothing_but_the_view_and_its_header_is_written(chain):
@@ -221,7 +223,7 @@ def test_an_artifact_of_another_kind_is_refused(chain, decryptions):
 def test_another_private_key_is_refused(chain, decryptions):
     chain.encrypt(), chain.filter()
     other = generate_keypair(256, allow_insecure_key=True)
-    refuses(chain, decryptions, "use the key pair with the artifact's fingerprint", private_key=other)
+    refuses(chain.another(private_key=other), decryptions, "use the key pair with the artifact's fingerprint")
 
 
 def test_a_wrong_canary_is_refused(chain, decryptions):
@@ -333,7 +335,8 @@ def test_the_configuration_alone_cannot_subtract_the_noise(chain):
     noisy = chain.another(reveal=replace(chain.reveal, noise=6.0))
     noisy.encrypt(), noisy.filter()
     first = np.array(read_revealed(noisy.decrypt()).array, int)
-    other = np.array(read_revealed(noisy.decrypt(name="other", private_dir=chain.root / "other-private")).array, int)
+    holder = KeyHolder(chain.root / "other-private", chain.root / "project")
+    other = np.array(read_revealed(noisy.decrypt(name="other", key_holder=holder)).array, int)
     assert (first - other)[2:].std() > 1000
 
 

@@ -114,15 +114,8 @@ def test_two_workers_give_what_one_gives(chain):
     assert one.header == other.header
 
 
-def test_ciphertexts_of_another_kind_are_refused(chain, small_key):
-    Opaque("djn").encrypt(
-        chain.images,
-        chain.root / "encrypted",
-        input_px=8,
-        public_key=small_key.public,
-        partial_dir=chain.root / "partial",
-        executor=chain.executor,
-    )
+def test_ciphertexts_of_another_kind_are_refused(chain):
+    Opaque("djn").encrypt(chain.images, chain.root / "encrypted", chain.context("encrypt"))
     with pytest.raises(ArtifactError, match="filters are evaluated on an artifact of kind 'slots', found 'dense'"):
         chain.filter()
 
@@ -169,6 +162,7 @@ import numpy, joblib, tqdm, filelock, hashlib, uuid, tempfile, encodings.idna
 from pathlib import Path
 from ppdl.crypto.keys.keystore import load_public
 from ppdl.crypto.workers.parallel import Executor
+from ppdl.protections.context import Context
 from ppdl.protections.steps.stem import Stem
 from ppdl.crypto.arithmetic.engine import engine
 if engine() == "vector":
@@ -184,8 +178,8 @@ if uid:
         raise SystemExit("the private folder can be read")
     except PermissionError:
         opened.clear()
-Stem("dct", 3, 4).write(root / "encrypted", root / "out/stem", public_key=load_public(root / "public.json"),
-    partial_dir=root / "out/partial", executor=Executor(1, 1, 3, 4), progress=False)
+context = Context(load_public(root / "public.json"), 4, root / "out/partial", Executor(1, 1, 3, 4), progress=False)
+Stem("dct", 3, 4).write(root / "encrypted", root / "out/stem", context)
 print("OPENED" + json.dumps(opened))
 """
 
