@@ -14,6 +14,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from ppdl.config import PARAMS, Workspace, build, plain
+from ppdl.config.components import STEPS
 from ppdl.crypto.keys.keystore import ensure_keypair
 from ppdl.datasets.prepared.arrays import Prepared, load_prepared
 from ppdl.datasets.prepared.splitting import Split
@@ -23,7 +24,7 @@ from ppdl.experiment.experiment import Experiment
 from ppdl.experiment.training.network_run import NetworkRun, network_runs
 from ppdl.experiment.training.source import protection_of
 from ppdl.protections.branch import Branch
-from ppdl.protections.context import STEPS, Context, KeyHolder
+from ppdl.protections.context import Context, KeyHolder
 from ppdl.protections.view import View
 from ppdl.tracking import DatasetRecord, RunSpec, start_training_run
 from ppdl.training.networks.predict import save_model

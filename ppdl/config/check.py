@@ -17,10 +17,9 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig
 
-from ppdl.config.components import BRANCH_KEYS, build, check_keys, construct, plain, with_steps
+from ppdl.config.components import BRANCH_KEYS, STEPS, build, check_keys, construct, plain, with_steps
 from ppdl.config.place import CONF
 from ppdl.errors import ConfigError
-from ppdl.protections.context import STEPS
 
 LARGEST_SEED = 2**32 - 1
 SMALLEST_PX, LARGEST_PX = 8, 4096

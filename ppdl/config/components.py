@@ -11,9 +11,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from ppdl.errors import ConfigError, PpdlError
-from ppdl.protections.context import STEPS
 from ppdl.records.typecheck import check_types
 
+STEPS = ("stem", "reveal")  # of a protection, after encryption: the compute side's, and the key holder's
 BRANCH_KEYS = {"protections": ["train_on", "views", "scheme", *STEPS], "heads": ["backbone", "fit", "inference"]}  # of a node
 
 

@@ -20,7 +20,7 @@ class Branch:
 
     Attributes:
         scheme: encrypts, and reads what the last step wrote.
-        steps: by name, in the order of STEPS. `write(*folders, out_dir, context)` of a step takes what encryption and all steps before it
+        steps: by name, in the order of FOLDERS. `write(*folders, out_dir, context)` of a step takes what encryption and all steps before it
             wrote, and the folder that it writes itself.
     """
 

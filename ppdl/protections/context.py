@@ -10,8 +10,7 @@ if TYPE_CHECKING:
     from ppdl.crypto.keys.keypair import PublicKey
     from ppdl.crypto.workers.parallel import Executor
 
-STEPS = ("stem", "reveal")  # after encryption, in their order: the compute side's, and the key holder's
-FOLDERS = {"encrypt": "encrypted", "stem": "stem", "reveal": "revealed"}  # that each writes, below data/
+FOLDERS = {"encrypt": "encrypted", "stem": "stem", "reveal": "revealed"}  # what each step writes, below data/, in their order
 
 
 @dataclass(frozen=True)
