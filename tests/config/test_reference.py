@@ -78,7 +78,7 @@ def test_headers_become_code_and_words(conf):
     local = conf / "executor/local.yaml"
     local.write_text(local.read_text().replace("rest:", "rest:   # the others"))
     text = reference.page(reference.read_conf(conf))
-    assert "```sh\nppdl verify X   # the command\n```" in text
+    assert "```sh\nppdl artifact verify X   # the command\n```" in text
     assert r"Words\_and &#124; `a_b`." in text
     assert "@package" not in text and "Composed from `executor: local`." in text
 
