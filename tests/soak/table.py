@@ -23,7 +23,17 @@ BEGIN, END = "<!-- soak: written by python -m tests.soak.table -->\n", "<!-- end
 
 def rows() -> list[tuple[str, str, str, str]]:
     """Return promise, test, result and figure of everything that was recorded."""
-    return _of_kills() + _of_first_store() + _of_fuzz() + _of_mutants() + _of_coverage() + _of_promises() + _of_scale() + _of_repro()
+    return (
+        _of_kills()
+        + _of_first_store()
+        + _of_fuzz()
+        + _of_mutants()
+        + _of_kernel_mutants()
+        + _of_coverage()
+        + _of_promises()
+        + _of_scale()
+        + _of_repro()
+    )
 
 
 def _of_kills() -> list[tuple[str, str, str, str]]:
@@ -168,6 +178,14 @@ def _of_mutants() -> list[tuple[str, str, str, str]]:
     )
     sure = "holds" if mutants["low"] >= 0.9 else "holds in the sample; the interval goes below"
     return [(promise, command, sure if mutants["share"] >= 0.9 else _holds(False), figure)]
+
+
+def _of_kernel_mutants() -> list[tuple[str, str, str, str]]:
+    mutants, command = recorded("kernel_mutants"), "`python -m tests.soak.kernel_mutants`"
+    promise = "every listed change of the vector kernel and of its programs is noticed by a test"
+    if mutants is None:
+        return [(promise, command, "not recorded yet", "")]
+    return [(promise, command, _holds(not mutants["left"]), f"{mutants['killed']} of {mutants['listed']}")]
 
 
 def _of_coverage() -> list[tuple[str, str, str, str]]:

@@ -30,7 +30,7 @@ def apply_linear(public_key: PublicKey, planes: np.ndarray, plan: LinearPlan) ->
         planes: uint8 (num_inputs, num_groups, ciphertext_bytes): group g is planes[:, g], one ciphertext of each input plane.
     Returns: uint8 (num_outputs, num_groups, ciphertext_bytes), in the same slots.
     Raises: CryptoError when there are not num_inputs planes, or a ciphertext is not in (0, n^2).
-    Cost: plan.num_multiplications a group, 5 us each at 2048 bits with gmpy2 and some 1.3 with the vector kernel. Not for threads.
+    Cost: plan.num_multiplications a group, 5 us each at 2048 bits with gmpy2, 1.3 with the vector kernel; threads wait for each other.
     """
     size = public_key.ciphertext_bytes
     if planes.ndim != 3 or planes.shape[0] != plan.num_inputs or planes.shape[2] != size:
