@@ -3,7 +3,7 @@
 A wrong value of `evaluation` is found when `download` starts and not after hours of training. What a section must hold is said by the
 component that it builds; sections that build none are described here.
 
-Cost: half a second, the import of the attacks.
+Cost: half a second, the import of the attacks, which import scikit-learn and scipy.stats only where they use them.
 """
 
 from __future__ import annotations

@@ -7,8 +7,6 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from annotated_types import Gt, MinLen
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 
 from ppdl.errors import DataError
 from ppdl.private_head.head import LARGEST_FEATURE, QuantisedHead, quantised
@@ -96,10 +94,11 @@ def fit_head(
     return FittedHead(head, summary)
 
 
-def _best(
-    settings: HeadFit, train: np.ndarray, train_labels: np.ndarray, validation: np.ndarray, labels: np.ndarray
-) -> tuple[float, LogisticRegression]:
+def _best(settings: HeadFit, train: np.ndarray, train_labels: np.ndarray, validation: np.ndarray, labels: np.ndarray) -> tuple[float, Any]:
     """Return the strength with the lowest log loss on the validation images, and its model."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
     found = []
     for strength in settings.strengths:
         model = LogisticRegression(C=strength, class_weight=settings.class_weights, max_iter=_MOST_ITERATIONS)
@@ -117,7 +116,7 @@ def _all_rows(weights: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.nda
     return np.concatenate([-weights, weights]) / 2, np.concatenate([-bias, bias]) / 2
 
 
-def _all_logits(model: LogisticRegression, features: np.ndarray) -> np.ndarray:
+def _all_logits(model: Any, features: np.ndarray) -> np.ndarray:
     weights, bias = _all_rows(model.coef_, model.intercept_)
     return features @ weights.T + bias
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -126,3 +128,14 @@ def test_an_input_built_for_other_values_names_what_differs_and_how_to_rebuild_i
 def test_the_checkout_of_an_experiment_copy_is_the_users_own(tmp_path):
     assert config.checkout(tmp_path / ".dvc" / "tmp" / "exps" / "tmp1234") == tmp_path
     assert config.checkout(tmp_path) == tmp_path
+
+
+def test_a_stage_starts_without_what_only_some_stages_compute_with():
+    """Every stage imports all components to check them; these packages take longer than all else together."""
+    code = (
+        "import sys, yaml; import stages.listing; from ppdl.config import PARAMS; from ppdl.config.check import check_config\n"
+        "check_config(yaml.safe_load(PARAMS.read_text()))\n"
+        "print({'keras', 'matplotlib', 'mlflow', 'pandas', 'scipy.stats', 'skimage', 'sklearn', 'statsmodels'} & {*sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=config.PROJECT, capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"

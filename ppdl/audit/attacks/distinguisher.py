@@ -6,9 +6,6 @@ from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from annotated_types import Ge
-from scipy.stats import kurtosis, skew
-from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import StandardScaler
 
 from ppdl.audit.examination.base import ENCRYPT, PRIOR, REVEAL, Attack, Finding, Target, Truth
 from ppdl.audit.examination.verdict import advantage_interval
@@ -146,6 +143,9 @@ CLASSIFIERS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray
 
 
 def _logistic(known: np.ndarray, bits: np.ndarray, unknown: np.ndarray) -> np.ndarray:
+    from sklearn.linear_model import LogisticRegression  # a second to import, and every stage checks what the attacks are built from
+    from sklearn.preprocessing import StandardScaler
+
     scale = 1 / np.sqrt(known.shape[1])  # keeps the scores near 1 in any number of dimensions
     scaler = StandardScaler().fit(known)
     model = LogisticRegression(C=1.0, max_iter=200)
@@ -154,6 +154,8 @@ def _logistic(known: np.ndarray, bits: np.ndarray, unknown: np.ndarray) -> np.nd
 
 def _statistics(rows: np.ndarray) -> np.ndarray:
     """Describe each row by (num_rows, num_statistics) float64."""
+    from scipy.stats import kurtosis, skew
+
     described = []
     for row in rows:
         values = row.astype(np.float64)

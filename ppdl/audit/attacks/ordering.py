@@ -7,9 +7,7 @@ often as their frequencies say, times a fall-off with the distance of their rank
 
 import numpy as np
 from scipy.linalg import eigh
-from scipy.optimize import isotonic_regression
 from scipy.sparse.csgraph import shortest_path
-from scipy.spatial.distance import cdist
 
 from ppdl.protections.schemes.seriation import seriate
 
@@ -55,6 +53,8 @@ def geodesic_order(pairs: np.ndarray, steps: int) -> np.ndarray:
         J. B. Tenenbaum, V. de Silva, J. C. Langford, "A global geometric framework for nonlinear dimensionality reduction", Science
         290, 2000 (shortest paths, then scaling).
     """
+    from scipy.spatial.distance import cdist  # half a second to import with scipy.optimize, and every stage checks the attacks
+
     k, degree = len(pairs), pairs.sum(1)
     walk = np.linalg.matrix_power((np.eye(k) + pairs / degree[:, None]) / 2, steps)
     distance = cdist(*[walk / np.sqrt(degree / degree.sum())] * 2)
@@ -111,6 +111,8 @@ def _distances(k: int) -> np.ndarray:
 
 def _log_fall_off(sorted_pairs: np.ndarray, degree: np.ndarray, distance: np.ndarray) -> np.ndarray:
     """Return the log of how much oftener than by chance two ranks are neighbours; distance 0 counts as 1: (num_ordered, num_ordered)."""
+    from scipy.optimize import isotonic_regression
+
     k, off = len(degree), distance > 0
     seen = np.bincount(distance[off], sorted_pairs[off], k)[1:]
     expected = np.maximum(np.bincount(distance[off], (np.outer(degree, degree) / degree.sum())[off], k)[1:], _TINY)

@@ -9,7 +9,6 @@ from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from annotated_types import MinLen
-from scipy.stats import spearmanr
 from threadpoolctl import threadpool_limits
 
 from ppdl.audit.attacks.histogram import UNKNOWN, values_in_order
@@ -137,6 +136,8 @@ def _count(symbols: Any, rows: np.ndarray, num_symbols: int, mean_image: np.ndar
 
 
 def _score_draw(draw: _Draw, truth: Truth) -> dict[str, float]:
+    from scipy.stats import spearmanr
+
     original = np.asarray(truth.images[draw.rows]).ravel()
     symbols = draw.symbols.ravel().astype(np.int64)
     counts = np.bincount(symbols, minlength=len(draw.table))

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from ppdl.audit.examination.base import Symbols, Target
 from ppdl.audit.examination.verdict import BROKEN, LEAKY, POWER, UNBROKEN
@@ -107,7 +107,7 @@ def judge_structure(results: Mapping[str, Structure]) -> tuple[str, str]:
 
 def smallest_structure(found: Structure) -> float:
     """Return the smallest true gap to the null that rule 1 finds with probability POWER, the gap being normal about it."""
-    return float(max(MARGIN, SIGMAS * found.structure_error) + norm.ppf(POWER) * found.structure_error)
+    return float(max(MARGIN, SIGMAS * found.structure_error) + ndtri(POWER) * found.structure_error)
 
 
 def _correlations(one: np.ndarray, other: np.ndarray) -> np.ndarray:

@@ -16,9 +16,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from scipy.stats import beta
-from statsmodels.stats.proportion import proportion_confint
-
 REBUILT = 0.8  # SSIM
 MARGIN = 0.1  # SSIM above a blind guess
 ADVANTAGE = 0.1
@@ -72,12 +69,16 @@ def judge(results: Mapping[str, Mapping[str, Any]]) -> Verdict:
 
 def advantage_interval(hits: int, num: int) -> tuple[float, float]:
     """Return the 95 % interval of an advantage, 2 * accuracy - 1, from `hits` of `num` guesses: exact (Clopper and Pearson 1934)."""
+    from statsmodels.stats.proportion import proportion_confint  # a second to import, and every stage checks the attacks
+
     low, high = proportion_confint(hits, num, method="beta")
     return 2 * float(low) - 1, 2 * float(high) - 1
 
 
 def top1_interval(hits: int, num: int) -> tuple[float, float]:
     """Return the 95 % interval of a top-1 rate (Wilson 1927)."""
+    from statsmodels.stats.proportion import proportion_confint
+
     low, high = proportion_confint(hits, num, method="wilson")
     return float(low), float(high)
 
@@ -104,6 +105,8 @@ def smallest_effects(found: Mapping[str, Any]) -> dict[str, float]:
 
 def _least_hits(num: int, counts: Callable[[int], bool]) -> tuple[float, float]:
     """Return the smallest share of hits that counts, and the true share of which as many come with probability POWER; else above 1."""
+    from scipy.stats import beta
+
     least = next((hits for hits in range(1, num + 1) if counts(hits)), num + 1)
     if least > num:
         return (num + 1) / num, (num + 1) / num

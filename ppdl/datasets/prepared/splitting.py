@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import numpy as np
 from annotated_types import Ge, Le, Lt
-from sklearn.model_selection import StratifiedGroupKFold
 
 from ppdl.errors import ConfigError, DataError
 from ppdl.records.typecheck import Share, Whole
@@ -102,6 +101,8 @@ def assign_splits(
 
 def _partition(labels: np.ndarray, groups: np.ndarray, num_parts: int, seed: int) -> np.ndarray:
     """Cut the images into parts of like size and class shares: (num_images,) part numbers."""
+    from sklearn.model_selection import StratifiedGroupKFold  # a second to import, and most that read splits make none
+
     part = np.empty(len(labels), np.int64)
     try:
         for number, (_, rows) in enumerate(StratifiedGroupKFold(num_parts, shuffle=True, random_state=seed).split(labels, labels, groups)):
