@@ -15,6 +15,16 @@ os.environ.setdefault("DO_NOT_TRACK", "true")
 os.environ.setdefault("DVC_NO_ANALYTICS", "true")  # of DVC projects that tests make; ours says so itself
 
 
+def pytest_configure(config):
+    """Let pytest-xdist hand out files in the order in which they were collected, not by their number of tests."""
+    config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the real pipeline: it takes minutes in one file, and whatever begins last keeps the other core waiting."""
+    items.sort(key=lambda item: (item.get_closest_marker("pipeline") is None, item.path.name != "test_pipeline.py"))
+
+
 @pytest.fixture(autouse=True)
 def own_key_store(tmp_path_factory, monkeypatch):
     """Keep private keys of tests out of the user's folder."""
