@@ -46,18 +46,15 @@ def run(folders, tmp_path, protected, *options):
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("with_originals", [True, False], ids=["with originals", "without"])
-def test_says_not_confidential(folders, tmp_path, images, scheme, with_originals):
+def test_says_not_confidential(folders, tmp_path, images, scheme):
     protect, attack = SCHEMES[scheme]
     protected = protect(images, np.random.default_rng(0))
-    options = ("--originals", str(folders / "plain")) if with_originals else ()
-    output, report = run(folders, tmp_path, protected, *options)
+    output, report = run(folders, tmp_path, protected, "--originals", str(folders / "plain"))
     assert report["verdict"]["level"] == "broken"
     assert "Not confidential" in " ".join(output.split())
-    assert report["attacks"][attack]["found"]
-    assert ("ssim" in report["attacks"][attack]) is with_originals
-    if with_originals:
-        assert report["attacks"][attack]["ssim"] > 0.9
+    found = report["attacks"][attack]
+    assert found["found"] and found["rebuilt"]  # by their structure alone, which is the verdict where there are no originals
+    assert found["ssim"] > 0.9
 
 
 @pytest.mark.parametrize("with_originals", [True, False], ids=["with originals", "without"])
@@ -69,13 +66,11 @@ def test_noise_is_unbroken_and_no_attack_succeeds(folders, tmp_path, images, wit
     assert not any(row.get("found") for row in report["attacks"].values())
 
 
-@pytest.mark.parametrize("with_originals", [True, False], ids=["with originals", "without"])
-def test_identity_every_attack_on_pictures_succeeds(folders, tmp_path, images, with_originals):
-    options = ("--originals", str(folders / "plain")) if with_originals else ()
-    _, report = run(folders, tmp_path, images, *options)
-    assert report["verdict"]["level"] == "broken"
+def test_identity_every_attack_on_pictures_succeeds_without_originals(folders, tmp_path, images):
+    output, report = run(folders, tmp_path, images)
+    assert report["verdict"]["level"] == "broken" and "Not confidential" in " ".join(output.split())
     for name in ("as_is", "negative_positive", "jigsaw", "seriation"):
-        assert report["attacks"][name]["found"], name
+        assert report["attacks"][name]["found"] and "ssim" not in report["attacks"][name], name
 
 
 def test_writes_sheets(folders, tmp_path, images):
