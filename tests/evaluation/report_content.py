@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from functools import cache
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -261,11 +262,13 @@ def _provenance() -> dict:
 
 
 def _figures() -> dict[str, bytes]:
-    figures = {}
-    for name in ("accuracy", "confusion", "roc", "reliability", "history", "gradcam"):
-        figure = Figure(figsize=(7, 3))
-        figure.subplots().set_title(name)
-        stream = io.BytesIO()
-        figure.savefig(stream, format="png", dpi=80)
-        figures[name] = stream.getvalue()
-    return figures
+    return {name: _figure(name) for name in ("accuracy", "confusion", "roc", "reliability", "history", "gradcam")}
+
+
+@cache
+def _figure(name: str) -> bytes:
+    figure = Figure(figsize=(7, 3))
+    figure.subplots().set_title(name)
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=80)
+    return stream.getvalue()

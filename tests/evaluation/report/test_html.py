@@ -67,6 +67,16 @@ def page_of(content: ReportContent, folder: Path) -> Page:
     return Page((folder / "report.html").read_text(encoding="utf-8"))
 
 
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Page:
+    return page_of(full_content(), tmp_path_factory.mktemp("full"))
+
+
+@pytest.fixture(scope="module")
+def least(tmp_path_factory: pytest.TempPathFactory) -> Page:
+    return page_of(least_content(), tmp_path_factory.mktemp("least"))
+
+
 @pytest.mark.parametrize("content", [full_content, least_content])
 def test_is_well_formed_self_contained_and_small(content, tmp_path: Path):
     page = page_of(content(), tmp_path)
@@ -77,29 +87,29 @@ def test_is_well_formed_self_contained_and_small(content, tmp_path: Path):
     assert len(text.encode()) < MAX_BYTES
 
 
-def test_sections_come_in_order(tmp_path: Path):
-    page = page_of(full_content(), tmp_path)
+def test_sections_come_in_order(full: Page):
+    page = full
     order = ["verdicts", "pictures", "accuracy", "lungs", "attacks", "frontier", "cost", "data", "cipher", "clear", "reproduce"]
     assert [name for name in page.ids if name in order] == order
     assert page.headings[0][0] == "h1" and page.headings[0][1].startswith("Can a network learn")
 
 
-def test_synthetic_images_are_called_so_before_any_figure(tmp_path: Path):
-    text = page_of(full_content(), tmp_path).text
+def test_synthetic_images_are_called_so_before_any_figure(full: Page, least: Page):
+    text = full.text
     assert text.index("These images are synthetic") < text.index("A network learned") < text.index("88.1")
-    assert "synthetic" not in page_of(least_content(), tmp_path).text
+    assert "synthetic" not in least.text
 
 
-def test_a_page_with_images_of_patients_says_that_it_holds_them(tmp_path: Path):
+def test_a_page_with_images_of_patients_says_that_it_holds_them(full: Page, tmp_path: Path):
     warning = "This page shows images of the data set itself."
     assert warning in page_of(full_content(synthetic=False), tmp_path).text
     assert warning in page_of(full_content(synthetic=False, pictures={}), tmp_path).text  # the Grad-CAM figure
     assert warning not in page_of(full_content(synthetic=False, pictures={}, figures={}), tmp_path).text
-    assert warning not in page_of(full_content(), tmp_path).text
+    assert warning not in full.text
 
 
-def test_the_summary_follows_from_the_figures(tmp_path: Path):
-    text = page_of(full_content(), tmp_path).text
+def test_the_summary_follows_from_the_figures(full: Page, tmp_path: Path):
+    text = full.text
     for sentence in ("learned from deterministic and homomorphic.", "nothing from opaque:", "rebuilt the images of deterministic."):
         assert sentence in text
     leaking = json.loads(json.dumps(full_content().metrics)) | {}
@@ -108,8 +118,8 @@ def test_the_summary_follows_from_the_figures(tmp_path: Path):
     assert "learned from deterministic, opaque and homomorphic." in text and "opaque BEATS chance" in text
 
 
-def test_no_accuracy_stands_without_what_attackers_get(tmp_path: Path):
-    text = page_of(least_content(), tmp_path).text
+def test_no_accuracy_stands_without_what_attackers_get(least: Page):
+    text = least.text
     assert "Nobody attacked deterministic and homomorphic here." in text
     assert "Not attacked: deterministic, homomorphic." in text
     assert text.count("unknown: not attacked") == 2
@@ -117,12 +127,12 @@ def test_no_accuracy_stands_without_what_attackers_get(tmp_path: Path):
     assert "Not drawn, since no attacker's SSIM is known: deterministic, deterministic-bytes and homomorphic." in text
 
 
-def test_what_does_not_apply_says_why(tmp_path: Path):
-    assert "does not apply: nothing was revealed" in page_of(full_content(), tmp_path).text
+def test_what_does_not_apply_says_why(full: Page):
+    assert "does not apply: nothing was revealed" in full.text
 
 
-def test_the_lungs_and_the_shortcut_are_on_the_page(tmp_path: Path):
-    text = page_of(full_content(), tmp_path).text
+def test_the_lungs_and_the_shortcut_are_on_the_page(full: Page, least: Page):
+    text = full.text
     for said in (
         "With the lungs blanked out, plain is right on 63.0 % [57.0, 69.0], above chance (25.4 %): something outside the lungs",
         "With the lungs blanked out, homomorphic is right on 29.0 % [23.0, 35.0], not above chance (25.4 %): no sign of a shortcut",
@@ -133,21 +143,21 @@ def test_the_lungs_and_the_shortcut_are_on_the_page(tmp_path: Path):
         "no picture that lungs could be cut from: deterministic-bytes, opaque.",
     ):
         assert said in text, said
-    assert "Does the network look at the lungs?" not in page_of(least_content(), tmp_path).text
+    assert "Does the network look at the lungs?" not in least.text
 
 
-def test_probabilities_stand_before_and_after_the_temperature(tmp_path: Path):
-    text = page_of(full_content(), tmp_path).text
+def test_probabilities_stand_before_and_after_the_temperature(full: Page, least: Page, tmp_path: Path):
+    text = full.text
     assert "plain 1.62 0.043 → 0.021 [0.017, 0.027] 0.246 → 0.231 [0.185, 0.300] 0.520 → 0.433 [0.346, 0.563]" in text
-    assert "How far the probabilities can be believed" not in page_of(least_content(), tmp_path).text
+    assert "How far the probabilities can be believed" not in least.text
     figure = data_uri(full_content().figures["reliability"])
-    assert page_of(full_content(), tmp_path).sources.count(figure) == 1
+    assert full.sources.count(figure) == 1
     without = full_content(metrics={run: {k: v for k, v in of.items() if k != "temperature"} for run, of in full_content().metrics.items()})
     assert page_of(without, tmp_path).sources.count(figure) == 1
 
 
-def test_figures_of_the_audit_are_on_the_page(tmp_path: Path):
-    text = page_of(full_content(), tmp_path).text
+def test_figures_of_the_audit_are_on_the_page(full: Page):
+    text = full.text
     for figure in (
         "SSIM 0.98",
         "37.2 dB",
