@@ -47,13 +47,21 @@ def test_a_printed_command_gives_the_shell_and_hydra_the_path_that_was_meant(pat
     assert start == ["dvc", "exp", "run", "-S"] and OverridesParser.create().parse_override(text).value() == path
 
 
+@pytest.fixture(scope="module")
+def params(tmp_path_factory):
+    """params.yaml as conf/ composes it, made once."""
+    path = tmp_path_factory.mktemp("params") / "params.yaml"
+    config.compose_params(path, ["~local"] if (place.CONF / choices.LOCAL).exists() else [])
+    return path
+
+
 @pytest.fixture
-def conf(tmp_path, monkeypatch):
+def conf(tmp_path, monkeypatch, params):
     """A copy of conf/ and params.yaml, for choices to be kept in."""
     shutil.copytree(place.CONF, tmp_path / "conf", ignore=shutil.ignore_patterns("local"))
     monkeypatch.setattr("ppdl.config.place.CONF", tmp_path / "conf")
     monkeypatch.setattr("ppdl.config.place.PARAMS", tmp_path / "params.yaml")
-    config.compose_params(place.PARAMS)
+    shutil.copy(params, place.PARAMS)
     return tmp_path / "conf"
 
 
