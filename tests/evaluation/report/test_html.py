@@ -15,7 +15,7 @@ from ppdl.errors import DataError
 from ppdl.evaluation.report.content import PictureRow, Rebuilding, ReportContent, read_content, read_pictures
 from ppdl.evaluation.report.formatting import data_uri
 from ppdl.evaluation.report.html import write_html
-from tests.evaluation.report_content import CONFIG, chest, full_content, least_content
+from tests.evaluation.report_content import BRANCHES, CONFIG, chest, full_content, least_content
 
 MAX_BYTES = 3_000_000
 VOID = {"meta", "link", "img", "br", "path", "circle"}
@@ -179,7 +179,8 @@ def test_a_new_protection_and_a_new_attack_need_no_change(tmp_path: Path):
         }
     }
     metrics = {"rot13": least_content().metrics["opaque"]} | dict(least_content().metrics)
-    text = page_of(replace(least_content(), audit=audit, metrics=metrics), tmp_path).text
+    details = least_content().details | {"branches": BRANCHES | {"rot13": "rot13"}}
+    text = page_of(replace(least_content(), audit=audit, metrics=metrics, details=details), tmp_path).text
     assert "oracle a crystal ball SSIM 0.50" in text and "rot13 leaky So." in text
 
 
