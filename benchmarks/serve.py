@@ -111,7 +111,7 @@ def time_single(remote: Any, folder: Path, head: Any, process: subprocess.Popen)
 
 def time_batches(remote: Any, url: str, num_clients: int, process: subprocess.Popen) -> dict[str, float]:
     """Time full batches of several clients at once, and the encryption of one."""
-    from ppdl.serving.client.connection import Server
+    from ppdl.serving.client.connection import Conversation
     from ppdl.serving.protocol import BATCH
 
     capacity, num_features = remote.client.batch_packing.capacity, remote.client.packing.num_features
@@ -121,7 +121,7 @@ def time_batches(remote: Any, url: str, num_clients: int, process: subprocess.Po
     encrypt_s = time.perf_counter() - started
 
     def send() -> None:
-        with Server(url) as server:
+        with Conversation(url) as server:
             for _ in range(BATCHES):
                 server.infer(replace(query, request_id=secrets.token_bytes(16)), num_classes=NUM_CLASSES)
 
@@ -168,7 +168,7 @@ def main() -> None:
 
     from ppdl.crypto.keys.keypair import generate_keypair
     from ppdl.crypto.keys.purpose import INFERENCE
-    from ppdl.serving.client.connection import Server
+    from ppdl.serving.client.connection import Conversation
     from ppdl.serving.client.remote import connect
 
     with tempfile.TemporaryDirectory() as name:
@@ -176,7 +176,7 @@ def main() -> None:
         head = build(folder, options.weights)
         process, url = start(folder, options.workers, "--rate", "1000000", "--max-queries-per-key", "1000000")
         try:
-            with Server(url) as server:
+            with Conversation(url) as server:
                 remote = connect(server, generate_keypair(options.key_bits, purpose=INFERENCE), num_images=10_000)
                 found = {"key_bits": options.key_bits, "workers": options.workers}
                 found |= time_single(remote, folder, head, process)

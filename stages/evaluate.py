@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 from ppdl.config import Workspace, stage
 from ppdl.evaluation.measures.controls import settle_control
 from ppdl.evaluation.measures.permutation import PermutationResult
-from ppdl.evaluation.predictions.calibration import load_temperature
+from ppdl.evaluation.predictions.calibration import load_calibration
 from ppdl.evaluation.report.tables import results_table
 from ppdl.experiment.experiment import Experiment
 from ppdl.experiment.results.finish import finish, results_of_runs
@@ -23,7 +23,7 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
     experiment = Experiment(cfg, workspace)
     runs = {run.name: run for run in runs_of(experiment)}
     networks = {name: run for name, run in runs.items() if isinstance(run, NetworkRun)}
-    temperatures = {name: load_temperature(run.trained) for name, run in runs.items()}
+    temperatures = {name: load_calibration(run.trained).temperature for name, run in runs.items()}
     predictions = {name: run.predict() for name, run in runs.items()}
     insights = insights_of(experiment, networks.values(), predictions, temperatures)
     summary, controls = report(

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from ppdl.prediction.predict import Predictions
+    from ppdl.prediction.predict import FileAnswers
 
 
-def finish(found: Predictions) -> None:
+def finish(found: FileAnswers) -> None:
     """Say what the answers are not for, and which files were not read; exit with status 1 when there are such."""
     from ppdl.prediction.predict import DISCLAIMER
 
@@ -20,7 +20,7 @@ def finish(found: Predictions) -> None:
         raise click.exceptions.Exit(1)
 
 
-def print_table(title: str, class_names: tuple[str, ...], found: Predictions) -> None:
+def print_table(title: str, class_names: tuple[str, ...], found: FileAnswers) -> None:
     """Print a row of probabilities for each file."""
     from rich.console import Console
     from rich.markup import escape
@@ -36,7 +36,7 @@ def print_table(title: str, class_names: tuple[str, ...], found: Predictions) ->
     Console().print(table)
 
 
-def _unseen(found: Predictions) -> str | None:
+def _unseen(found: FileAnswers) -> str | None:
     """Say how far the network had to do with gray values that it never learned."""
     largest = max((row.unseen or 0 for row in found.rows), default=0)
     return f"up to {100 * largest:.1f} % of a file's pixels have gray values that no training image had" if largest else None

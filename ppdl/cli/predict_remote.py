@@ -31,11 +31,11 @@ def ask_server(
 ) -> None:
     """Classify image files with a server, and print as `ppdl predict` does."""
     from ppdl.prediction.predict import DISCLAIMER
-    from ppdl.serving.client.connection import Server
+    from ppdl.serving.client.connection import Conversation
     from ppdl.serving.client.remote import predict_remote
 
     key = _private_key(private_key)
-    with Server(url, token=_token(token_file), ca_file=ca_file, insecure_http=insecure_http) as server:
+    with Conversation(url, token=_token(token_file), ca_file=ca_file, insecure_http=insecure_http) as server:
         statement, found = predict_remote(server, key, backbone, images)
     fingerprint = key.public.fingerprint
     if as_json:

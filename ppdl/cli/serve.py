@@ -75,9 +75,8 @@ def serve(
     ppdl serve --token-file tokens --new-token ward-7             a token for one client
     ppdl serve --host 0.0.0.0 --token-file tokens --tls-cert cert.pem --tls-key key.pem
     """
-    from ppdl.serving.server.run import Settings, default_state
+    from ppdl.serving.server.run import ServerSettings, default_state
     from ppdl.serving.server.run import serve as run
-    from ppdl.serving.server.service import Limits
     from ppdl.serving.server.tokens import add_token
 
     if new_token is not None:
@@ -88,7 +87,7 @@ def serve(
         click.echo(f"this is the only time that the token is shown; {token_file} holds its SHA-256", err=True)
         return
     run(
-        Settings(
+        ServerSettings(
             host=host,
             port=port,
             head=head,
@@ -103,6 +102,7 @@ def serve(
             max_body=max_body,
             per_s=rate,
             allow_insecure_key=allow_insecure_key,
-            limits=Limits(max_queries_per_key, max_keys),
+            max_queries_per_key=max_queries_per_key,
+            max_keys=max_keys,
         )
     )

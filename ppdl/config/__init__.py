@@ -1,13 +1,12 @@
 """Configuration: conf/ composed by Hydra, params.yaml in step with it, and the frame that every stage runs in."""
 
 from ppdl.config.built_for import check_built_for, differing, read_built_for, shown, write_built_for
-from ppdl.config.components import BRANCH_KEYS, branch, build, check_keys, construct, plain, with_values
+from ppdl.config.components import branch, build, construct, plain, with_values
 from ppdl.config.compose import compose_params, keep_in_step, main, private_dir, read_params
 from ppdl.config.frame import stage
 from ppdl.config.place import CONF, PARAMS, PROJECT, Workspace, checkout
 
 __all__ = [
-    "BRANCH_KEYS",
     "CONF",
     "PARAMS",
     "PROJECT",
@@ -15,7 +14,6 @@ __all__ = [
     "branch",
     "build",
     "check_built_for",
-    "check_keys",
     "checkout",
     "compose_params",
     "construct",

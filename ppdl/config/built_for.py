@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ppdl.config.components import plain
+from ppdl.config.components import leaves, plain
 from ppdl.errors import ConfigError
 from ppdl.records.atomic import replacing
+from ppdl.records.reading import read_object
 
 
 def check_built_for(built_for: Mapping[str, Any], wanted: Mapping[str, Any], *, what: str, full_name: Callable[[str], str] = str) -> None:
@@ -32,7 +33,7 @@ def check_built_for(built_for: Mapping[str, Any], wanted: Mapping[str, Any], *, 
 
 def differing(built_for: Mapping[str, Any], wanted: Mapping[str, Any], full_name: Callable[[str], str] = str) -> dict[str, tuple[Any, Any]]:
     """Return by full name what something was built for and what the configuration says, where the two differ."""
-    found, asked = _flat(built_for), _flat(wanted)
+    found, asked = leaves(built_for), leaves(wanted)
     return {full_name(k): (found.get(k), asked.get(k)) for k in sorted(asked.keys() | found.keys()) if found.get(k) != asked.get(k)}
 
 
@@ -53,23 +54,9 @@ def read_built_for(folder: Path) -> dict[str, Any]:
     Raises:
         ConfigError: the folder has no record, so it is missing or unfinished, or a damaged one.
     """
-    path = folder / "built_for.json"
-    if not path.is_file():
-        raise ConfigError(f"{path} is missing: build {folder.name} with `dvc repro`")
-    try:
-        values = json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} cannot be read ({error}): build {folder.name} again with `dvc repro --force`") from None
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path} must be a JSON object, got {type(values).__name__}: build {folder.name} again with `dvc repro --force`")
-    return values
-
-
-def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
-    tree = plain(tree)
-    if not isinstance(tree, Mapping):
-        return {prefix: list(tree) if isinstance(tree, tuple) else tree}
-    rows: dict[str, Any] = {}
-    for key, value in tree.items():
-        rows |= _flat(value, f"{prefix}.{key}" if prefix else str(key))
-    return rows
+    return read_object(
+        folder / "built_for.json",
+        ConfigError,
+        missing=f"build {folder.name} with `dvc repro`",
+        damaged=f"build {folder.name} again with `dvc repro --force`",
+    )

@@ -12,34 +12,31 @@ import errno
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import yaml
+from annotated_types import Ge, Le
 from omegaconf import DictConfig
 
 from ppdl.config.components import BRANCH_KEYS, STEPS, build, check_keys, construct, plain, with_steps
 from ppdl.config.place import CONF
 from ppdl.errors import ConfigError
+from ppdl.records.typecheck import Count, Share, Text
 
-LARGEST_SEED = 2**32 - 1
-SMALLEST_PX, LARGEST_PX = 8, 4096
+Seed = Annotated[int, Ge(0), Le(2**32 - 1)]
+Jobs = Annotated[int, Ge(1), Le(1024)]
 
 
 @dataclass(frozen=True)
 class Sizes:
     """The values at the top of the configuration that are no section."""
 
-    seed: int
-    prepared_px: int
-    input_px: int
+    seed: Seed
+    prepared_px: Annotated[int, Ge(8), Le(4096)]
+    input_px: Annotated[int, Ge(1), Le(4096)]
     revealed: Sequence[str]
     listed: Sequence[str]
     branch: str | None
-
-    def __post_init__(self) -> None:
-        _within("seed", self.seed, 0, LARGEST_SEED)
-        _within("prepared_px", self.prepared_px, SMALLEST_PX, LARGEST_PX)
-        _within("input_px", self.input_px, 1, LARGEST_PX)
 
 
 @dataclass(frozen=True)
@@ -53,38 +50,24 @@ class Keygen:
     def __post_init__(self) -> None:
         from ppdl.crypto.keys.keypair import check_key_bits
 
-        if not isinstance(self.allow_insecure_key, bool):
-            raise ConfigError(f"allow_insecure_key must be true or false, got {self.allow_insecure_key!r}")
-        check_key_bits(self.key_bits, allow_insecure_key=self.allow_insecure_key)
+        check_key_bits(self.key_bits, allow_insecure_key=self.allow_insecure_key is True)
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """The node `evaluation`."""
 
-    num_permutations: int
-    margin: float
-    seed: int
-
-    def __post_init__(self) -> None:
-        _within("num_permutations", self.num_permutations, 1, 10**9)
-        _within("seed", self.seed, 0, LARGEST_SEED)
-        if isinstance(self.margin, bool) or not isinstance(self.margin, int | float) or not 0 < self.margin < 1:
-            raise ConfigError(f"margin must be a number above 0 and below 1, got {self.margin!r}")
+    num_permutations: Count
+    margin: Share
+    seed: Seed
 
 
 @dataclass(frozen=True)
 class Tracking:
     """The node `tracking`."""
 
-    experiment: str
-    log_report: Any
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.experiment, str) or not self.experiment.strip():
-            raise ConfigError(f"experiment must be a name, got {self.experiment!r}")
-        if not isinstance(self.log_report, bool) and self.log_report != "auto":
-            raise ConfigError(f"log_report must be auto, true or false, got {self.log_report!r}")
+    experiment: Text
+    log_report: Literal["auto", True, False]
 
 
 @dataclass(frozen=True)
@@ -92,16 +75,13 @@ class Crossval:
     """The node `crossval`, of stages.crossval alone."""
 
     name: str
-    num_jobs: int
-    num_threads: int | None
+    num_jobs: Jobs
+    num_threads: Jobs | None
     runs: Sequence[str] | None
     test: bool
 
     def __post_init__(self) -> None:
-        _within("num_jobs", self.num_jobs, 1, 1024)
-        if self.num_threads is not None:
-            _within("num_threads", self.num_threads, 1, 1024)
-        if not isinstance(self.name, str) or not self.name or self.name in (".", "..") or "/" in self.name:
+        if self.name in ("", ".", "..") or "/" in self.name:
             raise ConfigError(f"name must be the name of a folder, got {self.name!r}")
 
 
@@ -214,8 +194,3 @@ def _mapping(node: Any, where: str) -> Mapping[str, Any]:
     if not isinstance(node, Mapping) or not all(isinstance(key, str) for key in node):
         raise ConfigError(f"{where} must be a section with named values, got {node!r}")
     return node
-
-
-def _within(name: str, value: Any, low: int, high: int) -> None:
-    if type(value) is not int or not low <= value <= high:
-        raise ConfigError(f"{name} must be an integer from {low} to {high}, got {value!r}")

@@ -13,7 +13,6 @@ import os
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from typing import Any
 import yaml
 
 from ppdl.config import place
-from ppdl.config.components import plain
+from ppdl.config.components import leaves, plain
 from ppdl.config.compose import read_params
 from ppdl.errors import ConfigError
 from ppdl.records.atomic import replacing
@@ -59,18 +58,12 @@ def _text(value: Any) -> str:
     return QuotedString(value, Quote.double).with_quotes()
 
 
-def quoted(argument: str) -> str:
-    """Return an override, as a user typed it, with its value as one text in quotes, for the shell too."""
-    key, _, value = argument.partition("=")
-    return shlex.quote(f"{key}={_text(value.strip(chr(34)).strip(chr(39)))}")
-
-
 def exp_run(overrides: Sequence[str]) -> str:
     """Return the `dvc exp run` with these overrides, quoted for the shell."""
     return " ".join(["dvc exp run", *(f"-S {shlex.quote(text)}" for text in overrides)])
 
 
-def compose(overrides: Sequence[str] = (), name: str = "config") -> dict[str, Any]:
+def compose(overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Compose conf/, the user's choices included.
 
     Raises:
@@ -80,7 +73,7 @@ def compose(overrides: Sequence[str] = (), name: str = "config") -> dict[str, An
     from omegaconf.errors import OmegaConfBaseException
 
     try:
-        return _composed(overrides, name)
+        return _composed(overrides)
     except yaml.YAMLError as error:
         raise ConfigError(_not_yaml(error)) from None
     except (HydraException, OmegaConfBaseException) as error:
@@ -94,7 +87,7 @@ def _not_yaml(error: yaml.YAMLError) -> str:
     return f"{where}: not YAML: correct it; or delete it, where it is conf/{LOCAL}, and no choices are kept"
 
 
-def _composed(overrides: Sequence[str], name: str = "config") -> dict[str, Any]:
+def _composed(overrides: Sequence[str]) -> dict[str, Any]:
     import hydra
     from hydra.core.global_hydra import GlobalHydra
 
@@ -102,7 +95,7 @@ def _composed(overrides: Sequence[str], name: str = "config") -> dict[str, Any]:
     GlobalHydra.instance().clear()
     try:
         with hydra.initialize_config_dir(str(place.CONF), version_base="1.3"):
-            return plain(hydra.compose(name, overrides=list(overrides)))
+            return plain(hydra.compose("config", overrides=list(overrides)))
     finally:
         GlobalHydra.instance().hydra = around
 
@@ -122,32 +115,29 @@ def hint(arguments: Sequence[str]) -> str | None:
     for text in arguments:
         if "=" not in text or text.startswith("-"):
             continue
+        key, _, value = text.partition("=")
+        quoted = f"as one text: {shlex.quote(override(key, value.strip(chr(34)).strip(chr(39))))}"
         try:
             given[text] = OverridesParser.create().parse_override(text)
         except HydraException:
-            return f"{text!r} is not in Hydra's grammar; as one text: {quoted(text)}"
+            return f"{text!r} is not in Hydra's grammar; {quoted}"
         if given[text].is_sweep_override() and not sweeps:
-            return f"{text!r} is a sweep, for its comma; as one text: {quoted(text)}"
+            return f"{text!r} is a sweep, for its comma; {quoted}"
     files = [text for text, parsed in given.items() if (place.CONF / parsed.key_or_group).is_dir() and not parsed.is_sweep_override()]
     try:
-        known = {*_flat_keys(_composed(files))}
+        known = leaves(_composed(files))
     except yaml.YAMLError as error:
         return _not_yaml(error)
     except (HydraException, OmegaConfBaseException):
         return None  # the name of a file is wrong, and Hydra lists those that there are
     for text, parsed in given.items():
         key = parsed.key_or_group
-        if text not in files and parsed.package is None and not parsed.is_add() and key not in known and not key.startswith("hydra"):
+        if text in files or parsed.package is not None or parsed.is_add() or key.startswith("hydra"):
+            continue
+        if not any(f"{place}.".startswith(f"{key}.") for place in known):
             near = difflib.get_close_matches(key, known, n=1)
             return f"{key!r} is no key of the configuration" + (f": did you mean {near[0]!r}?" if near else "")
     return None
-
-
-def _flat_keys(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    for key, value in tree.items():
-        yield f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            yield from _flat_keys(value, f"{prefix}{key}.")
 
 
 @dataclass
@@ -314,10 +304,10 @@ def advice(different: Mapping[str, tuple[Any, Any]]) -> str:
     if job is None or job.job.config_name == "pipeline":
         return "Build it for the values of params.yaml: dvc repro"
     given = [text for text in job.overrides.task if is_choice(text)]
-    by_default = dict(_leaves(compose()))
+    by_default = leaves(compose())
     if all(by_default.get(key_path) != asked for key_path, (_, asked) in different.items()):
         return f"These lie upstream of this stage, so rebuild with: {exp_run(given)}"
-    built = dict(_leaves(read_params()))
+    built = leaves(read_params())
     for key_path, (found, _) in different.items():
         built.pop(key_path, None)
         if found is not None:
@@ -340,27 +330,22 @@ def say_replaced(cfg: Mapping[str, Any], what: str) -> None:
 
     DVC has deleted it before the stage starts; dvc.lock still tells what it was made with, until the stage has ended.
     """
+    from omegaconf import OmegaConf
+
     lock = place.PROJECT / "dvc.lock"
     if not under_dvc() or not lock.is_file():
         return
     entry = yaml.safe_load(lock.read_text())["stages"].get(os.environ["DVC_STAGE"], {})
-    recorded = dict(_leaves(entry.get("params", {}).get("params.yaml", {})))
-    now = dict(_leaves(plain(cfg)))
-    nodes = list(entry.get("params", {}).get("params.yaml", {}))
-    current = {
-        key_path: value for key_path, value in now.items() if any(key_path == node or key_path.startswith(f"{node}.") for node in nodes)
-    }
-    made_with = []
-    if recorded != current:
-        before = _tree({key_path: value for key_path, value in now.items() if key_path not in current} | recorded)
-        with suppress(ConfigError):  # an unfinished edit of conf/ is no matter of this stage
-            found = beyond_conf(before, _without_local()).overrides()
-            made_with = [text for text in found if any(f"{key_of(text)}.".startswith(f"{node}.") for node in nodes)]
+    recorded = entry.get("params", {}).get("params.yaml", {})
+    now = OmegaConf.create(plain(cfg))
+    current = leaves({node: OmegaConf.select(now, node) for node in recorded})
+    values = [override(key_path, value) for key_path, value in leaves(recorded).items() if current.get(key_path) != value]
     keys = [dep for dep in entry.get("deps", []) if dep["path"].startswith("keys/") and dep.get("md5") != _md5(place.PROJECT / dep["path"])]
-    if recorded != current or keys:
-        how = (shlex.join(made_with) or "other values") if recorded != current else "another public key"
-        again = f" To have it back, and keep it: {keep_command(made_with)} && dvc repro" if made_with else ""
-        print(f"{what} is replaced: it was made with {how}.{again}", flush=True)
+    if values:
+        again = "With these values `dvc repro` takes it back from DVC's cache."
+        print(f"{what} is replaced: it was made with {shlex.join(values)}. {again}", flush=True)
+    elif keys:
+        print(f"{what} is replaced: it was made with another public key.", flush=True)
 
 
 def _md5(path: Path) -> str:
@@ -376,14 +361,6 @@ def is_choice(text: str) -> bool:
 def key_of(text: str) -> str:
     """Return the key of an override, without its sign."""
     return text.lstrip("+~").partition("=")[0]
-
-
-def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        if isinstance(value, Mapping) and value:
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _tree(leaves: Mapping[str, Any]) -> dict[str, Any]:

@@ -98,6 +98,17 @@ def with_values(cfg: DictConfig, values: Mapping[str, Any]) -> DictConfig:
     return changed
 
 
+def leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the values of a tree of mappings by place (a.b.c); an empty mapping is a value."""
+    found: dict[str, Any] = {}
+    for key, value in plain(tree).items():
+        if isinstance(value, Mapping) and value:
+            found |= leaves(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
+    return found
+
+
 def plain(node: Any) -> Any:
     """Return a config node, or a dict of them, as plain dicts, lists and scalars."""
     if OmegaConf.is_config(node):

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import itertools
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,7 @@ def read_conf(conf: Path = CONF) -> list[ConfFile]:
             if not meaning:
                 missing.append(f"  conf/{file.path.as_posix()}: {field.name}")
             fields.append(Field(field.name, field.default, meaning))
-        complete.append(ConfFile(file.path, file.header, file.target, file.defaults, fields))
+        complete.append(replace(file, fields=fields))
     if missing:
         rule = "every field needs a meaning: an end-of-line comment, or an entry under Args or Attributes of its class"
         raise ConfigError("\n".join([f"{rule}; there is none for", *missing]))
@@ -133,12 +134,8 @@ def _read(conf: Path, path: Path) -> ConfFile:
     root = yaml.compose(text, Loader=yaml.SafeLoader)
     if not isinstance(root, yaml.MappingNode):
         raise ConfigError(f"conf/{path.as_posix()} must be a mapping of fields, got {text[:40]!r}")
-    header = []
-    for line in text.splitlines():
-        if not line.startswith("#"):
-            break
-        header.append(line.removeprefix("#").strip())
     lines = text.splitlines()
+    header = [line.removeprefix("#").strip() for line in itertools.takewhile(lambda line: line.startswith("#"), lines)]
     fields = list(_fields(root, _prefix(path, header), text, lines))
     header = [line for line in header if not line.startswith("@package")]
     return ConfFile(path, header, _target(root), _defaults(root), fields)
@@ -260,22 +257,15 @@ def _table(fields: Iterable[Field]) -> str:
 
 def _prose(header: list[str]) -> Iterator[str]:
     """Turn header lines into paragraphs, and lines that are commands into blocks of code."""
-    for kind, lines in _runs_of_kind(header):
+    for kind, lines in itertools.groupby(header, _kind):
         if kind == "code":
             yield "\n".join(["```sh", *lines, "```", ""])
         elif kind == "text":
             yield "\n".join(_text(line) for line in lines) + "\n"
 
 
-def _runs_of_kind(header: list[str]) -> Iterator[tuple[str, list[str]]]:
-    kind, lines = "", list[str]()
-    for line in header:
-        new = "" if not line else "code" if line.startswith(("dvc ", "python -m ", "ppdl ")) else "text"
-        if new != kind:
-            yield kind, lines
-            kind, lines = new, []
-        lines.append(line)
-    yield kind, lines
+def _kind(line: str) -> str:
+    return "" if not line else "code" if line.startswith(("dvc ", "python -m ", "ppdl ")) else "text"
 
 
 def _made_of(file: ConfFile) -> Iterator[str]:
@@ -295,12 +285,9 @@ def _text(text: str) -> str:
     parts = text.split("`")
     if len(parts) % 2 == 0:
         parts = ["&#96;".join(parts)]
-    return "`".join(part if i % 2 else _escaped(part) for i, part in enumerate(parts))
-
-
-def _escaped(text: str) -> str:
-    text = re.sub(r"([\\*_\[\]])", r"\\\1", text)
-    return text.replace("<", "&lt;").replace("|", "&#124;")  # which no backslash escapes everywhere
+    # no backslash escapes < and | everywhere
+    escape = str.maketrans({"<": "&lt;", "|": "&#124;"} | {mark: f"\\{mark}" for mark in r"\*_[]"})
+    return "`".join(part if i % 2 else part.translate(escape) for i, part in enumerate(parts))
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -17,7 +17,7 @@ from ppdl.crypto.keys.keypair import PublicKey
 from ppdl.crypto.keys.keystore import load_public
 from ppdl.datasets.prepared.arrays import load_prepared
 from ppdl.errors import ArtifactError, KeyStoreError
-from ppdl.evaluation.predictions.calibration import apply_temperature, load_temperature
+from ppdl.evaluation.predictions.calibration import apply_temperature, load_calibration
 from ppdl.prediction.recipe import PLAIN, RECIPE_FILE, Recipe, read_recipe
 from ppdl.prediction.steps import protection_of, view_of
 from ppdl.protections.context import KeyHolder
@@ -28,7 +28,7 @@ _BATCH_SIZE = 64
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
+class NetworkAnswers:
     """What a network says about some images.
 
     Attributes:
@@ -98,7 +98,7 @@ class Network:
     @cached_property
     def temperature(self) -> float:
         """What logits are divided by before the softmax."""
-        return load_temperature(self.folder)
+        return load_calibration(self.folder).temperature
 
     @cached_property
     def seen(self) -> np.ndarray:
@@ -119,10 +119,19 @@ class Network:
     def check(self) -> None:
         """Refuse a public key or an artifact that the network was not trained on."""
         _ = self.public_key
-        if self.artifact_dir is not None and self.seen_path is None:
-            check_artifact(self.artifact_dir, self.recipe)
+        if self.artifact_dir is None or self.seen_path is not None:
+            return
+        path = self.artifact_dir / HEADER_FILE
+        if not path.is_file():
+            raise ArtifactError(f"{path} is missing, and this model needs the artifact that it was trained on: fetch it with `dvc pull`")
+        found, expected = hash_file(path), self.recipe.source_sha256
+        if found != expected:
+            raise ArtifactError(
+                f"{path} has SHA-256 {found[:16]}..., and this model was trained on {expected[:16]}...: symbols of one "
+                "mean nothing in the other. Restore it with `dvc checkout`, or train again with `dvc repro`"
+            )
 
-    def answer(self, images: np.ndarray, key_holder: KeyHolder) -> Answers:
+    def answer(self, images: np.ndarray, key_holder: KeyHolder) -> NetworkAnswers:
         """Take prepared images, (num_images, prepared_px, prepared_px) uint8, through the steps of training, and ask the network.
 
         Ciphertexts and the revealed view lie in a temporary folder of this user, which is removed.
@@ -147,20 +156,7 @@ class Network:
             view = replace(view, array=inputs)
         logits = fused_logits(self._fused, view, np.arange(len(images)), _BATCH_SIZE)
         unseen = None if view.table is None else (~self.seen[inputs]).mean(axis=(1, 2))
-        return Answers(logits, apply_temperature(logits, self.temperature), unseen, inputs)
-
-
-def check_artifact(artifact_dir: Path, recipe: Recipe) -> None:
-    """Raise ArtifactError unless a folder holds the very artifact that the network was trained on."""
-    path = artifact_dir / HEADER_FILE
-    if not path.is_file():
-        raise ArtifactError(f"{path} is missing, and this model needs the artifact that it was trained on: fetch it with `dvc pull`")
-    found = hash_file(path)
-    if found != recipe.source_sha256:
-        raise ArtifactError(
-            f"{path} has SHA-256 {found[:16]}..., and this model was trained on {recipe.source_sha256[:16]}...: symbols of one "
-            "mean nothing in the other. Restore it with `dvc checkout`, or train again with `dvc repro`"
-        )
+        return NetworkAnswers(logits, apply_temperature(logits, self.temperature), unseen, inputs)
 
 
 def open_network(folder: Path) -> Network:
@@ -169,29 +165,26 @@ def open_network(folder: Path) -> Network:
     Raises:
         PpdlError: a part is missing, damaged, or of another key or artifact than the network was trained on.
     """
-    folder = Path(folder)
-    network = _of_package(folder) if (folder / RECIPE_FILE).is_file() else _of_checkout(folder)
+    if not (folder / RECIPE_FILE).is_file():
+        network = in_checkout(Recipe.of_record(read_record(folder / "run.json")), folder, (folder / "../../..").resolve())
+    else:
+        recipe = read_recipe(folder)
+        has_artifact = (folder / ARTIFACT_DIR).is_dir()
+        network = Network(
+            recipe,
+            folder,
+            public_path=None if recipe.protection == PLAIN else folder / PUBLIC_FILE,
+            artifact_dir=folder / ARTIFACT_DIR if has_artifact else None,
+            seen_path=folder / SEEN_FILE if has_artifact else None,
+        )
     network.check()
     return network
 
 
-def _of_package(folder: Path) -> Network:
-    recipe = read_recipe(folder)
-    artifact_dir = folder / ARTIFACT_DIR if (folder / ARTIFACT_DIR).is_dir() else None
-    return Network(
-        recipe,
-        folder,
-        public_path=None if recipe.protection == PLAIN else folder / PUBLIC_FILE,
-        artifact_dir=artifact_dir,
-        seen_path=folder / SEEN_FILE if artifact_dir else None,
-    )
-
-
-def _of_checkout(folder: Path) -> Network:
-    recipe = Recipe.of_record(read_record(folder / "run.json"))
+def in_checkout(recipe: Recipe, folder: Path, root: Path) -> Network:
+    """Return a network whose key and artifact, where it needs them, lie in the checkout `root`; nothing is read."""
     if recipe.protection == PLAIN:
         return Network(recipe, folder)
-    root = (folder / "../../..").resolve()
     needs_artifact = protection_of(recipe).needs_artifact
     return Network(
         recipe,

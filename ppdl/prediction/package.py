@@ -8,7 +8,6 @@ import io
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from ppdl.crypto.keys.keystore import save_public
 from ppdl.crypto.workers.parallel import Executor
 from ppdl.errors import TrackingError
 from ppdl.evaluation.predictions.calibration import CALIBRATION_NAME
-from ppdl.prediction.network import ARTIFACT_DIR, MODEL_FILE, PUBLIC_FILE, SEEN_FILE, Network
+from ppdl.prediction.network import ARTIFACT_DIR, MODEL_FILE, PUBLIC_FILE, SEEN_FILE, in_checkout
 from ppdl.prediction.pyfunc import COLUMN
 from ppdl.prediction.recipe import PLAIN, RECIPE_FILE, Recipe
 from ppdl.prediction.steps import protection_of
@@ -62,25 +61,21 @@ def write_package(out_dir: Path, recipe: Recipe, model_file: Path, *, calibratio
     shutil.copyfile(model_file, out_dir / MODEL_FILE)
     recipe.write(out_dir)
     (out_dir / CALIBRATION_NAME).write_text(json.dumps(calibration, indent=1) + "\n")
-    if recipe.protection != PLAIN:
-        _add_key(out_dir, recipe, root)
+    _add_key(out_dir, recipe, root)
     parts = ((out_dir / name).read_bytes() for name in (MODEL_FILE, RECIPE_FILE, CALIBRATION_NAME))
     return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
 
 
 def _add_key(out_dir: Path, recipe: Recipe, root: Path) -> None:
-    """Add the public key and, where it is needed, what stands for each gray value."""
-    protection = protection_of(recipe)
-    there = Network(recipe, out_dir, public_path=root / "keys/public.json")
-    if protection.needs_artifact:
-        artifact_dir = root / "data" / recipe.branch["train_on"] / recipe.protection
-        there = replace(there, artifact_dir=artifact_dir, prepared_dir=root / "data/prepared")
+    """Add the public key where there is one and, where it is needed, what stands for each gray value."""
+    there = in_checkout(recipe, out_dir, root)
     there.check()
     if (public_key := there.public_key) is None:
         return
     save_public(out_dir / PUBLIC_FILE, public_key)
     if there.artifact_dir is None:
         return
+    protection = protection_of(recipe)
     np.save(out_dir / SEEN_FILE, there.seen)
     px = protection.image_px(recipe.input_px)
     context = Context(public_key, recipe.input_px, out_dir / "partial", _ONE_WORKER, like=there.artifact_dir)

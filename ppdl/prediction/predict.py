@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ppdl.errors import ConfigError
-from ppdl.prediction.network import Answers, Network, open_network
+from ppdl.prediction.network import Network, NetworkAnswers, open_network
 from ppdl.prediction.recipe import PLAIN
 from ppdl.prediction.steps import protection_of, read_images
 from ppdl.protections.context import KeyHolder
@@ -20,7 +20,7 @@ REGISTERED = "models:/"
 
 
 @dataclass(frozen=True)
-class Prediction:
+class FileAnswer:
     """What the network says of one file.
 
     Attributes:
@@ -35,7 +35,7 @@ class Prediction:
 
 
 @dataclass(frozen=True, eq=False)
-class Predictions:
+class FileAnswers:
     """What the network says of some files.
 
     Attributes:
@@ -44,11 +44,11 @@ class Predictions:
         remark: what to think of the answers, where that is not plain from the figures.
     """
 
-    rows: list[Prediction]
+    rows: list[FileAnswer]
     bad: Mapping[Path, str]
     images: np.ndarray
-    answers: Answers | None
-    remark: str | None
+    answers: NetworkAnswers | None = None
+    remark: str | None = None
 
 
 def find_network(model: str | None, protection: str | None, *, root: Path, config: Mapping[str, Any], folder: Path) -> Network:
@@ -85,7 +85,7 @@ def _default(protection: str, config: Mapping[str, Any]) -> Path:
     return Path(protection) / config["protections"][protection]["views"][0]
 
 
-def predict_files(network: Network, paths: Iterable[Path], key_holder: KeyHolder) -> Predictions:
+def predict_files(network: Network, paths: Iterable[Path], key_holder: KeyHolder) -> FileAnswers:
     """Ask a network about image files; those that cannot be read are named beside the answers for the others.
 
     Raises:
@@ -97,17 +97,17 @@ def predict_files(network: Network, paths: Iterable[Path], key_holder: KeyHolder
     if recipe.protection != PLAIN and not protection_of(recipe).learnable:
         remark = f"{recipe.protection} is a negative control: its ciphertexts tell a network nothing, so these answers are chance."
     if not readable:
-        return Predictions([], bad, images, None, remark)
+        return FileAnswers([], bad, images, None, remark)
     answers = network.answer(images, key_holder)
     unseen = [None] * len(readable) if answers.unseen is None else answers.unseen.tolist()
     rows = [
-        Prediction(path, recipe.class_names[int(p.argmax())], dict(zip(recipe.class_names, p.tolist(), strict=True)), share)
+        FileAnswer(path, recipe.class_names[int(p.argmax())], dict(zip(recipe.class_names, p.tolist(), strict=True)), share)
         for path, p, share in zip(readable, answers.probabilities, unseen, strict=True)
     ]
-    return Predictions(rows, bad, images, answers, remark)
+    return FileAnswers(rows, bad, images, answers, remark)
 
 
-def as_json(network: Network, found: Predictions) -> dict[str, Any]:
+def as_json(network: Network, found: FileAnswers) -> dict[str, Any]:
     """Return predictions as JSON values."""
     recipe = network.recipe
     return {
@@ -125,7 +125,7 @@ def as_json(network: Network, found: Predictions) -> dict[str, Any]:
     }
 
 
-def write_overlays(network: Network, found: Predictions, out_dir: Path) -> list[Path]:
+def write_overlays(network: Network, found: FileAnswers, out_dir: Path) -> list[Path]:
     """Write for each answer where the network looked (Grad-CAM of the class that it names), over the image, as PNG.
 
     Raises:

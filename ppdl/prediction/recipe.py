@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ppdl.errors import ConfigError, TrackingError
-from ppdl.tracking.runs.record import RunRecord
+from ppdl.tracking.runs.record import RunRecord, read_formatted
 
 FORMAT = "ppdl-recipe/1"
 RECIPE_FILE = "recipe.json"
@@ -93,15 +93,9 @@ def read_recipe(folder: Path) -> Recipe:
     Raises:
         TrackingError: missing, of another format, or incomplete.
     """
-    path = folder / RECIPE_FILE
-    try:
-        tree = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise TrackingError(f"{path} cannot be read as JSON ({error}): register the model again with `ppdl model register`") from None
-    found = tree.pop("format", None) if isinstance(tree, dict) else None
+    path, advice = folder / RECIPE_FILE, "register the model again with `ppdl model register`"
+    tree = read_formatted(path, FORMAT, advice)
     names = {field.name for field in fields(Recipe)}
-    if found != FORMAT or set(tree) != names:
-        raise TrackingError(
-            f'{path} must have "format": {FORMAT!r} and {sorted(names)}, got {found!r}: register it again with `ppdl model register`'
-        )
+    if set(tree) != names:
+        raise TrackingError(f"{path} must have {sorted(names)}, got {sorted(tree)}: {advice}")
     return Recipe(**tree | {"class_names": tuple(tree["class_names"])})

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
+from typing import Any
 
 import numpy as np
 
-from ppdl.crypto.keys.jwk import encode_bytes, public_members
+from ppdl.crypto.keys.jwk import decode_bytes, encode_bytes, public_members
 from ppdl.crypto.keys.keypair import PrivateKey, PublicKey
 from ppdl.crypto.keys.modulus_proof import NUM_ROOTS, prove_modulus
+from ppdl.errors import KeyStoreError
 from ppdl.serving.problems import ProblemError
 
 PROOF_MEMBER = "modulus_proof"
@@ -22,12 +22,12 @@ def registration(private_key: PrivateKey) -> bytes:
     return json.dumps(public_members(private_key.public) | {PROOF_MEMBER: proof}).encode()
 
 
-def decode_proof(text: object, key: PublicKey) -> np.ndarray:
+def decode_proof(members: dict[str, Any], key: PublicKey) -> np.ndarray:
     """Return the roots of a proof, uint8 (NUM_ROOTS, key_bytes), unchecked. Raises: ProblemError `bad-proof`."""
     size = (key.key_bits + 7) // 8
     try:
-        data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True) if isinstance(text, str) else b""
-    except (binascii.Error, ValueError):
+        data = decode_bytes(members, PROOF_MEMBER, "the registration")
+    except KeyStoreError:
         data = b""
     if len(data) != NUM_ROOTS * size:
         raise ProblemError(

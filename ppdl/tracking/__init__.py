@@ -24,18 +24,16 @@ Names of metrics: see `ppdl.tracking.runs.names`. What is never logged: see `ppd
 """
 
 from ppdl.tracking.runs.record import DatasetRecord, ModelRecord, RunRecord, read_record
-from ppdl.tracking.runs.results import RunState, ensure_run, log_results, restore_runs
+from ppdl.tracking.runs.results import ensure_run, log_results, restore_runs
 from ppdl.tracking.runs.run import TrainingRun, start_training_run
 from ppdl.tracking.runs.spec import RunSpec
-from ppdl.tracking.store import Store, open_store
+from ppdl.tracking.store import open_store
 
 __all__ = [
     "DatasetRecord",
     "ModelRecord",
     "RunRecord",
     "RunSpec",
-    "RunState",
-    "Store",
     "TrainingRun",
     "ensure_run",
     "log_results",

@@ -24,16 +24,12 @@ def without_password(text: str) -> str:
     return re.sub(r"(://[^/:@\s]*):[^/@\s]*@", r"\1:***@", text)
 
 
-def _explained_failures() -> tuple[type[Exception], ...]:
-    return (*store_failures(), ImportError)  # a database of a server needs its driver
-
-
 def store_failures() -> tuple[type[Exception], ...]:
     """Return the exceptions by which a store fails; a mistake in our own calls is none of them."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
-    return MlflowException, SQLAlchemyError, OSError  # requests' and filelock's are OSError
+    return MlflowException, SQLAlchemyError, OSError, ImportError  # requests' and filelock's are OSError; a driver may not be installed
 
 
 @contextlib.contextmanager
@@ -43,7 +39,7 @@ def explained(doing: str, uri: str) -> Iterator[None]:
         yield
     except TrackingError:
         raise
-    except _explained_failures() as error:
+    except store_failures() as error:
         text = without_password(_reason(error))
         raise TrackingError(f"cannot {doing} the MLflow store {without_password(uri)}: {text}\n{_advice(uri, text)}") from error
 

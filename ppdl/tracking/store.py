@@ -12,7 +12,7 @@ import ipaddress
 import logging
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -96,12 +96,6 @@ class Store:
 
         batch = [Metric(p.name, p.value, p.timestamp_ms, p.step, model_id=model_id, run_id=run_id) for p in points]
         self.client.log_batch(run_id, metrics=batch)
-
-    def log_params(self, run_id: str, params: Mapping[str, str]) -> None:
-        """Write parameters, a hundred in a transaction."""
-        from mlflow.entities import Param
-
-        self.client.log_batch(run_id, params=[Param(name, value) for name, value in params.items()])
 
     def logged_model_id(self, run_id: str) -> str | None:
         """Return the id of the model that a run logged, None when it logged none."""

@@ -7,6 +7,7 @@ import copy
 import errno
 import io
 import json
+import re
 import resource
 import subprocess
 import sys
@@ -48,14 +49,14 @@ def broken(tree, path, value):
 
 
 WRONG = [
-    (("seed",), "x", "seed must be an integer"),
+    (("seed",), "x", "seed: must be an integer"),
     (("input_px",), 96, r"prepared_px must be a multiple of 96"),
     (("training", "epochs"), "ten", "training: epochs must be an integer"),
     (("training", "learning_rate"), float("nan"), "training: learning_rate must be a number"),
-    (("evaluation", "margin"), float("nan"), "evaluation: margin must be a number"),
+    (("evaluation", "margin"), float("nan"), "evaluation.margin: must be a finite number"),
     (("evaluation", "num_permutation"), 10, "evaluation has an unknown key 'num_permutation': did you mean 'num_permutations'"),
-    (("tracking", "log_report"), "yes", "log_report must be auto, true or false, got 'yes'"),
-    (("keygen", "allow_insecure_key"), 1, "keygen: allow_insecure_key must be true or false"),
+    (("tracking", "log_report"), "yes", "tracking.log_report: must be 'auto', True or False, got 'yes'"),
+    (("keygen", "allow_insecure_key"), 1, "keygen.allow_insecure_key: must be a boolean"),
     (("attacks", "ratio", "num_ciphertexts"), "many", "attacks.ratio.num_ciphertexts: must be an integer, got 'many'"),
     (("attacks", "seriation", "num_images"), 3, "attacks.seriation.num_images"),
     (("attacks", "inversion", "unions", 0, "views", 0, "noise"), {}, "noise: must be a number"),
@@ -100,7 +101,7 @@ def test_the_first_stage_refuses_what_only_the_last_would_use(tmp_path):
     command = [sys.executable, "-m", "stages.download", "evaluation.margin=3", f"hydra.run.dir={tmp_path}"]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert "ConfigError: evaluation: margin must be a number above 0 and below 1, got 3" in done.stderr
+    assert re.search(r"ConfigError: evaluation\.margin: must be .* 1, got 3", done.stderr)
     assert not (tmp_path / "data").exists()
 
 

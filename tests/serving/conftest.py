@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from ppdl.serving.server.compute import Workers
-from ppdl.serving.server.service import Limits, Service
-from ppdl.serving.server.store import Store
+from ppdl.serving.server.service import Service
+from ppdl.serving.server.store import State
 from ppdl.serving.statement import Statement
 from tests.serving.running import KEY_BITS, RunningServer, make_head
 
@@ -38,6 +39,6 @@ def statement() -> Statement:
 @pytest.fixture
 def service(tmp_path, statement, workers) -> Iterator[Service]:
     """The parts of a server for 5 images a key and 2 keys a client."""
-    store = Store(tmp_path / "state.sqlite")
-    yield Service(statement, store, workers, Limits(max_queries_per_key=5, max_keys=2))
+    store = State(tmp_path / "state.sqlite")
+    yield Service(replace(statement, budget=5), store, workers, max_keys=2)
     store.close()

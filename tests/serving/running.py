@@ -16,11 +16,13 @@ from pathlib import Path
 import numpy as np
 
 from ppdl.crypto.arithmetic.obfuscators import build_obfuscators
-from ppdl.crypto.inner_product.single import BatchPacking, InnerPacking, encrypt_feature_batch, encrypt_features
+from ppdl.crypto.inner_product.batch import BatchPacking, encrypt_feature_batch
+from ppdl.crypto.inner_product.single import InnerPacking, encrypt_features
 from ppdl.crypto.keys.keypair import PrivateKey, generate_keypair
 from ppdl.crypto.keys.purpose import INFERENCE
 from ppdl.private_head.head import QuantisedHead
 from ppdl.serving.protocol import BATCH, SINGLE, Query
+from ppdl.serving.server.store import State
 from ppdl.serving.statement import Statement
 
 KEY_BITS, NUM_FEATURES, CLASS_NAMES = 512, 64, ("covid-19-like", "normal-like", "pneumonia-like")
@@ -122,3 +124,9 @@ class RunningServer:
         """Return the lines of the log; what is written at this moment may be cut."""
         text = self.log_path.read_text() if self.log_path.exists() else ""
         return [json.loads(line) for line in text.splitlines() if line.startswith("{") and line.endswith("}")]
+
+
+def used(store: State, fingerprint: bytes) -> int:
+    """Return how many images were charged to a key that a client without a name registered."""
+    with store._transaction() as db:
+        return db.execute("SELECT num_images FROM keys WHERE (owner, fingerprint) = ('', ?)", (fingerprint,)).fetchone()[0]

@@ -15,7 +15,7 @@ from ppdl.crypto.keys.keypair import PrivateKey, generate_keypair
 from ppdl.crypto.keys.keystore import load_public, save_private, save_public
 from ppdl.crypto.keys.purpose import ARCHIVE, INFERENCE, PUBLIC_PATHS
 from ppdl.errors import ConfigError, KeyStoreError
-from ppdl.serving.client.connection import Server
+from ppdl.serving.client.connection import Conversation
 from ppdl.serving.client.remote import connect
 from stages import crossval, keygen
 from tests.crypto.artifacts import random_images, write
@@ -98,6 +98,6 @@ def test_commands_take_no_key_for_another_purpose(keys, tmp_path, monkeypatch):
     assert "holds a key for archive, and one for inference is asked for" in refused(
         "key", "make", "--purpose", "inference", "--allow-insecure-key", "--private-dir", tmp_path.parent / "elsewhere"
     )
-    with Server("http://127.0.0.1:9", retries=0) as server, pytest.raises(KeyStoreError, match=no_inference):
+    with Conversation("http://127.0.0.1:9", retries=0) as server, pytest.raises(KeyStoreError, match=no_inference):
         connect(server, keys[ARCHIVE], num_images=1)
     assert not (tmp_path / "images").exists() and not (tmp_path.parent / "elsewhere").exists()

@@ -21,7 +21,7 @@ def plot_accuracy(results: _Results, baselines: _Results, comparisons: Mapping[s
     """Draw accuracy with 95 % intervals on the left, the difference to the reference with the margin on the right.
 
     Args:
-        results: by run, what `evaluate_run` returned.
+        results: by run, what `evaluate` returned.
         baselines: by name, dictionaries with accuracy and, where they were tested on images, accuracy_low and accuracy_high.
         comparisons: by run, against `reference`; without any the right panel is left out.
     """

@@ -38,13 +38,6 @@ class FrontierPoint:
     ssim: float
     group: str
 
-    def __post_init__(self) -> None:
-        if not (0 <= self.low <= self.high <= 1 and 0 <= self.accuracy <= 1):  # a percentile interval may miss its estimate
-            got = f"low {self.low}, accuracy {self.accuracy}, high {self.high}"
-            raise ConfigError(f"{self.label}: accuracy and low <= high must be shares in [0, 1], got {got}")
-        if not -1 <= self.ssim <= 1:
-            raise ConfigError(f"{self.label}: ssim must be in [-1, 1], got {self.ssim}")
-
 
 def plot_frontier(points: Sequence[FrontierPoint], *, chance: float | None = None) -> Figure:
     """Draw accuracy over the best attacker's SSIM, one labelled point a run.

@@ -19,7 +19,7 @@ def plot_confusion(confusions: Mapping[str, Mapping[str, list[Any]]], class_name
     """Draw one confusion matrix a run: the share of each actual class, its 95 % interval and the number of images.
 
     Args:
-        confusions: by run, the `confusion` part of `evaluate_run`.
+        confusions: by run, the `confusion` part of `evaluate`.
     """
     k = len(class_names)
     figure, panels = _panels(confusions, panel=max(PANEL, 0.85 * k + 0.4), sharey=True)
@@ -44,7 +44,7 @@ def plot_roc(runs: Mapping[str, Predictions], results: Mapping[str, Mapping[str,
     """Draw the ROC curves of each class against the rest, one panel a run, with the areas and their 95 % intervals.
 
     Args:
-        results: by run, what `evaluate_run` returned.
+        results: by run, what `evaluate` returned.
     """
     figure, panels = _panels(runs)
     for axes, (run, predictions) in zip(panels, runs.items(), strict=True):
@@ -68,7 +68,7 @@ def plot_reliability(runs: Mapping[str, Predictions], results: Mapping[str, Mapp
     """Draw accuracy against confidence by calibration bin, one panel a run; a dot's area grows with its share of the images.
 
     Args:
-        results: by run, what `evaluate_run` returned. Where it holds a `temperature`, a second panel shows the probabilities at it.
+        results: by run, what `evaluate` returned. Where it holds a `temperature`, a second panel shows the probabilities at it.
     """
     drawn: dict[str, tuple[Predictions, Mapping[str, Any], str]] = {}
     for run, predictions in runs.items():

@@ -38,19 +38,12 @@ def grad_cam(model: keras.Model, inputs: np.ndarray, class_index: int | None = N
         nothing speaks for the class.
 
     Raises:
-        ConfigError: The inputs are of another shape, or there is no such class.
         NoMapError: The model has no such convolution.
 
     Cost: one forward pass, and the gradient of what follows the last convolution alone.
     """
     import keras
 
-    inputs = np.asarray(inputs)
-    if inputs.shape[1:] != tuple(model.input_shape[1:]):
-        raise ConfigError(f"images must have the shape {tuple(model.input_shape[1:])} that the model takes, got {inputs.shape[1:]}")
-    num_classes = model.output_shape[-1]
-    if class_index is not None and not 0 <= class_index < num_classes:
-        raise ConfigError(f"class_index must be in [0, {num_classes}), got {class_index}")
     middle = _last_features(model)
     lower, upper = keras.Model(model.inputs[0], middle), keras.Model(middle, model.outputs[0])
     size = inputs.shape[1:3]

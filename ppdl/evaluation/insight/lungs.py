@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from ppdl.arrays import Rows
 from ppdl.datasets.prepared.reduced import Reduced
 from ppdl.evaluation.predictions.intervals import Support, group_codes, group_sums, jackknife, value_interval
 from ppdl.protections.view import View
@@ -30,42 +29,35 @@ _SAMPLE = 256  # training images behind the value of what is blanked
 _CHUNK = 256
 
 
-class Lungs:
-    """Stand for (num_images, px, px) bool, where the lungs are, computed as rows are read.
+def lungs(masks: np.ndarray, px: int, rows: np.ndarray) -> np.ndarray:
+    """Return where the grown lungs are in some rows, (len(rows), px, px) bool.
 
     Args:
         masks: (num_images, height, height) uint8, of the prepared images.
         px: Side of what the network is fed; divides height.
     """
-
-    def __init__(self, masks: np.ndarray, px: int) -> None:
-        self._masks = Reduced(masks, px)
-        self._reach = max(1, round(GROWN * px))
-
-    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
-        inside = self._masks[rows] > 0
-        square = np.ones((1, 3, 3), bool)
-        return ndimage.binary_dilation(inside, square, iterations=self._reach)
+    return ndimage.binary_dilation(Reduced(masks, px)[rows] > 0, np.ones((1, 3, 3), bool), iterations=max(1, round(GROWN * px)))
 
 
 class Blanked:
     """Stand for a view's array with one part of every image blanked, computed as rows are read.
 
     Args:
-        array: (num_images, height, width[, channels]) integers.
+        view: Its array is (num_images, height, width[, channels]) integers.
+        masks: (num_images, height, height) uint8, of the prepared images.
         fill: Integer, or one a channel, that what is blanked gets.
         part: "only_lungs" keeps the lungs, "without_lungs" all else.
     """
 
-    def __init__(self, array: Rows, lungs: Lungs, fill: np.ndarray, part: str) -> None:
-        self._array, self._lungs, self._fill, self._part = array, lungs, fill, part
-        self.shape, self.dtype = array.shape, array.dtype
+    def __init__(self, view: View, masks: np.ndarray, fill: np.ndarray, part: str) -> None:
+        self._array, self._masks, self._fill, self._part = view.array, masks, fill, part
+        self.shape, self.dtype = view.array.shape, view.array.dtype
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
-        images, inside = np.array(self._array[rows]), self._lungs[rows]
+        images, inside = np.array(self._array[rows]), lungs(self._masks, self.shape[1], rows)
         images[inside if self._part == "without_lungs" else ~inside] = self._fill
         return images
 
@@ -79,8 +71,7 @@ def blanked(view: View, masks: np.ndarray, train_rows: np.ndarray, part: str) ->
     Args:
         masks: (num_images, height, height) uint8, of the prepared images.
     """
-    array = Blanked(view.array, Lungs(masks, view.array.shape[1]), fill_of(view, train_rows), part)
-    return replace(view, array=array)
+    return replace(view, array=Blanked(view, masks, fill_of(view, train_rows), part))
 
 
 def fill_of(view: View, train_rows: np.ndarray) -> np.ndarray:

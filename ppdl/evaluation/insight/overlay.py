@@ -6,8 +6,6 @@ import matplotlib
 import numpy as np
 from PIL import Image
 
-from ppdl.errors import DataError
-
 COLOURS = "inferno"  # its brightness rises with the value, also in print and for colour-blind readers
 OPACITY = 0.65  # of the hottest spot; a cold one shows the image alone
 LEAST_PX = 256  # smaller images are enlarged by a whole factor
@@ -22,15 +20,7 @@ def overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
 
     Returns:
         (height, width, 3) uint8.
-
-    Raises:
-        DataError: A shape, type or range is another.
     """
-    image, heat = np.asarray(image), np.asarray(heat)
-    if image.ndim != 2 or image.dtype != np.uint8:
-        raise DataError(f"an overlay needs an image of shape (height, width) in uint8, got {image.shape} {image.dtype}")
-    if heat.ndim != 2 or not ((heat >= 0) & (heat <= 1)).all():  # also False for NaN
-        raise DataError(f"an overlay needs a heat map of shape (height, width) in [0, 1], got {heat.shape} {heat.dtype}")
     if heat.shape != image.shape:
         size = image.shape[1], image.shape[0]
         heat = np.asarray(Image.fromarray(heat.astype(np.float32)).resize(size, Image.Resampling.BILINEAR)).clip(0, 1)
@@ -41,8 +31,7 @@ def overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
 
 def write_overlay(path: Path, image: np.ndarray, heat: np.ndarray) -> None:
     """Write the overlay of `heat` on `image` as PNG, enlarged to at least 256 pixels a side by repeating pixels; see `overlay`."""
-    image = np.asarray(image)
-    factor = max(1, -(-LEAST_PX // min(image.shape))) if image.ndim == 2 else 1
-    large = image.repeat(factor, axis=0).repeat(factor, axis=1) if factor > 1 else image
+    factor = max(1, -(-LEAST_PX // min(image.shape)))
+    large = image.repeat(factor, axis=0).repeat(factor, axis=1)
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(overlay(large, heat)).save(path, "png", optimize=True)

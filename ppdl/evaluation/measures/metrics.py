@@ -16,7 +16,6 @@ Source: Guo et al. 2017 (arXiv 1706.04599), section 2, for the calibration error
 """
 
 import logging
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -33,13 +32,8 @@ CLASS_METRICS = ("precision", "recall", "f1", "auroc")
 LARGEST = {"ece": 1.0, "brier": 2.0, "log_loss": np.inf}  # of the means of numbers; all other metrics are made of shares
 
 
-def evaluate_run(labels: np.ndarray, logits: np.ndarray, class_names: Sequence[str], *, groups: np.ndarray | None = None) -> dict[str, Any]:
-    """Compute every metric of one run with its interval (`intervals`).
-
-    Args:
-        labels: (num_images,) integers in [0, num_classes).
-        logits: (num_images, num_classes).
-        groups: (num_images,) integers or text: images of one group bear witness together. None: every image is its own group.
+def evaluate(predictions: Predictions) -> dict[str, Any]:
+    """Compute every metric of one run with its interval (`intervals`); images of one group bear witness together.
 
     Returns:
         NAME, NAME_low and NAME_high for each of METRICS; num_images and num_groups; and two nested parts. `per_class`: by class name
@@ -47,14 +41,8 @@ def evaluate_run(labels: np.ndarray, logits: np.ndarray, class_names: Sequence[s
         share_high, each a list with one row an actual class and one column a predicted class. What is undefined is None.
 
     Raises:
-        DataError: The arrays do not fit each other, are not finite or out of range, or all images are of one group.
+        DataError: All images are of one group.
     """
-    rows = np.arange(len(labels))
-    return evaluate(Predictions(labels, logits, rows if groups is None else groups, rows, tuple(class_names)))
-
-
-def evaluate(predictions: Predictions) -> dict[str, Any]:
-    """Do what `evaluate_run` does, for Predictions."""
     names, labels = predictions.class_names, predictions.labels
     absent = [name for c, name in enumerate(names) if c not in labels]
     if absent:

@@ -1,12 +1,10 @@
 """Is a protected run worse than the plain one, and does a run beat chance at all?"""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.stats import binom
-from statsmodels.stats.contingency_tables import mcnemar
+from scipy.stats import binom, binomtest
 
-from ppdl.errors import ConfigError
 from ppdl.evaluation.predictions.intervals import CONFIDENCE, Support, difference_ends, group_codes, group_sums
 from ppdl.evaluation.predictions.predictions import Predictions, check_same_images
 
@@ -44,7 +42,11 @@ class Comparison:
     @property
     def verdict(self) -> str:
         """Say where the whole interval lies: above -margin, below it, or across; and if across, whether it could have been above."""
-        return _verdict((self.low, self.high), self.least_loss, self.margin)
+        if self.low > -self.margin:
+            return NON_INFERIOR
+        if self.high < -self.margin:
+            return INFERIOR
+        return TOO_FEW if self.least_loss >= self.margin else INCONCLUSIVE
 
 
 def compare(
@@ -70,13 +72,10 @@ def compare(
 
     Raises:
         DataError: The predictions are of other images, another order, other labels, groups or classes, or of one group.
-        ConfigError: `margin` is out of range.
 
     Source: Fagerland, Lydersen and Laake, BMC Med. Res. Methodol. 13 (2013) 91, for the mid-p-value; Piaggio et al. (CONSORT
         extension), JAMA 308 (2012) 2594, for the reading of the interval.
     """
-    if not 0 < margin < 1:
-        raise ConfigError(f"evaluation.margin is a share of images, such as 0.02 for two points: it must be in (0, 1), got {margin}")
     check_same_images(reference, protected, names=names)
     right = np.stack([run.predicted == run.labels for run in (reference, protected)], axis=1)
     difference = float(right[:, 1].mean() - right[:, 0].mean())
@@ -84,22 +83,22 @@ def compare(
     won, lost = right[:, 1] & ~right[:, 0], right[:, 0] & ~right[:, 1]
     sums = group_sums(np.stack([won, lost, np.ones(len(won))], axis=1).astype(np.float64), codes, num_groups)
     low, high = map(float, difference_ends(*sums.T))
-    least_loss = float(Support.of(sums[:, 2]).least_width)
     only_reference, only_protected = int(lost.sum()), int(won.sum())
     exact_p, mid_p = mcnemar_test(only_reference, only_protected)
-    return Comparison(
+    found = Comparison(
         difference=difference,
         low=low,
         high=high,
         margin=margin,
         num_groups=num_groups,
-        least_loss=least_loss,
+        least_loss=float(Support.of(sums[:, 2]).least_width),
         only_reference_right=only_reference,
         only_protected_right=only_protected,
         mcnemar_p=exact_p,
         mcnemar_mid_p=mid_p,
-        sentence=_sentence(right, (low, high), num_groups, least_loss, margin, mid_p, names),
+        sentence="",
     )
+    return replace(found, sentence=_sentence(found, right, names))
 
 
 def mcnemar_test(only_first_right: int, only_second_right: int) -> tuple[float, float]:
@@ -107,7 +106,7 @@ def mcnemar_test(only_first_right: int, only_second_right: int) -> tuple[float, 
     discordant = only_first_right + only_second_right
     if discordant == 0:
         return 1.0, 1.0
-    exact = float(mcnemar([[0, only_first_right], [only_second_right, 0]], exact=True).pvalue)
+    exact = float(binomtest(only_first_right, discordant).pvalue)
     observed = float(binom.pmf(only_first_right, discordant, 0.5))
     if only_first_right == only_second_right:  # the exact p is capped at 1, so the tails share this one term
         return exact, 1 - observed / 2
@@ -120,31 +119,20 @@ def points(share: float) -> str:
     return f"{rounded:+.1f}" if rounded else "0.0"
 
 
-def _verdict(ends: tuple[float, float], least_loss: float, margin: float) -> str:
-    low, high = ends
-    if low > -margin:
-        return NON_INFERIOR
-    if high < -margin:
-        return INFERIOR
-    return TOO_FEW if least_loss >= margin else INCONCLUSIVE
-
-
-def _sentence(
-    right: np.ndarray, ends: tuple[float, float], num_groups: int, least_loss: float, margin: float, mid_p: float, names: tuple[str, str]
-) -> str:
+def _sentence(found: Comparison, right: np.ndarray, names: tuple[str, str]) -> str:
     reference, protected = right.mean(axis=0)
-    needed = int(np.ceil(np.log((1 - CONFIDENCE) / 2) / np.log1p(-margin)))
+    margin, num_groups = 100 * found.margin, f"{found.num_groups:,}"
+    needed = int(np.ceil(np.log((1 - CONFIDENCE) / 2) / np.log1p(-found.margin)))
     meaning = {
-        NON_INFERIOR: f"it loses less than the margin of {100 * margin:g} points: non-inferior",
-        INFERIOR: f"it loses more than the margin of {100 * margin:g} points: inferior",
-        INCONCLUSIVE: f"the interval crosses the margin of {-100 * margin:g} points: these images do not decide",
-        TOO_FEW: f"{num_groups:,} groups are too few for a margin of {100 * margin:g} points: of a run that is right on the very same "
-        f"images they leave a loss of {100 * least_loss:.1f} points open; it takes {needed:,} groups of equal size",
-    }[_verdict(ends, least_loss, margin)]
-    lost, won = (right[:, 0] & ~right[:, 1]).sum(), (right[:, 1] & ~right[:, 0]).sum()
+        NON_INFERIOR: f"it loses less than the margin of {margin:g} points: non-inferior",
+        INFERIOR: f"it loses more than the margin of {margin:g} points: inferior",
+        INCONCLUSIVE: f"the interval crosses the margin of {-margin:g} points: these images do not decide",
+        TOO_FEW: f"{num_groups} groups are too few for a margin of {margin:g} points: of a run that is right on the very same "
+        f"images they leave a loss of {100 * found.least_loss:.1f} points open; it takes {needed:,} groups of equal size",
+    }[found.verdict]
     return (
         f"{names[1]} is right on {100 * protected:.1f} % of {len(right):,} test images, {names[0]} on {100 * reference:.1f} %: "
-        f"a difference of {points(protected - reference)} points, 95 % interval "
-        f"{points(ends[0])} to {points(ends[1])}; {meaning}. "
-        f"Images that only {names[0]} gets right: {lost:,}; that only {names[1]} gets right: {won:,} (McNemar, mid-p = {mid_p:.2g})."
+        f"a difference of {points(found.difference)} points, 95 % interval {points(found.low)} to {points(found.high)}; {meaning}. "
+        f"Images that only {names[0]} gets right: {found.only_reference_right:,}; that only {names[1]} gets right: "
+        f"{found.only_protected_right:,} (McNemar, mid-p = {found.mcnemar_mid_p:.2g})."
     )

@@ -19,6 +19,7 @@ from scipy.special import log_softmax
 from ppdl.errors import DataError
 from ppdl.evaluation.predictions.predictions import Predictions
 from ppdl.evaluation.predictions.scores import probabilities, scores
+from ppdl.records.reading import read_object
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +74,8 @@ def fit_temperature(labels: np.ndarray, logits: np.ndarray) -> float:
 
     Cost: some 20 passes over the logits.
     """
-    labels, logits = _checked(labels, logits)
+    known = _numbered(labels, logits)  # the rules of predictions are those of validation images
+    labels, logits = known.labels, np.asarray(logits, np.float64)
     if len(labels) < MIN_IMAGES:
         logger.warning("%d validation images are too few for a temperature (%d are needed): T = 1", len(labels), MIN_IMAGES)
         return 1.0
@@ -101,12 +103,8 @@ def calibrate(labels: np.ndarray, logits: np.ndarray) -> Calibration:
 
 
 def apply_temperature(logits: np.ndarray, temperature: float) -> np.ndarray:
-    """Return (num_images, num_classes) float64 probabilities at a temperature, whose order is that of the logits.
-
-    Raises:
-        DataError: `temperature` is not a finite number above 0.
-    """
-    return probabilities(np.asarray(logits, np.float64) / _checked_temperature(temperature, "temperature"))
+    """Return (num_images, num_classes) float64 probabilities at a temperature, whose order is that of the logits."""
+    return probabilities(np.asarray(logits, np.float64) / temperature)
 
 
 def load_calibration(folder: Path) -> Calibration:
@@ -115,34 +113,27 @@ def load_calibration(folder: Path) -> Calibration:
     Raises:
         DataError: It is missing, damaged, or its temperature is not a finite number above 0.
     """
-    path = Path(folder) / CALIBRATION_NAME
+    path, again = Path(folder) / CALIBRATION_NAME, "train the model again"
+    content = read_object(path, DataError, missing="train the model with `dvc repro`, or fetch it with `dvc pull`", damaged=again)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
         found = Calibration(**content)
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing: train the model with `dvc repro`, or fetch it with `dvc pull`") from None
-    except (OSError, ValueError, TypeError) as error:
-        raise DataError(f"{path} cannot be read as a calibration ({error}): train the model again") from None
-    _checked_temperature(found.temperature, f"{path}: temperature")
+    except TypeError as error:
+        raise DataError(f"{path} is no calibration ({error}): {again}") from None
+    temperature = found.temperature
+    if isinstance(temperature, bool) or not isinstance(temperature, int | float) or not 0 < temperature < math.inf:
+        raise DataError(f"{path}: temperature must be a finite number above 0, got {temperature!r}: {again}")
     return found
-
-
-def load_temperature(folder: Path) -> float:
-    """Read the temperature of the model in `folder`; see `load_calibration`."""
-    return float(load_calibration(folder).temperature)
 
 
 def calibrated(predictions: Predictions, temperature: float) -> Predictions:
     """Return predictions with logits / `temperature`, whose softmax is the calibrated probabilities."""
-    logits = predictions.logits.astype(np.float64) / _checked_temperature(temperature, "temperature")
+    logits = predictions.logits.astype(np.float64) / temperature
     return Predictions(predictions.labels, logits, predictions.groups, predictions.image_ids, predictions.class_names)
 
 
 def _scores(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
     """Return log_loss and ece as the reports define them."""
-    rows = np.arange(len(labels))
-    names = tuple(str(c) for c in range(logits.shape[1]))
-    found = scores(Predictions(labels, logits, rows, rows, names), np.zeros(len(rows), int), 1)
+    found = scores(_numbered(labels, logits), np.zeros(len(labels), int), 1)
     return {name: float(found[name][0]) for name in ("log_loss", "ece")}
 
 
@@ -150,15 +141,7 @@ def _nll(labels: np.ndarray, logits: np.ndarray) -> float:
     return float(-log_softmax(logits, axis=1)[np.arange(len(labels)), labels].mean())
 
 
-def _checked(labels: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    labels, logits = np.asarray(labels), np.asarray(logits)
-    rows = np.arange(len(labels))
-    names = tuple(str(c) for c in range(logits.shape[1] if logits.ndim == 2 else 0))
-    Predictions(labels, logits, rows, rows, names)  # the rules of predictions are those of validation images
-    return labels.astype(np.int64), logits.astype(np.float64)
-
-
-def _checked_temperature(temperature: float, what: str) -> float:
-    if isinstance(temperature, bool) or not isinstance(temperature, int | float | np.number) or not 0 < temperature < math.inf:
-        raise DataError(f"{what} must be a finite number above 0, got {temperature!r}: train the model again")
-    return float(temperature)
+def _numbered(labels: np.ndarray, logits: np.ndarray) -> Predictions:
+    """Return predictions of images and classes that have numbers for names, each image its own group."""
+    rows, names = np.arange(len(labels)), tuple(str(c) for c in range(np.shape(logits)[-1] if np.ndim(logits) == 2 else 0))
+    return Predictions(labels, logits, rows, rows, names)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ppdl.errors import DataError
+from ppdl.records.reading import read_object
 
 REBUILT = "rebuilt__"
 AUDIT_FILE = "audit.json"
@@ -80,7 +80,6 @@ def read_content(
     *,
     config: Mapping[str, Any],
     provenance: Mapping[str, Any] | None = None,
-    pictures: Mapping[str, list[PictureRow]] | None = None,
     figures: Mapping[str, bytes] | None = None,
 ) -> ReportContent:
     """Read the JSON files of a report; only those of the audit and of the cost may lack.
@@ -88,12 +87,12 @@ def read_content(
     Args:
         reports_dir: with metrics.json and evaluation/details.json, which evaluation wrote.
         earlier_dir: with what earlier stages wrote: data.json, cost/PROTECTION/STEP.json and audit/PROTECTION/audit.json.
-        config, provenance, pictures, figures: As for `ReportContent`.
+        config, provenance, figures: As for `ReportContent`.
 
     Raises:
         DataError: a file lacks or is no JSON object.
     """
-    audit = {path.parent.name: _read_object(path) for path in sorted(earlier_dir.glob(f"audit/*/{AUDIT_FILE}"))}
+    audit = {path.parent.name: _read(path) for path in sorted(earlier_dir.glob(f"audit/*/{AUDIT_FILE}"))}
     for name, found in audit.items():
         if not isinstance(found.get("attacks"), dict) or not isinstance(found.get("verdict"), dict):
             raise DataError(
@@ -101,15 +100,14 @@ def read_content(
             )
     cost: dict[str, dict[str, Any]] = {}
     for path in sorted(earlier_dir.glob("cost/*/*.json")):
-        cost.setdefault(path.parent.name, {})[path.stem] = _read_object(path)
+        cost.setdefault(path.parent.name, {})[path.stem] = _read(path)
     return ReportContent(
-        metrics=_read_object(reports_dir / "metrics.json"),
-        details=_read_object(reports_dir / "evaluation" / "details.json"),
+        metrics=_read(reports_dir / "metrics.json"),
+        details=_read(reports_dir / "evaluation" / "details.json"),
         synthetic=_is_synthetic(config.get("dataset", {})),
         audit=audit,
-        pictures=pictures or {},
         cost=cost,
-        data=_read_object(earlier_dir / "data.json"),
+        data=_read(earlier_dir / "data.json"),
         config=config,
         provenance=provenance or {},
         figures=figures or {},
@@ -172,13 +170,5 @@ def _is_synthetic(dataset: Any) -> bool:
     return "phantom" in str(dataset.get("_target_", "")).lower() or any(_is_synthetic(value) for value in dataset.values())
 
 
-def _read_object(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise DataError(f"{path} is missing, so the report cannot be written: run `dvc repro` first") from error
-    except ValueError as error:
-        raise DataError(f"{path} is no JSON: {error}; delete it and run `dvc repro`") from error
-    if not isinstance(content, dict):
-        raise DataError(f"{path} must hold a JSON object, got {type(content).__name__}")
-    return content
+def _read(path: Path) -> dict[str, Any]:
+    return read_object(path, DataError, missing="run `dvc repro` first", damaged="delete it and run `dvc repro`")

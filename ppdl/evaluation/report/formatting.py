@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ppdl.evaluation.measures import statistics
+
 _ACRONYMS = ("ssim", "psnr", "npcr", "uaci", "auroc", "ece")
 _BYTES = ("B", "kB", "MB", "GB", "TB")
 
@@ -30,8 +32,7 @@ def ends(low: float | None, high: float | None) -> str:
 
 def points(difference: float) -> str:
     """Write a difference of shares in points, with its sign."""
-    text = f"{100 * difference:+.1f}"
-    return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "\N{MINUS SIGN}")
+    return statistics.points(difference).replace("-", "\N{MINUS SIGN}")
 
 
 def fixed(value: float | None, digits: int = 2) -> str:

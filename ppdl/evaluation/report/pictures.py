@@ -30,7 +30,7 @@ def _section(content: ReportContent, name: str, rows: list[PictureRow]) -> dict[
     drawn: list[dict[str, Any]] = []
     left = PICTURE_BYTES
     for row in rows[:MAX_ROWS]:
-        pictures = [row.original, _detail(row.seen), *(row.rebuilt[attack].image for attack in attacks)]
+        pictures = [row.original, row.seen[:DETAIL_PX, :DETAIL_PX], *(row.rebuilt[attack].image for attack in attacks)]
         pngs = [png(picture) for picture in pictures]
         left -= sum(map(len, pngs))
         if drawn and left < 0:
@@ -61,7 +61,3 @@ def _row(row: PictureRow, pngs: list[bytes], attacks: list[str]) -> dict[str, An
             for attack, uri in zip(attacks, rebuilt, strict=True)
         ],
     }
-
-
-def _detail(picture: np.ndarray) -> np.ndarray:
-    return picture[:DETAIL_PX, :DETAIL_PX] if max(picture.shape[:2]) > DETAIL_PX else picture

@@ -24,7 +24,7 @@ class Summary:
     """Hold all that was computed from the predictions of some runs on the same test images.
 
     Attributes:
-        runs: By run name, what `evaluate_run` returned.
+        runs: By run name, what `evaluate` returned.
         baselines: `chance`, and `border` where its predictions were given.
         comparisons: By run name, against `reference`; empty if that run is missing.
         remarks: By run name, a few words for the line below the table, such as "at chance, p = 0.5".
@@ -50,12 +50,10 @@ class Summary:
     @property
     def details(self) -> dict[str, Any]:
         """Return figures by class, confusion matrices, and the comparisons in full and in words."""
-        nested = {name: {part: result[part] for part in NESTED} for name, result in self._tested().items()}
+        tested = self.runs | {name: result for name, result in self.baselines.items() if NESTED[0] in result}
+        nested = {name: {part: result[part] for part in NESTED} for name, result in tested.items()}
         comparisons = {run: asdict(comparison) | {"verdict": comparison.verdict} for run, comparison in self.comparisons.items()}
         return {"method": self.method, "reference": self.reference, "comparisons": comparisons, "runs": nested}
-
-    def _tested(self) -> dict[str, dict[str, Any]]:
-        return self.runs | {name: result for name, result in self.baselines.items() if NESTED[0] in result}
 
     def _difference(self, run: str) -> dict[str, Any]:
         """Return the flat keys of a comparison, such as minus_plain, or nothing."""
@@ -92,7 +90,7 @@ def summarise(
             brier and log_loss those of its calibrated probabilities: ece_calibrated, ece_calibrated_low and so on.
 
     Raises:
-        DataError: There is no run, the runs are not of the same images in the same order, or a remark is of no run.
+        DataError: There is no run, or the runs are not of the same images in the same order.
         ConfigError: A run's name cannot name a file, or a parameter is out of range.
     """
     trained = {name: predictions for name, predictions in runs.items() if name != BORDER}
@@ -101,9 +99,6 @@ def summarise(
     for name in runs:
         if not re.fullmatch(r"\w[\w.-]*", name, re.ASCII) or name == BASELINES:
             raise ConfigError(f"a run's name names a file too: letters, digits, _ . -, and not {BASELINES!r}; got {name!r}")
-    for name in remarks or {}:
-        if name not in trained:
-            raise DataError(f"a remark must be of one of the runs {', '.join(trained)}, got {name!r}")
     first_name, first = next(iter(trained.items()))
     for name, predictions in runs.items():
         check_same_images(first, predictions, names=(first_name, name))

@@ -33,7 +33,7 @@ RETRIES = 8  # after 0, 1, 2, 4, 8, 15, 15, 15 s: a server that restarts is wait
 _LONGEST_PAUSE_S = 15
 
 
-class Server:
+class Conversation:
     """Hold one conversation with a `ppdl serve`. A context manager: it keeps a connection open.
 
     Args:
@@ -64,7 +64,7 @@ class Server:
         self._session.mount("http://", adapter)
         self._session.mount("https://", adapter)
 
-    def __enter__(self) -> Server:
+    def __enter__(self) -> Conversation:
         return self
 
     def __exit__(self, *_: object) -> None:

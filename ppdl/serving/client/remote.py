@@ -15,15 +15,15 @@ from ppdl.crypto.keys.keypair import PrivateKey, check_purpose
 from ppdl.crypto.keys.purpose import INFERENCE
 from ppdl.datasets.prepared.reduced import Reduced
 from ppdl.errors import CryptoError, DataError, ServerError
-from ppdl.prediction.predict import Prediction, Predictions
+from ppdl.prediction.predict import FileAnswer, FileAnswers
 from ppdl.prediction.steps import read_images
 from ppdl.private_head.client import PrivateClient
 from ppdl.private_head.head import BACKBONE_FILE, PublicHead
-from ppdl.serving.protocol import BATCH, REQUEST_ID_BYTES, SINGLE, Query, Reply
+from ppdl.serving.protocol import BATCH, REQUEST_ID_BYTES, SINGLE, Query
 from ppdl.serving.statement import Statement
 
 if TYPE_CHECKING:
-    from ppdl.serving.client.connection import Server
+    from ppdl.serving.client.connection import Conversation
 
 MOST_PX = 1 << 13
 _SMALL_TABLE_BYTES, _MANY = 16 << 20, 4000  # few ciphertexts do not pay for large tables of obfuscators
@@ -36,7 +36,7 @@ class Remote:
     Build it with `connect`.
     """
 
-    server: Server
+    server: Conversation
     statement: Statement
     client: PrivateClient
 
@@ -58,7 +58,10 @@ class Remote:
         found, bad = np.zeros((len(features), num_classes), np.int64), list[str]()
         for (rows, mode), reply in zip(plan, replies, strict=True):
             try:
-                found[rows] = self._decrypt(reply, mode)
+                if mode == SINGLE:
+                    found[rows] = self.client.answer(reply.ciphertexts)
+                else:
+                    found[rows] = self.client.answer_batch(reply.ciphertexts, reply.num_images)
             except CryptoError as error:
                 bad.append(f"that for images {rows.start + 1} to {rows.stop} ({error})")
         if bad:
@@ -92,13 +95,8 @@ class Remote:
             ciphertexts=client.request(features[0]) if mode == SINGLE else client.request_batch(features),
         )
 
-    def _decrypt(self, reply: Reply, mode: int) -> np.ndarray:
-        if mode == SINGLE:
-            return self.client.answer(reply.ciphertexts)[None]
-        return self.client.answer_batch(reply.ciphertexts, reply.num_images)
 
-
-def connect(server: Server, private_key: PrivateKey, *, num_images: int) -> Remote:
+def connect(server: Conversation, private_key: PrivateKey, *, num_images: int) -> Remote:
     """Read and check a server's statement, and register the public key there.
 
     Args:
@@ -123,7 +121,9 @@ def connect(server: Server, private_key: PrivateKey, *, num_images: int) -> Remo
     return Remote(server, statement, PrivateClient(private_key, packing, obfuscator=kind, **tables))
 
 
-def predict_remote(server: Server, private_key: PrivateKey, backbone_dir: Path, paths: Iterable[Path]) -> tuple[Statement, Predictions]:
+def predict_remote(
+    server: Conversation, private_key: PrivateKey, backbone_dir: Path, paths: Iterable[Path]
+) -> tuple[Statement, FileAnswers]:
     """Classify image files with a server that sees neither them nor the answers.
 
     Args:
@@ -141,13 +141,13 @@ def predict_remote(server: Server, private_key: PrivateKey, backbone_dir: Path, 
     prepared_px, input_px = _sizes(head)
     images, readable, bad = read_images(paths, prepared_px)
     if not readable:
-        return remote.statement, Predictions([], bad, images, None, None)
+        return remote.statement, FileAnswers([], bad, images)
     features = load_features(head, backbone_dir)(Reduced(images, input_px)[np.arange(len(images))])
     rows = [
-        Prediction(path, head.class_names[int(p.argmax())], dict(zip(head.class_names, p.tolist(), strict=True)), None)
+        FileAnswer(path, head.class_names[int(p.argmax())], dict(zip(head.class_names, p.tolist(), strict=True)), None)
         for path, p in zip(readable, head.probabilities(remote.logits(features)), strict=True)
     ]
-    return remote.statement, Predictions(rows, bad, images, None, None)
+    return remote.statement, FileAnswers(rows, bad, images)
 
 
 def load_features(head: PublicHead, backbone_dir: Path) -> Callable[[np.ndarray], np.ndarray]:

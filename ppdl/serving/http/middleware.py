@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from ppdl.serving.http.metrics import Metrics
 
+OF_EVERY_ANSWER = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))  # kept by no cache, a page for no browser
 OTHER_ROUTE = "other"  # what clients make up is neither logged nor counted by name
 
 
@@ -44,7 +45,7 @@ class Observed:
         async def counted_send(message: Message) -> None:
             if message["type"] == "http.response.start":
                 seen["status"] = message["status"]
-                message["headers"] = [*message["headers"], *_headers(fields["id"])]
+                message["headers"] = [*message["headers"], (b"x-request-id", fields["id"].encode()), *OF_EVERY_ANSWER]
             seen["bytes_out"] += len(message.get("body", b""))
             await send(message)
 
@@ -77,8 +78,3 @@ async def refuse(problem: ProblemError, fields: dict[str, Any], send: Send) -> N
     pairs = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": problem.rule.status, "headers": pairs})
     await send({"type": "http.response.body", "body": body})
-
-
-def _headers(request_id: str) -> list[tuple[bytes, bytes]]:
-    """Return headers of every answer; no cache may keep any, and no browser may take one for a page."""
-    return [(b"x-request-id", request_id.encode()), (b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]

@@ -17,28 +17,28 @@ BINARY = {"type": "string", "format": "binary"}
 PUBLIC = ("too-fast", "busy", "internal")  # what any path that counts requests may answer
 
 
-class Answer(BaseModel):
+class Exact(BaseModel):
     """Nothing else is in it."""
 
     model_config = ConfigDict(extra="forbid")
 
 
-class Packing(Answer):
+class StatedPacking(Exact):
     feature_bits: Whole
     weight_bits: Whole
     mask_bits: Whole
 
 
-class Head(Answer):
+class StatedHead(Exact):
     protocol: str
     head: PublicHead
-    packing: Packing
+    packing: StatedPacking
     key_bits: list[Whole]
     max_queries_per_key: Whole
     statement_sha256: Hex
 
 
-class Key(BaseModel):
+class KeyBody(BaseModel):
     kty: Literal["DAJ"]
     alg: Literal["PAI-GN1"]
     n: Number
@@ -48,17 +48,17 @@ class Key(BaseModel):
     modulus_proof: Number
 
 
-class Registered(Answer):
+class Registered(Exact):
     fingerprint: Hex
     key_bits: Whole
     max_queries: Whole
 
 
-class Health(Answer):
+class Health(Exact):
     status: Literal["ok"]
 
 
-class Problem(Answer):
+class Problem(Exact):
     type: str = Field(json_schema_extra={"enum": [problems.TYPE_PREFIX + name for name in RULES]})
     title: str
     status: int

@@ -71,7 +71,7 @@ def build_app(service: Service, *, tokens: Tokens | None, per_s: float, max_body
 
     asks = Depends(client)
 
-    @app.get(HEAD, response_model=openapi.Head, responses=refusals("no-token", *PUBLIC), dependencies=[asks])
+    @app.get(HEAD, response_model=openapi.StatedHead, responses=refusals("no-token", *PUBLIC), dependencies=[asks])
     async def head() -> JSONResponse:
         """Say what clients must know of the head; no weights."""
         return JSONResponse(service.statement.to_json())
@@ -80,7 +80,7 @@ def build_app(service: Service, *, tokens: Tokens | None, per_s: float, max_body
         KEYS,
         response_model=openapi.Registered,
         responses=refusals(*KEY_REFUSALS, *PUBLIC),
-        openapi_extra={"requestBody": {"required": True} | content("application/json", openapi.Key.model_json_schema())},
+        openapi_extra={"requestBody": {"required": True} | content("application/json", openapi.KeyBody.model_json_schema())},
     )
     async def keys(request: Request, sender: Client = asks) -> JSONResponse:
         """Register a public key: the content of inference.json, and the proof."""

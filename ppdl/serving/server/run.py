@@ -20,8 +20,8 @@ from ppdl.private_head.head import load_head
 from ppdl.serving.addresses import is_loopback
 from ppdl.serving.http import log
 from ppdl.serving.server.compute import Workers
-from ppdl.serving.server.service import Limits, Service
-from ppdl.serving.server.store import Store
+from ppdl.serving.server.service import Service
+from ppdl.serving.server.store import State
 from ppdl.serving.server.tokens import load_tokens
 from ppdl.serving.statement import Statement
 
@@ -35,7 +35,7 @@ _STOP_S = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class ServerSettings:
     """Describe a server; see the options of `ppdl serve`.
 
     Raises:
@@ -56,7 +56,8 @@ class Settings:
     max_body: int
     per_s: float
     allow_insecure_key: bool
-    limits: Limits
+    max_queries_per_key: int
+    max_keys: int
 
     def __post_init__(self) -> None:
         if (self.tls_cert is None) != (self.tls_key is None):
@@ -75,7 +76,7 @@ class Settings:
             )
 
 
-def serve(settings: Settings) -> None:
+def serve(settings: ServerSettings) -> None:
     """Serve until SIGINT or SIGTERM.
 
     Raises:
@@ -118,14 +119,14 @@ def serve(settings: Settings) -> None:
         runner.run(uvicorn.Server(config).serve(sockets=[listener]))
 
 
-def build_service(settings: Settings) -> Service:
+def build_service(settings: ServerSettings) -> Service:
     """Load the head, open the state, start the workers. Raises: PpdlError."""
     head = load_head(settings.head)
     lengths = (*INSECURE_KEY_BITS, *SECURE_KEY_BITS) if settings.allow_insecure_key else SECURE_KEY_BITS
-    statement = Statement(head.public, MASK_BITS, lengths, settings.limits.max_queries_per_key)
+    statement = Statement(head.public, MASK_BITS, lengths, settings.max_queries_per_key)
     store = _open_store(settings.state)
     workers = Workers(head, mask_bits=MASK_BITS, secret=store.secret(), num_workers=settings.num_workers, max_queue=settings.max_queue)
-    return Service(statement, store, workers, settings.limits)
+    return Service(statement, store, workers, settings.max_keys)
 
 
 def default_state() -> Path:
@@ -134,13 +135,13 @@ def default_state() -> Path:
     return (home if home.is_absolute() else Path.home() / ".local/state") / "ppdl/serve.sqlite"
 
 
-def _open_store(path: Path) -> Store:
+def _open_store(path: Path) -> State:
     """Open the state, outside of git: it holds the secret of the masks. Say it when that is new."""
     if trees := [tree for tree in path.resolve().parents if (tree / ".git").exists()]:
         raise ConfigError(
             f"--state {path} lies in the git work tree {trees[0]}, and holds a secret that must stay out of it: choose another"
         )
-    store = Store(path)
+    store = State(path)
     if store.is_new:
         log.event(
             "new secret",
@@ -165,14 +166,14 @@ def _raise_descriptors() -> int:
     return max(soft, wanted)
 
 
-def _load_tls(config: uvicorn.Config, settings: Settings) -> None:
+def _load_tls(config: uvicorn.Config, settings: ServerSettings) -> None:
     try:
         config.load()
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(f"--tls-cert {settings.tls_cert} and --tls-key {settings.tls_key} cannot be used ({error})") from None
 
 
-def _bind(settings: Settings) -> socket.socket:
+def _bind(settings: ServerSettings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     bound = socket.socket(family)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

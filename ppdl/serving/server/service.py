@@ -3,47 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ppdl.crypto.keys.jwk import read_public
+from ppdl.crypto.keys.jwk import parse_members, read_public
 from ppdl.crypto.keys.keypair import PublicKey, check_purpose
 from ppdl.crypto.keys.purpose import INFERENCE
 from ppdl.errors import CryptoError, KeyStoreError
 from ppdl.serving.problems import ProblemError
 from ppdl.serving.protocol import MODES, SINGLE, Query, Reply, sha256
-from ppdl.serving.registration import PROOF_MEMBER, decode_proof
+from ppdl.serving.registration import decode_proof
 from ppdl.serving.server.compute import check_key, check_query, evaluate
 
 if TYPE_CHECKING:
     from ppdl.serving.http.limits import Client
     from ppdl.serving.server.compute import Workers
-    from ppdl.serving.server.store import Store
+    from ppdl.serving.server.store import State
     from ppdl.serving.statement import Statement
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What a client may do.
+class Service:
+    """Hold the parts of a server.
 
     Attributes:
-        max_queries_per_key: images that are answered for one key, ever.
-        max_keys: keys that one client may register.
+        statement: its budget is how many images are answered for one key, ever.
+        max_keys: that one client may register.
     """
 
-    max_queries_per_key: int
-    max_keys: int
-
-
-@dataclass(frozen=True)
-class Service:
-    """Hold the parts of a server."""
-
     statement: Statement
-    store: Store
+    store: State
     workers: Workers
-    limits: Limits
+    max_keys: int
 
     async def register(self, client: Client, body: bytes, fields: dict[str, Any]) -> dict[str, Any]:
         """Register the public key of a JSON Web Key for a client, when its `modulus_proof` shows that masks will hide what they must.
@@ -53,8 +44,8 @@ class Service:
         """
         members, key = await asyncio.to_thread(self._read_key, body)
         fields["key"] = key.fingerprint[:16]
-        if not await asyncio.to_thread(self.store.knows, client.owner, key, max_keys=self.limits.max_keys):
-            proof = decode_proof(members.get(PROOF_MEMBER), key)
+        if not await asyncio.to_thread(self.store.knows, client.owner, key, max_keys=self.max_keys):
+            proof = decode_proof(members, key)
             with self.workers.room.place(client.name):
                 try:
                     await self.workers.run(check_key, key, proof)
@@ -62,8 +53,8 @@ class Service:
                     raise ProblemError("bad-key", str(error)) from None
                 except CryptoError as error:
                     raise ProblemError("bad-proof", str(error)) from None
-            await asyncio.to_thread(self.store.register, client.owner, key, max_keys=self.limits.max_keys)
-        return {"fingerprint": key.fingerprint, "key_bits": key.key_bits, "max_queries": self.limits.max_queries_per_key}
+            await asyncio.to_thread(self.store.register, client.owner, key, max_keys=self.max_keys)
+        return {"fingerprint": key.fingerprint, "key_bits": key.key_bits, "max_queries": self.statement.budget}
 
     async def infer(self, client: Client, body: bytes, fields: dict[str, Any]) -> bytes:
         """Answer a query: check its lengths, take a place, check its numbers, charge it, compute.
@@ -82,18 +73,16 @@ class Service:
                 await self.workers.run(check_query, key, body)
             except CryptoError as error:
                 raise ProblemError("bad-ciphertext", str(error)) from None
-            fields["new"] = await asyncio.to_thread(self.store.charge, *charge, budget=self.limits.max_queries_per_key)
+            fields["new"] = await asyncio.to_thread(self.store.charge, *charge, budget=self.statement.budget)
             answer = await self.workers.run(evaluate, key, body)
         return Reply(digest, query.mode, query.num_images, answer).encode()
 
     def _read_key(self, body: bytes) -> tuple[dict[str, Any], PublicKey]:
         """Read a key and look at its length. What costs time, a primality test above all, is left to a worker."""
         try:
-            members = json.loads(body)
-        except (ValueError, RecursionError):
-            members = None
-        if not isinstance(members, dict):
-            raise ProblemError("not-json", "a key is registered with one JSON object, the content of its public key file")
+            members = parse_members(body, "the public key")
+        except KeyStoreError:
+            raise ProblemError("not-json", "a key is registered with one JSON object, the content of its public key file") from None
         try:
             key = read_public(members, "the public key")
             if key.key_bits not in self.statement.key_bits:

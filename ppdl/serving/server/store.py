@@ -48,7 +48,7 @@ CREATE TABLE queries (
 _MASKS_TABLE = "CREATE TABLE secret (id INTEGER PRIMARY KEY CHECK (id = 1), value BLOB NOT NULL) STRICT"
 
 
-class Store:
+class State:
     """Keep keys and charges in a file, for any number of threads and processes.
 
     Args:
@@ -116,12 +116,9 @@ class Store:
 
     def key(self, owner: str, fingerprint: bytes) -> PublicKey:
         """Return a registered key. Raises: ProblemError `unknown-key`."""
-        n, h, _ = self._row(owner, fingerprint)
+        with self._lock:
+            n, h, _ = _key_row(self._db, owner, fingerprint)
         return PublicKey(int.from_bytes(n, "big"), None if h is None else int.from_bytes(h, "big"), INFERENCE)
-
-    def used(self, owner: str, fingerprint: bytes) -> int:
-        """Return how many images were charged to a key. Raises: ProblemError `unknown-key`."""
-        return self._row(owner, fingerprint)[2]
 
     def charge(self, owner: str, fingerprint: bytes, request_id: bytes, digest: bytes, num_images: int, *, budget: int) -> bool:
         """Charge a query to its registered key, once however often it is sent; return whether it is new.
@@ -152,26 +149,19 @@ class Store:
             db.execute(update, (num_images, owner, fingerprint))
             return True
 
-    def _row(self, owner: str, fingerprint: bytes) -> KeyRow:
-        with self._lock:
-            return _key_row(self._db, owner, fingerprint)
-
     def _create_tables(self, path: Path) -> None:
         with self._transaction() as db:
             (version,) = db.execute("PRAGMA user_version").fetchone()
             (num_tables,) = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
             if version == 0 and num_tables == 0:
                 db.execute(_KEYS_TABLE)
-            elif version == 1:
-                db.execute("DROP TABLE queries")  # answered under other masks: sent again, they are charged again. Budgets stay
+                db.execute(_QUERIES_TABLE)
+                db.execute(_MASKS_TABLE)
+                db.execute(f"PRAGMA user_version = {VERSION}")
             elif version != VERSION:
                 raise ConfigError(
                     f"{path} is a database of another program or version ({version}, not {VERSION}): choose another with --state"
                 )
-            if version != VERSION:
-                db.execute(_QUERIES_TABLE)
-                db.execute(_MASKS_TABLE)
-                db.execute(f"PRAGMA user_version = {VERSION}")
             self.is_new = db.execute("SELECT value FROM secret").fetchone() is None
             if self.is_new:
                 db.execute("DELETE FROM queries")  # under other masks a second answer is not free

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ppdl.errors import TrackingError
-from ppdl.tracking.runs.record import ModelRecord, RunRecord
+from ppdl.tracking.runs.record import ModelRecord
 from ppdl.tracking.store import Store
 
 if TYPE_CHECKING:
@@ -73,12 +73,6 @@ def log_model_file(store: Store, run_id: str, path: Path, record: ModelRecord) -
     return logged.model_id
 
 
-def model_path_beside(run_json: Path, record: RunRecord) -> Path | None:
-    """Return the model file of a record, None when the run logged none or the file has not been pulled."""
-    path = run_json.parent / MODEL_FILE
-    return path if record.model is not None and path.is_file() else None
-
-
 class _SavedModel:
     """A file in the place of a model, so that MLflow stores the very bytes that DVC stores."""
 
@@ -96,13 +90,14 @@ def _write_model(folder: str, path: Path, record: ModelRecord, modules: list[str
     # A packaging tool's absence is not the user's to mend: environments made by uv have no pip.
     logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)
     mlflow_model = Model(artifact_path=logged.artifact_location, run_id=run_id, model_id=logged.model_id, model_uuid=logged.model_id)
+    backend = sys.modules["keras"].backend.backend()  # mlflow.keras has imported it; we import keras in training only
     mlflow.keras.save_model(
         _SavedModel(path),
         folder,
         mlflow_model=mlflow_model,
         signature=_signature(record),
         input_example=input_example(record),
-        pip_requirements=_requirements(modules),
+        pip_requirements=[pinned(package) for package in ("keras", backend, "numpy", *(["ppdl"] if modules else []))],
         metadata={**record.metadata, "modules": modules},
     )
     if modules:
@@ -120,12 +115,6 @@ def _signature(record: ModelRecord) -> Any:
         return Schema([TensorSpec(np.dtype(dtype), (-1, *shape))])
 
     return ModelSignature(schema(record.input_dtype, record.input_shape), schema(record.output_dtype, record.output_shape))
-
-
-def _requirements(modules: list[str]) -> list[str]:
-    backend = sys.modules["keras"].backend.backend()  # mlflow.keras has imported it; we import keras in training only
-    packages = ["keras", backend, "numpy"]
-    return [pinned(package) for package in packages + (["ppdl"] if modules else [])]
 
 
 def pinned(package: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from ppdl.errors import TrackingError
 from ppdl.records.atomic import replacing
+from ppdl.records.reading import read_object
 
 FORMAT = "ppdl-run/1"
 
@@ -95,19 +96,23 @@ def read_record(path: Path) -> RunRecord:
         TrackingError: the file is missing, is not JSON, or is not of this format.
     """
     advice = "fetch it with `dvc pull`, or train again with `dvc repro`"
-    try:
-        tree = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise TrackingError(f"{path} is missing, so the model's run is not known: {advice}") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise TrackingError(f"{path} cannot be read as JSON ({error}): {advice}") from None
-    found = tree.pop("format", None) if isinstance(tree, dict) else None
-    if found != FORMAT:
-        raise TrackingError(f'{path} must have "format": {FORMAT!r}, got {found!r}: {advice}')
+    tree = read_formatted(path, FORMAT, advice)
     try:
         return _record(tree)
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise TrackingError(f"{path} is not a complete {FORMAT} record ({error!r}): {advice}") from None
+
+
+def read_formatted(path: Path, form: str, advice: str) -> dict[str, Any]:
+    """Read a JSON object whose "format" is `form`, and return its other members.
+
+    Raises:
+        TrackingError: the file is missing, is not JSON, or is not of this format; it ends with `advice`.
+    """
+    tree = read_object(path, TrackingError, missing=advice, damaged=advice)
+    if (found := tree.pop("format", None)) != form:
+        raise TrackingError(f'{path} must have "format": {form!r}, got {found!r}: {advice}')
+    return tree
 
 
 def _record(tree: dict[str, Any]) -> RunRecord:

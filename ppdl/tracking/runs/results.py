@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ppdl.errors import TrackingError
-from ppdl.tracking.runs.model import model_path_beside
+from ppdl.tracking.runs.model import MODEL_FILE
 from ppdl.tracking.runs.names import numbers_and_words, section_metrics
 from ppdl.tracking.runs.provenance import PROCESS, process_is_alive
 from ppdl.tracking.runs.record import RunRecord, read_record
@@ -152,8 +152,8 @@ def _write(store: Store, run_id: str, record: RunRecord, run_json: Path) -> None
     log_description(store, run_id, record.config, record.dataset)
     once = [Point(name, value, record.end_ms, 0) for name, value in record.metrics.items()]
     store.log_points(run_id, points_of(record.history) + once)
-    path = model_path_beside(run_json, record)
-    if record.model is not None and path is not None and store.logged_model_id(run_id) is None:
+    path = run_json.parent / MODEL_FILE  # which may not have been pulled
+    if record.model is not None and path.is_file() and store.logged_model_id(run_id) is None:
         best = [point for point in points_of(record.history) if point.step == record.model.step]
         log_model(store, run_id, path, record.model, best)
     end_run(store, run_id, "FINISHED", end_ms=record.end_ms)

@@ -18,9 +18,9 @@ from ppdl.tracking.runs.model import model_record
 from ppdl.tracking.runs.names import epoch_metrics, section_metrics
 from ppdl.tracking.runs.provenance import PROCESS
 from ppdl.tracking.runs.record import EpochRecord, ModelRecord, RunRecord
-from ppdl.tracking.runs.redact import MAX_TAG, guard, redact, shorten, valid_name
+from ppdl.tracking.runs.redact import redact, valid_name
 from ppdl.tracking.runs.signals import Killed, signals_raise
-from ppdl.tracking.runs.spec import NOTE, RunSpec
+from ppdl.tracking.runs.spec import RunSpec
 from ppdl.tracking.runs.write import create_run, end_run, log_description, log_model, mark_dead_runs, points_of
 from ppdl.tracking.store import Point, Store, now_ms, open_store
 
@@ -144,11 +144,6 @@ class TrainingRun:
         recorded = self._model = model_record(model, num_symbols=num_symbols, step=step, metadata=metadata)
         best = [point for point in points_of(self._history.values()) if point.step == step]
         self._attempt("model", lambda: log_model(self.store, self.run_id, path, recorded, best))
-
-    def describe(self, markdown: str) -> None:
-        """Replace the description on top of the run's page."""
-        self._tags[NOTE] = shorten(guard(markdown, "description"), MAX_TAG)
-        self._attempt("description", lambda: self.store.client.set_tag(self.run_id, NOTE, self._tags[NOTE]))
 
     def mark(self, tag: str) -> None:
         """Set a tag to true."""

@@ -32,9 +32,9 @@ def create_run(store: Store, name: str, tags: Mapping[str, str], *, start_ms: in
 
 def log_description(store: Store, run_id: str, config: Mapping[str, Any], dataset: DatasetRecord) -> None:
     """Log a redacted config as parameters and as config.yaml, and the dataset."""
-    from mlflow.entities import Dataset, DatasetInput, InputTag
+    from mlflow.entities import Dataset, DatasetInput, InputTag, Param
 
-    store.log_params(run_id, flatten(config))
+    store.client.log_batch(run_id, params=[Param(name, value) for name, value in flatten(config).items()])
     data = Dataset(
         name=dataset.name,
         digest=dataset.sha256[:32],  # MLflow takes at most 36 characters

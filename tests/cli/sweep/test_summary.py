@@ -51,7 +51,8 @@ def store(tmp_path, monkeypatch):
     for job, (objective, rate, tags) in enumerate(trials):
         tags |= {"sweep": FOLDER, "stage": "stages.train_plain", "job": str(job)}
         made = store.client.create_run(store.experiment_id, start_time=job + 1, run_name="plain", tags=tags)
-        store.log_params(made.info.run_id, {"training.learning_rate": rate, "model.dropout": "0.2"})
+        for name, value in {"training.learning_rate": rate, "model.dropout": "0.2"}.items():
+            store.client.log_param(made.info.run_id, name, value)
         if objective is not None:
             metrics = {OBJECTIVE: objective, "fit/best_val_accuracy": 0.875, "fit/num_epochs": 32, "fit/seconds": 61.0}
             store.log_points(made.info.run_id, [Point(key, value, now_ms(), 0) for key, value in metrics.items()])

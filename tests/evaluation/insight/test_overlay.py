@@ -2,10 +2,8 @@
 
 import matplotlib
 import numpy as np
-import pytest
 from PIL import Image
 
-from ppdl.errors import DataError
 from ppdl.evaluation.insight.overlay import COLOURS, OPACITY, overlay, write_overlay
 
 GRAY = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
@@ -38,20 +36,3 @@ def test_a_small_image_is_written_large_enough_to_be_seen(tmp_path):
     write_overlay(tmp_path / "large.png", GRAY.repeat(40, axis=0).repeat(50, axis=1), np.zeros((2, 2)))
     with Image.open(tmp_path / "large.png") as image:
         assert image.size == (400, 320)
-
-
-@pytest.mark.parametrize(
-    ("image", "heat", "message"),
-    [
-        (GRAY.astype(float), np.zeros((8, 8)), "image of shape .* in uint8"),
-        (GRAY[..., None], np.zeros((8, 8)), "image of shape"),
-        (GRAY, np.full((8, 8), 1.01), r"heat map of shape .* in \[0, 1\]"),
-        (GRAY, np.full((8, 8), np.nan), "heat map"),
-        (GRAY, np.zeros((8, 8, 1)), "heat map"),
-    ],
-)
-def test_what_does_not_fit_is_refused(image, heat, message, tmp_path):
-    with pytest.raises(DataError, match=message):
-        overlay(image, heat)
-    with pytest.raises(DataError, match=message):
-        write_overlay(tmp_path / "overlay.png", image, heat)

@@ -9,10 +9,15 @@ from hypothesis import strategies as st
 from sklearn import metrics as reference
 
 from ppdl.errors import DataError
-from ppdl.evaluation.measures.metrics import CLASS_METRICS, METRICS, evaluate, evaluate_run
+from ppdl.evaluation.measures.metrics import CLASS_METRICS, METRICS, evaluate
 from ppdl.evaluation.predictions.intervals import Support, difference_ends, group_codes, jackknife, share_interval, value_interval
 from ppdl.evaluation.predictions.predictions import Predictions
 from ppdl.evaluation.predictions.scores import auroc, probabilities, scores
+
+
+def evaluate_run(labels, logits, class_names, *, groups=None):
+    rows = np.arange(len(labels))
+    return evaluate(Predictions(labels, logits, rows if groups is None else groups, rows, tuple(class_names)))
 
 
 @st.composite

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom, binomtest
 
-from ppdl.errors import ConfigError, DataError
+from ppdl.errors import DataError
 from ppdl.evaluation.measures.statistics import INCONCLUSIVE, INFERIOR, NON_INFERIOR, TOO_FEW, compare, mcnemar_test, points
 from ppdl.evaluation.predictions.predictions import Predictions
 
@@ -187,9 +187,3 @@ def test_only_runs_of_the_same_images_can_be_compared():
     moved = dataclasses.replace(protected, image_ids=protected.image_ids[::-1])
     with pytest.raises(DataError, match="runs 'plain' and 'opaque' must be tested on the same images in the same order"):
         compare(plain, moved, **SETTINGS, names=("plain", "opaque"))
-
-
-@pytest.mark.parametrize("margin", [0, 1, -0.02, 2])
-def test_a_margin_is_a_share(margin):
-    with pytest.raises(ConfigError, match=rf"evaluation\.margin is a share of images.*got {margin}"):
-        compare(*two_runs(5, 2, 2, 1), **SETTINGS | {"margin": margin})

@@ -244,7 +244,7 @@ def test_files_are_read_as_they_were_written(tmp_path: Path):
 def test_a_missing_or_damaged_file_is_named(path: str, tmp_path: Path):
     write_files(tmp_path)
     (tmp_path / path).write_text("{", encoding="utf-8")
-    with pytest.raises(DataError, match=f"{path} is no JSON"):
+    with pytest.raises(DataError, match=f"{path} cannot be read as JSON"):
         read_content(tmp_path, tmp_path, config={})
     (tmp_path / path).unlink()
     with pytest.raises(DataError, match=f"{path} is missing"):

@@ -184,8 +184,6 @@ def test_what_does_not_fit_is_refused(tmp_path, runs, history, simulated):
         summarise({"border": runs["border"]}, **SETTINGS)
     with pytest.raises(DataError, match="runs 'plain' and 'other' must be tested on the same images, got 120 and 60"):
         summarise({"plain": runs["plain"], "other": simulated(60)}, **SETTINGS)
-    with pytest.raises(DataError, match="a remark must be of one of the runs plain, got 'gone'"):
-        summarise({"plain": runs["plain"]}, **SETTINGS, remarks={"gone": "?"})
     with pytest.raises(DataError, match="the history of run 'plain' must have epochs and the columns"):
         write_reports(tmp_path, runs, **SETTINGS, histories={"plain": history.drop(columns="val_loss")})
     with pytest.raises(DataError, match="the history of run 'plain' must have epochs and the columns"):

@@ -33,7 +33,7 @@ from ppdl.datasets.prepared.reduced import Reduced
 from ppdl.errors import ConfigError, CryptoError, DataError, ServerError
 from ppdl.experiment.training.head_run import integer_features
 from ppdl.private_head.client import PrivateClient
-from ppdl.serving.client.connection import Server
+from ppdl.serving.client.connection import Conversation
 from ppdl.serving.client.remote import connect, load_features, predict_remote
 from ppdl.serving.protocol import BATCH, SINGLE, Query, Reply, sha256
 from tests.secrets_search import find_in_bytes, find_private_key
@@ -56,13 +56,13 @@ def sent(monkeypatch) -> list[bytes]:
 @pytest.mark.parametrize("num_images", [1, 3, 20])
 def test_logits_are_those_of_the_head(running, num_images):
     features = make_features(num_images, seed=num_images)
-    with Server(running.url) as server:
+    with Conversation(running.url) as server:
         found = connect(server, key_of(1), num_images=num_images).logits(features)
     assert np.array_equal(found, make_head().logits(features))
 
 
 def test_images_go_in_whichever_way_takes_fewer_ciphertexts(running):
-    with Server(running.url) as server:
+    with Conversation(running.url) as server:
         remote = connect(server, key_of(1), num_images=1)
     single, batch = remote.client.packing.num_ciphertexts, remote.client.batch_packing
     for num_images in range(1, 2 * batch.capacity + 2):
@@ -79,7 +79,7 @@ def test_images_go_in_whichever_way_takes_fewer_ciphertexts(running):
 def test_the_private_key_stays_here(running, sent):
     key = key_of(2)
     for num_images in (1, 30):
-        with Server(running.url) as server:
+        with Conversation(running.url) as server:
             connect(server, key, num_images=num_images).logits(make_features(num_images))
     assert len(sent) == 7  # twice head and key; a single image, and 30 images in two batches
     everything = b"".join(sent)
@@ -91,7 +91,7 @@ def test_the_private_key_stays_here(running, sent):
 
 def test_equal_images_are_sent_as_different_ciphertexts(running, sent):
     for _ in range(2):
-        with Server(running.url) as server:
+        with Conversation(running.url) as server:
             connect(server, key_of(2), num_images=1).logits(make_features(1))
     first, again = sent[2], sent[5]
     size = key_of(2).public.ciphertext_bytes
@@ -100,13 +100,13 @@ def test_equal_images_are_sent_as_different_ciphertexts(running, sent):
 
 
 def test_a_key_of_another_length_is_refused_before_anything_is_sent(running, sent):
-    with Server(running.url) as server, pytest.raises(ServerError, match="keys of 512, 2048, 3072, 4096 bits"):
+    with Conversation(running.url) as server, pytest.raises(ServerError, match="keys of 512, 2048, 3072, 4096 bits"):
         connect(server, key_of(0, 256), num_images=1)
     assert len(sent) == 1
 
 
 def test_refusals_are_shown_with_their_name(running):
-    with Server(running.url) as server:
+    with Conversation(running.url) as server:
         remote = connect(server, key_of(1), num_images=1)
         wrong = replace(remote, statement=replace(remote.statement, mask_bits=41))
         with pytest.raises(ServerError, match=r"other-head, HTTP status 409"):
@@ -116,7 +116,7 @@ def test_refusals_are_shown_with_their_name(running):
 def test_a_key_without_h_works_with_standard_obfuscators(running):
     key = key_of(3)
     foreign = PrivateKey(PublicKey(key.public.n, None, INFERENCE), key.p, key.q)
-    with Server(running.url) as server:
+    with Conversation(running.url) as server:
         remote = connect(server, foreign, num_images=1)
         assert remote.client.obfuscator == "standard"
         assert np.array_equal(remote.logits(make_features(1)), make_head().logits(make_features(1)))
@@ -124,7 +124,7 @@ def test_a_key_without_h_works_with_standard_obfuscators(running):
 
 def test_a_real_key_and_a_head_of_imagenet_size(tmp_path):
     head, features = make_head(1280), make_features(2, 1280)
-    with RunningServer(tmp_path, head) as running, Server(running.url) as server:
+    with RunningServer(tmp_path, head) as running, Conversation(running.url) as server:
         remote = connect(server, key_of(0, 2048), num_images=1)
         assert remote.client.batch_packing.capacity >= 64
         query = make_query(remote.statement, remote.client.private_key, features, BATCH)
@@ -160,13 +160,19 @@ def test_tls_and_tokens(tmp_path):
     assert made.exit_code == 0 and len(token) == 43
     options = ("--tls-cert", str(cert), "--tls-key", str(cert_key), "--token-file", str(tokens))
     with RunningServer(tmp_path, make_head(), *options, scheme="https") as running:
-        with Server(running.url, token=token, ca_file=cert) as server:
+        with Conversation(running.url, token=token, ca_file=cert) as server:
             assert np.array_equal(connect(server, key_of(1), num_images=1).logits(make_features(1)), make_head().logits(make_features(1)))
         for wrong in (None, "x", token[:-1]):
-            with Server(running.url, token=wrong, ca_file=cert) as server, pytest.raises(ServerError, match="no-token, HTTP status 401"):
+            with (
+                Conversation(running.url, token=wrong, ca_file=cert) as server,
+                pytest.raises(ServerError, match="no-token, HTTP status 401"),
+            ):
                 server.statement()
         for ca_file in (None, other_cert):
-            with Server(running.url, token=token, ca_file=ca_file, retries=0) as server, pytest.raises(ServerError, match="certificate"):
+            with (
+                Conversation(running.url, token=token, ca_file=ca_file, retries=0) as server,
+                pytest.raises(ServerError, match="certificate"),
+            ):
                 server.statement()
     assert token not in running.log_path.read_text()
     for path in tmp_path.glob("state.sqlite*"):
@@ -176,16 +182,16 @@ def test_tls_and_tokens(tmp_path):
 @pytest.mark.parametrize("url", ["ftp://x", "localhost:1", "http://", "https://h/path", "https://me:word@h", "https://h?x=1", ""])
 def test_what_is_no_server_is_refused(url):
     with pytest.raises(ConfigError, match="must be a URL"):
-        Server(url)
+        Conversation(url)
 
 
 def test_plain_http_is_for_this_machine():
     with pytest.raises(ConfigError, match="use https"):
-        Server("http://hospital.example")
-    Server("http://hospital.example", insecure_http=True)
-    Server("http://127.0.0.1:1")
+        Conversation("http://hospital.example")
+    Conversation("http://hospital.example", insecure_http=True)
+    Conversation("http://127.0.0.1:1")
     with pytest.raises(ConfigError, match="is missing"):
-        Server("https://h", ca_file=Path("/no/such/file"))
+        Conversation("https://h", ca_file=Path("/no/such/file"))
 
 
 def test_netrc_and_proxies_of_the_environment_are_not_followed(running, tmp_path, monkeypatch, sent):
@@ -193,7 +199,7 @@ def test_netrc_and_proxies_of_the_environment_are_not_followed(running, tmp_path
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("NO_PROXY", "")
-    with Server(running.url, token="mine", retries=0) as server:
+    with Conversation(running.url, token="mine", retries=0) as server:
         server.statement()
     assert b"Bearer mine" in sent[0] and b"Basic" not in sent[0]
 
@@ -234,7 +240,7 @@ def test_a_busy_server_is_asked_again_with_the_same_bytes(statement):
     query = make_query(statement, key_of(1), make_features(1))
     reply = Reply(sha256(query.encode()), SINGLE, 1, np.zeros((3, query.ciphertexts.shape[1]), np.uint8)).encode()
     started = time.monotonic()
-    with scripted((503, {"retry-after": "1"}, b""), (429, {}, b""), (200, {}, reply)) as (url, bodies), Server(url) as server:
+    with scripted((503, {"retry-after": "1"}, b""), (429, {}, b""), (200, {}, reply)) as (url, bodies), Conversation(url) as server:
         assert server.infer(query, num_classes=3).encode() == reply
     assert bodies == [query.encode()] * 3
     assert time.monotonic() - started >= 1
@@ -244,17 +250,17 @@ def test_an_answer_that_breaks_off_is_asked_for_again(statement):
     query = make_query(statement, key_of(1), make_features(1))
     reply = Reply(sha256(query.encode()), SINGLE, 1, np.zeros((3, query.ciphertexts.shape[1]), np.uint8)).encode()
     cut = (200, {"content-length": str(len(reply)), "connection": "close"}, reply[:-1])
-    with scripted(cut, cut, (200, {}, reply)) as (url, bodies), Server(url) as server:
+    with scripted(cut, cut, (200, {}, reply)) as (url, bodies), Conversation(url) as server:
         assert server.infer(query, num_classes=3).encode() == reply
     assert bodies == [query.encode()] * 3
-    with scripted(cut) as (url, bodies), Server(url, retries=2) as server, pytest.raises(ServerError, match="cannot be reached"):
+    with scripted(cut) as (url, bodies), Conversation(url, retries=2) as server, pytest.raises(ServerError, match="cannot be reached"):
         server.infer(query, num_classes=3)
     assert len(bodies) == 3
 
 
 def test_a_refusal_is_not_repeated(statement):
     problem = json.dumps({"type": "urn:ppdl:problem:budget-spent", "detail": "0 of 5 images\x1b[2J are left"}).encode()
-    with scripted((403, {}, problem)) as (url, bodies), Server(url) as server:
+    with scripted((403, {}, problem)) as (url, bodies), Conversation(url) as server:
         match = r"0 of 5 images\[2J are left \(budget-spent, HTTP status 403\)"  # no control character
         with pytest.raises(ServerError, match=match):
             server.infer(make_query(statement, key_of(1), make_features(1)), num_classes=3)
@@ -262,7 +268,10 @@ def test_a_refusal_is_not_repeated(statement):
 
 
 def test_a_server_that_is_away_is_named(statement):
-    with Server("http://127.0.0.1:9", retries=1) as server, pytest.raises(ServerError, match=r"127\.0\.0\.1:9 cannot be reached.*refused"):
+    with (
+        Conversation("http://127.0.0.1:9", retries=1) as server,
+        pytest.raises(ServerError, match=r"127\.0\.0\.1:9 cannot be reached.*refused"),
+    ):
         server.statement()
 
 
@@ -287,26 +296,30 @@ def test_a_reply_that_is_not_of_the_query_is_refused(statement, case):
     query = make_query(statement, key_of(1), make_features(1))
     answer, match = lies(query)[case]
     body = answer if isinstance(answer, bytes) else answer.encode()
-    with scripted((200, {}, body)) as (url, _), Server(url) as server, pytest.raises(ServerError, match=match):
+    with scripted((200, {}, body)) as (url, _), Conversation(url) as server, pytest.raises(ServerError, match=match):
         server.infer(query, num_classes=3)
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"<html>", b"[" * 100_000, b"{}", b'{"protocol": "' + b"x" * (2 << 20)])
 def test_a_statement_that_is_none_is_refused(body):
-    with scripted((200, {}, body)) as (url, _), Server(url) as server, pytest.raises(ServerError):
+    with scripted((200, {}, body)) as (url, _), Conversation(url) as server, pytest.raises(ServerError):
         server.statement()
 
 
 def test_redirects_are_not_followed():
     with scripted((302, {"location": "https://elsewhere.example/v1/head"}, b"")) as (url, bodies):
-        server = Server(url, token="t")
+        server = Conversation(url, token="t")
         with pytest.raises(ServerError, match="HTTP status 302"):
             server.statement()
     assert len(bodies) == 1
 
 
 def test_another_key_than_was_sent_is_noticed():
-    with scripted((200, {}, b'{"fingerprint": "00"}')) as (url, _), Server(url) as server, pytest.raises(ServerError, match="registered"):
+    with (
+        scripted((200, {}, b'{"fingerprint": "00"}')) as (url, _),
+        Conversation(url) as server,
+        pytest.raises(ServerError, match="registered"),
+    ):
         server.register(key_of(1))
 
 
@@ -377,7 +390,7 @@ def overheard(running: RunningServer, monkeypatch, num_images: int, bad: tuple[i
 
         for way in ("answer", "answer_batch"):
             patch.setattr(PrivateClient, way, noted(getattr(PrivateClient, way)))
-        with Server(listener.url, retries=0) as server:
+        with Conversation(listener.url, retries=0) as server:
             remote = connect(server, key, num_images=num_images)
             if bad:
                 with pytest.raises(CryptoError, match=rf"{len(bad)} of 3 answers decrypt to what no head gives.*Do not ask again"):
@@ -400,7 +413,7 @@ def test_a_server_cannot_see_what_its_answers_decrypt_to(running, monkeypatch, m
 
 
 def test_nothing_is_sent_once_answers_may_have_been_decrypted(running, sent):
-    with Server(running.url) as server:
+    with Conversation(running.url) as server:
         remote = connect(server, key_of(1), num_images=1)
         remote.logits(make_features(1))
         for again in (remote.logits, lambda _: server.statement(), lambda _: server.register(key_of(1))):
@@ -490,7 +503,7 @@ def test_predict_refuses_options_that_do_not_fit(with_backbone, tmp_path):
 @pytest.mark.parametrize("sizes", [(None, 32), (64, None), (64, 48), (32, 64), (0, 0), (1 << 20, 32), (64.0, 32), ("64", 32)])
 def test_sizes_that_no_image_has_are_refused(statement, sizes, tmp_path, monkeypatch):
     head = replace(statement.head, backbone=dict(zip(("prepared_px", "input_px"), sizes, strict=True)) | {"sha256": "0" * 64})
-    with scripted((200, {}, json.dumps(replace(statement, head=head).to_json()).encode())) as (url, _), Server(url) as server:
+    with scripted((200, {}, json.dumps(replace(statement, head=head).to_json()).encode())) as (url, _), Conversation(url) as server:
         monkeypatch.setattr(server, "register", lambda key: None)
         with pytest.raises(DataError, match="must name input_px"):
             predict_remote(server, key_of(1), tmp_path, [tmp_path / "x.png"])

@@ -33,12 +33,11 @@ from ppdl.serving.protocol import BATCH, SINGLE, Query, Reply
 from ppdl.serving.registration import registration
 from ppdl.serving.server import compute
 from ppdl.serving.server.app import build_app
-from ppdl.serving.server.run import Settings, _open_store
-from ppdl.serving.server.service import Limits
-from ppdl.serving.server.store import Store
+from ppdl.serving.server.run import ServerSettings, _open_store
+from ppdl.serving.server.store import State
 from ppdl.serving.server.tokens import Tokens, add_token, load_tokens
 from ppdl.serving.statement import Statement
-from tests.serving.running import CLASS_NAMES, KEY_BITS, RunningServer, key_of, make_features, make_head, make_query
+from tests.serving.running import CLASS_NAMES, KEY_BITS, RunningServer, key_of, make_features, make_head, make_query, used
 
 BINARY = {"content-type": "application/octet-stream"}
 JSON = {"content-type": "application/json"}
@@ -292,14 +291,14 @@ def test_a_key_has_a_budget_and_retries_are_free(client, service):
     check_problem(send(client, make_query(service.statement, key_of(0), make_features(2), BATCH)), "budget-spent")  # 1 of 5 is left
     assert send(client, make_query(service.statement, key_of(0), make_features(1))).status_code == 200
     check_problem(send(client, make_query(service.statement, key_of(0), make_features(1))), "budget-spent")
-    assert service.store.used("", bytes.fromhex(key_of(0).public.fingerprint)) == 5
+    assert used(service.store, bytes.fromhex(key_of(0).public.fingerprint)) == 5
 
 
 def test_a_refused_query_is_not_charged(client, service):
     send_key(client)
     query = make_query(service.statement, key_of(0), make_features(1))
     check_problem(send(client, with_ciphertext(query, 0)), "bad-ciphertext")
-    assert service.store.used("", query.fingerprint) == 0
+    assert used(service.store, query.fingerprint) == 0
 
 
 def test_a_client_may_register_so_many_keys(client):
@@ -345,7 +344,7 @@ def test_a_full_queue_refuses_and_charges_nothing(client, service):
         check_problem(send(client, query), "busy")
     with service.workers.room.place("127.0.0.1"):  # its share of 4
         check_problem(send(client, query), "too-fast")
-    assert service.store.used("", query.fingerprint) == 0
+    assert used(service.store, query.fingerprint) == 0
     assert send(client, query).status_code == 200
     assert service.workers.room.used == 0
 
@@ -358,7 +357,7 @@ def test_a_dead_worker_is_replaced(client, service):
         process.join()
     statuses = [send(client, query).status_code for _ in range(3)]
     assert statuses[-1] == 200 and set(statuses) <= {200, 503}
-    assert service.store.used("", query.fingerprint) == 1
+    assert used(service.store, query.fingerprint) == 1
     assert service.workers.room.used == 0
 
 
@@ -366,7 +365,7 @@ def test_what_nobody_expected_is_answered_with_an_id_alone(client, service, monk
     def fail(*_, **__):
         raise RuntimeError("patient 17 of ward 7")
 
-    monkeypatch.setattr(Store, "key", fail)
+    monkeypatch.setattr(State, "key", fail)
     with caplog.at_level("INFO", "ppdl.serving"):
         response = send(client, make_query(service.statement, key_of(0), make_features(1)))
     check_problem(response, "internal")
@@ -407,7 +406,7 @@ def test_health_says_when_the_state_cannot_be_read(client, service, monkeypatch)
     def fail(_):
         raise sqlite3.OperationalError("disk I/O error")
 
-    monkeypatch.setattr(Store, "check", fail)
+    monkeypatch.setattr(State, "check", fail)
     check_problem(client.get("/health"), "busy")
 
 
@@ -436,7 +435,7 @@ def test_metrics_count_and_name_nobody(client, service):
 def test_two_servers_share_one_budget(service, tmp_path):
     """Two processes on one file; here two connections, which sqlite treats alike."""
     path = tmp_path / "shared.sqlite"
-    first, second = Store(path), Store(path)
+    first, second = State(path), State(path)
     fingerprint = bytes.fromhex(key_of(0).public.fingerprint)
     first.register("", key_of(0).public, max_keys=1)
     assert second.key("", fingerprint) == key_of(0).public
@@ -449,37 +448,19 @@ def test_two_servers_share_one_budget(service, tmp_path):
 
 def test_the_state_is_for_its_owner_and_of_one_version(tmp_path):
     path = tmp_path / "folder/state.sqlite"
-    Store(path).close()
+    State(path).close()
     assert path.stat().st_mode & 0o077 == 0
     with sqlite3.connect(path) as db:
         db.execute("PRAGMA user_version = 9")
     with pytest.raises(ConfigError, match="another program or version"):
-        Store(path)
+        State(path)
     (tmp_path / "text").write_text("no database, but long enough to be read as one" * 9)
     (tmp_path / "text").chmod(0o600)
     with pytest.raises(ConfigError, match="cannot hold the server's state"):
-        Store(tmp_path / "text")
+        State(tmp_path / "text")
     path.chmod(0o640)
     with pytest.raises(ConfigError, match="secret of the masks: chmod 600"):
-        Store(path)
-
-
-def test_the_state_of_version_1_keeps_its_budgets(tmp_path):
-    """Its queries were answered under masks of their own: asked again they are charged again."""
-    path, key = tmp_path / "state.sqlite", key_of(0).public
-    store, charge = Store(path), ("", bytes.fromhex(key.fingerprint), b"id", b"digest", 3)
-    store.register("", key, max_keys=1)
-    store.charge(*charge, budget=5)
-    store.close()
-    with sqlite3.connect(path) as db:
-        db.execute("DROP TABLE secret")
-        db.execute("ALTER TABLE queries ADD COLUMN attempts INTEGER NOT NULL DEFAULT 1")
-        db.execute("PRAGMA user_version = 1")
-    store = Store(path)
-    assert store.is_new and store.used("", charge[1]) == 3
-    with pytest.raises(ProblemError, match="2 of 5 images are left"):
-        store.charge(*charge, budget=5)
-    store.close()
+        State(path)
 
 
 def test_a_lost_secret_is_made_anew_and_no_second_answer_is_free(tmp_path):
@@ -487,7 +468,7 @@ def test_a_lost_secret_is_made_anew_and_no_second_answer_is_free(tmp_path):
     charge = ("", bytes.fromhex(key.fingerprint), b"id", b"digest", 3)
     found = []
     for _ in range(3):
-        store = Store(path)
+        store = State(path)
         store.register("", key, max_keys=1)
         found.append((store.secret(), store.is_new, store.charge(*charge, budget=9)))
         store.close()
@@ -582,11 +563,11 @@ def test_tokens_are_hashed_at_rest_and_closed_to_others(tmp_path):
     assert Tokens(()).owner("x") is None
 
 
-def settings(**values) -> Settings:
+def settings(**values) -> ServerSettings:
     paths = dict.fromkeys(("token_file", "tls_cert", "tls_key")) | {"trusted_proxies": ()}
-    numbers = {"num_workers": 1, "max_queue": 1, "max_body": 1, "per_s": 1, "limits": Limits(1, 1)}
+    numbers = {"num_workers": 1, "max_queue": 1, "max_body": 1, "per_s": 1, "max_queries_per_key": 1, "max_keys": 1}
     flags = {"insecure_network": False, "allow_insecure_key": False}
-    return Settings(**{"host": "127.0.0.1", "port": 0, "head": None, "state": None} | paths | numbers | flags | values)
+    return ServerSettings(**{"host": "127.0.0.1", "port": 0, "head": None, "state": None} | paths | numbers | flags | values)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "hospital.example"])

@@ -16,15 +16,15 @@ from hypothesis import strategies as st
 
 from ppdl.crypto.arithmetic.obfuscators import build_obfuscators
 from ppdl.crypto.arithmetic.paillier import encrypt_batch
-from ppdl.serving.client.connection import Server
+from ppdl.serving.client.connection import Conversation
 from ppdl.serving.client.remote import connect
 from ppdl.serving.problems import RULES
 from ppdl.serving.protocol import BATCH, QUERY_HEADER_BYTES, SINGLE, Query
 from ppdl.serving.registration import registration
-from ppdl.serving.server.store import Store
+from ppdl.serving.server.store import State
 from ppdl.serving.server.tokens import add_token
 from ppdl.serving.statement import Statement
-from tests.serving.running import RunningServer, key_of, make_features, make_head, make_query
+from tests.serving.running import RunningServer, key_of, make_features, make_head, make_query, used
 
 BINARY, JSON = {"content-type": "application/octet-stream"}, {"content-type": "application/json"}
 
@@ -93,7 +93,7 @@ def test_a_damaged_query_is_refused_by_name_or_is_another_query(running, whole, 
 def test_a_malicious_client_reads_two_weights_of_each_class_in_a_query(running):
     """What docs/protocol.md says that the query budget is for: 1 + num_features / 2 queries with numbers that are no features."""
     head, key = make_head(), key_of(5)
-    with Server(running.url) as server:
+    with Conversation(running.url) as server:
         remote = connect(server, key, num_images=1)
         packing, source = remote.client.packing, build_obfuscators(key, table_bytes=4 << 20)
 
@@ -119,6 +119,6 @@ def test_nothing_failed_and_only_answers_were_charged(running):
     assert not [line for line in lines if line["event"] == "failed" or line.get("status", 200) >= 500]
     mine = key_of(4).public.fingerprint
     answered = [line for line in lines if line.get("key") == mine[:16] and line["route"] == "/v1/infer" and line["status"] == 200]
-    store = Store(running.state)
-    assert store.used("", bytes.fromhex(mine)) == sum(line["num_images"] for line in answered if line["new"])
+    store = State(running.state)
+    assert used(store, bytes.fromhex(mine)) == sum(line["num_images"] for line in answered if line["new"])
     store.close()

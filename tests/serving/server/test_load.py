@@ -14,7 +14,7 @@ import pytest
 
 from ppdl.crypto.inner_product.single import decrypt_logits
 from ppdl.errors import ServerError
-from ppdl.serving.client.connection import Server
+from ppdl.serving.client.connection import Conversation
 from ppdl.serving.client.remote import connect
 from tests.serving.running import RunningServer, key_of, make_features, make_head, make_query
 
@@ -32,7 +32,7 @@ class LoadingClient(threading.Thread):
     def run(self) -> None:
         try:
             expected = make_head().logits(self.features)
-            with Server(self.url, retries=30) as server:
+            with Conversation(self.url, retries=30) as server:
                 remote = connect(server, self.key, num_images=1)
                 queries = [make_query(remote.statement, self.key, row[None]) for row in self.features]
                 for number in range(NUM_QUERIES):
@@ -74,5 +74,5 @@ def test_no_answer_is_wrong_and_no_charge_is_lost_when_the_server_is_killed(tmp_
             charged = db.execute("SELECT num_images FROM keys").fetchall()
             assert charged == [(NUM_QUERIES,)] * NUM_CLIENTS
             assert db.execute("SELECT count(*) FROM queries").fetchone() == (total,)
-        with Server(running.url) as server, pytest.raises(ServerError, match="budget-spent"):
+        with Conversation(running.url) as server, pytest.raises(ServerError, match="budget-spent"):
             server.infer(make_query(server.statement(), key_of(0), make_features(1)), num_classes=3)

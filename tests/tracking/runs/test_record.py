@@ -58,9 +58,9 @@ def _text(**changes):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (None, "is missing, so the model's run is not known: fetch it with `dvc pull`"),
+        (None, "is missing: fetch it with `dvc pull`"),
         ("{", "cannot be read as JSON"),
-        ("[]", "must have \"format\": 'ppdl-run/1', got None"),
+        ("[]", "must hold a JSON object, got list"),
         (_text(format="ppdl-run/2"), "must have \"format\": 'ppdl-run/1', got 'ppdl-run/2'"),
         (_without("run_id"), "is not a complete ppdl-run/1 record"),
         (_without("model"), "is not a complete ppdl-run/1 record"),

@@ -101,16 +101,14 @@ def test_history_adds_the_epochs_that_were_trained_before_a_kill(store_root, sta
     assert sorted((m.step, m.value) for m in points) == [(0, 4.0), (1, 5.0), (2, 6.0)]
 
 
-def test_figures_and_a_new_description(store_root, start):
+def test_figures(store_root, start):
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(1, 1))
     figure.subplots().plot([0, 1])
     with start() as run:
         run.log_figure("history", figure)
-        run.describe("accuracy 0.91")
-    found, store = read(store_root, run.run_id)
-    assert found.data.tags["mlflow.note.content"] == "accuracy 0.91"
+    _, store = read(store_root, run.run_id)
     assert Path(store.client.download_artifacts(run.run_id, "figures/history.png")).read_bytes()[:4] == b"\x89PNG"
 
 
