@@ -25,7 +25,7 @@ from PIL import Image
 from requests import Session
 
 from ppdl.cli import main
-from ppdl.crypto.inner_product.single import BatchPacking
+from ppdl.crypto.inner_product.batch import BatchPacking
 from ppdl.crypto.keys.keypair import PrivateKey, PublicKey
 from ppdl.crypto.keys.keystore import default_private_dir, save_private, save_public
 from ppdl.crypto.keys.purpose import INFERENCE

@@ -19,7 +19,8 @@ import psutil
 import pytest
 import requests
 
-from ppdl.crypto.inner_product.single import decrypt_logit_batch, decrypt_logits
+from ppdl.crypto.inner_product.batch import decrypt_logit_batch
+from ppdl.crypto.inner_product.single import decrypt_logits
 from ppdl.crypto.keys.jwk import encode_int, public_members
 from ppdl.crypto.keys.keypair import generate_keypair
 from ppdl.errors import ConfigError
