@@ -13,6 +13,7 @@ import os
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -330,22 +331,24 @@ def say_replaced(cfg: Mapping[str, Any], what: str) -> None:
 
     DVC has deleted it before the stage starts; dvc.lock still tells what it was made with, until the stage has ended.
     """
-    from omegaconf import OmegaConf
-
     lock = place.PROJECT / "dvc.lock"
     if not under_dvc() or not lock.is_file():
         return
     entry = yaml.safe_load(lock.read_text())["stages"].get(os.environ["DVC_STAGE"], {})
-    recorded = entry.get("params", {}).get("params.yaml", {})
-    now = OmegaConf.create(plain(cfg))
-    current = leaves({node: OmegaConf.select(now, node) for node in recorded})
-    values = [override(key_path, value) for key_path, value in leaves(recorded).items() if current.get(key_path) != value]
+    nodes = entry.get("params", {}).get("params.yaml", {})
+    recorded, now = leaves(nodes), leaves(plain(cfg))
+    current = {name: value for name, value in now.items() if any(f"{name}.".startswith(f"{node}.") for node in nodes)}
+    made_with = []
+    if recorded != current:
+        before = _tree({name: value for name, value in now.items() if name not in current} | recorded)
+        with suppress(ConfigError):  # an unfinished edit of conf/ is no matter of this stage
+            found = beyond_conf(before, _without_local()).overrides()
+            made_with = [text for text in found if any(f"{key_of(text)}.".startswith(f"{node}.") for node in nodes)]
     keys = [dep for dep in entry.get("deps", []) if dep["path"].startswith("keys/") and dep.get("md5") != _md5(place.PROJECT / dep["path"])]
-    if values:
-        again = "With these values `dvc repro` takes it back from DVC's cache."
-        print(f"{what} is replaced: it was made with {shlex.join(values)}. {again}", flush=True)
-    elif keys:
-        print(f"{what} is replaced: it was made with another public key.", flush=True)
+    if recorded != current or keys:
+        how = (shlex.join(made_with) or "other values") if recorded != current else "another public key"
+        again = f" To have it back, and keep it: {keep_command(made_with)} && dvc repro" if made_with else ""
+        print(f"{what} is replaced: it was made with {how}.{again}", flush=True)
 
 
 def _md5(path: Path) -> str:
