@@ -17,13 +17,13 @@ from ppdl.crypto.keys.keypair import generate_keypair
 from ppdl.errors import ArtifactError, ConfigError, KeyStoreError
 from ppdl.protections.context import KeyHolder
 from ppdl.protections.steps import reveal as reveal_module
-from ppdl.protections.steps.filters import filters_sha256
+from ppdl.protections.steps.filters import Filters, filters_sha256
 from ppdl.protections.steps.noise import NOISE_FILE
 from ppdl.protections.steps.recheck import Recheck
 from ppdl.protections.steps.release import Release
 from ppdl.protections.steps.reveal import Reveal
 from ppdl.protections.steps.revealed import VIEW_FILE, read_header, read_revealed
-from ppdl.protections.steps.stem import Stem, header_sha256
+from ppdl.protections.steps.stem import FilterStep, Stem, header_sha256
 from tests.protections.conftest import DCT, MEAN, plain_outputs
 
 IDENTITY = {"filters": [[1, 0, 0, 0]], "channels": 1, "weight_bits": 4}
@@ -99,6 +99,34 @@ def test_nothing_but_the_view_and_its_header_is_written(chain):
     chain.encrypt(), chain.filter()
     assert sorted(path.name for path in chain.decrypt().iterdir()) == ["header.json", "view.npy"]
     assert not (chain.root / "partial-reveal").exists()
+
+
+class SumUpper(FilterStep):
+    """A step of the compute side with arguments of its own."""
+
+    def filters_at(self, stride):
+        return Filters([[1, 1, 0, 0]], 1, 4)
+
+    def spec(self):
+        return {"half": "upper"}
+
+
+def test_a_step_with_arguments_of_its_own_names_its_filters_and_they_must_be_approved(chain, decryptions):
+    chain = chain.another(stem=SumUpper())
+    chain.encrypt(), chain.filter()
+    refuses(chain, decryptions, r"computed with the filters .*\[\[1, 1, 0, 0\]\].* not approved at stride 2. Nothing was decrypted")
+    upper = {"filters": [[1, 1, 0, 0]], "channels": 1, "weight_bits": 4}
+    header = read_header(chain.another(reveal=replace(chain.reveal, approved=(upper,))).decrypt())
+    assert header.params["stem"] == {"half": "upper"} and header.filters == [[1, 1, 0, 0]]
+
+
+@pytest.mark.parametrize("stem", [DCT, {"half": ["upper"]}, {"half": 0.5}, "upper", None])
+def test_arguments_beside_filters_are_plain_and_claim_no_other_filters(chain, decryptions, stem):
+    """Outputs of the approved mean under arguments that would have the trainer take them for others, or carry something to it."""
+    chain = chain.another(stem=Stem(**MEAN))
+    chain.encrypt()
+    rewrite(chain.filter(), params={"stem": stem, "filters": MEAN})
+    refuses(chain, decryptions, "beside `filters`, `stem` must have whole numbers and texts that are no filters themselves")
 
 
 def test_filters_that_are_not_approved_are_refused(chain, decryptions):
