@@ -168,19 +168,6 @@ def check_blocks(folder, images, hashed, encrypted, decrypted):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_blocks_of_a_memory_map_are_given_back(tmp_path):
-    """Resident memory of the images does not grow with their number."""
-    images = np.lib.format.open_memmap(tmp_path / "images.npy", "w+", np.uint8, (2000, 128, 128))
-    images[:] = 1
-    images.flush()
-    del images
-    mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
-    ciphertexts.hash_images(mapped)
-    (region,) = [area for area in psutil.Process().memory_maps(grouped=False) if area.path == str(tmp_path / "images.npy")]
-    assert region.rss < mapped.nbytes / 4
-    assert mapped[::100].max() == 1  # still readable
-
-
 def test_the_conf_file_builds_it_and_the_command_line_agrees():
     from ppdl.cli.estimate import estimate
 
