@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as npst
 
 from ppdl.crypto.arithmetic.obfuscators import build_obfuscators
 from ppdl.crypto.arithmetic.packing import HEADROOM_BITS
@@ -14,6 +13,7 @@ from ppdl.crypto.arithmetic.paillier import decrypt_batch, encrypt_batch
 from ppdl.crypto.inner_product.batch import BatchHead, BatchPacking, decrypt_logit_batch, encrypt_feature_batch
 from ppdl.crypto.keys.keypair import generate_keypair
 from ppdl.errors import CryptoError
+from tests.crypto.inner_product.inputs import inputs
 
 KEYS = {bits: generate_keypair(bits, allow_insecure_key=True) for bits in (64, 128, 256)}
 SOURCES = {bits: build_obfuscators(key, table_bytes=2**19) for bits, key in KEYS.items()}
@@ -34,13 +34,7 @@ def batches(draw):
         packing = BatchPacking(key_bits, num_features, draw(st.integers(1, 8)), draw(st.integers(2, 8)))
     except CryptoError:
         assume(False)
-    half, largest = 1 << (packing.weight_bits - 1), (1 << packing.feature_bits) - 1
-    values = st.sampled_from([0, largest]) | st.integers(0, largest)
-    weight = st.sampled_from([-half, half - 1, 0]) | st.integers(-half, half - 1)
-    features = draw(npst.arrays(np.uint8, (draw(st.integers(1, packing.capacity)), num_features), elements=values))
-    weights = draw(npst.arrays(np.int8, (draw(st.integers(1, 3)), num_features), elements=weight))
-    bias = st.sampled_from([-packing.largest, packing.largest]) | st.integers(-packing.largest, packing.largest)
-    return packing, features, weights, draw(npst.arrays(np.int64, len(weights), elements=bias))
+    return packing, *draw(inputs(packing, (draw(st.integers(1, packing.capacity)), num_features)))
 
 
 @given(batches())

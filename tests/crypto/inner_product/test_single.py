@@ -12,7 +12,6 @@ import pytest
 from gmpy2 import mpz
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as npst
 from scipy.stats import ks_1samp, ks_2samp, uniform
 
 from ppdl.crypto.arithmetic.multiexp import StrausPlan
@@ -24,6 +23,7 @@ from ppdl.crypto.inner_product import single as inner
 from ppdl.crypto.inner_product.single import InnerHead, InnerPacking, decrypt_logits, encrypt_features
 from ppdl.crypto.keys.keypair import PrivateKey, PublicKey, generate_keypair
 from ppdl.errors import CryptoError
+from tests.crypto.inner_product.inputs import inputs
 
 KEYS = {bits: generate_keypair(bits, allow_insecure_key=True) for bits in (128, 256, 512)}
 SOURCES = {bits: build_obfuscators(key, table_bytes=2**19) for bits, key in KEYS.items()}
@@ -49,13 +49,7 @@ def heads(draw):
         packing = InnerPacking(key_bits, num_features, *bits)
     except CryptoError:
         assume(False)
-    half, largest = 1 << (packing.weight_bits - 1), (1 << packing.feature_bits) - 1
-    values = st.sampled_from([0, largest]) | st.integers(0, largest)
-    weight = st.sampled_from([-half, half - 1, 0]) | st.integers(-half, half - 1)
-    features = draw(npst.arrays(np.uint8, num_features, elements=values))
-    weights = draw(npst.arrays(np.int8, (draw(st.integers(1, 3)), num_features), elements=weight))
-    bias = st.sampled_from([-packing.largest, packing.largest]) | st.integers(-packing.largest, packing.largest)
-    return packing, features, weights, draw(npst.arrays(np.int64, len(weights), elements=bias))
+    return packing, *draw(inputs(packing, num_features))
 
 
 @given(heads())
