@@ -74,6 +74,7 @@ def test_a_pipeline_that_would_replace_it_stops_before_its_first_stage(empty, ha
 def test_ppdl_repro_deletes_nothing_that_was_handed_over(empty, handed_over):
     artifact, _ = handed_over
     output = empty.run(sys.executable, "-m", "ppdl", "repro", "encrypt@homomorphic", fails=True)
+    assert "keys/public.json" not in output  # the stage keygen keeps it
     assert "data/encrypted/homomorphic: dvc repro --single-item stem@homomorphic" in output and "Traceback" not in output
     assert (artifact / "header.json").exists() and not (empty.path / "data/prepared").exists()
 

@@ -123,7 +123,7 @@ def out_of_date(targets: tuple[str, ...]) -> dict[str, set[str]]:
         logging.getLogger("dvc").setLevel(level)
     stale = {stage for stage in wanted if changed.get(stage.addressing, ["always changed"]) != ["always changed"]}
     stale |= {stage for stage in wanted if stale & networkx.descendants(graph, stage)}
-    _refuse_to_delete({Path(out.fs_path) for stage in stale for out in stage.outs})
+    _refuse_to_delete({Path(out.fs_path) for stage in stale for out in stage.outs if not out.persist})
     order = networkx.dfs_postorder_nodes(graph)
     return {stage.addressing: {s.addressing for s in graph.successors(stage) if s in stale} for stage in order if stage in stale}
 

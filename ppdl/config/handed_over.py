@@ -9,7 +9,7 @@ before a whole pipeline follows it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -48,13 +48,14 @@ def refuse_to_delete(project: Path, private_dir: Path, command: str, outs: Colle
     Raises:
         HandedOverError: names each, and what to do.
     """
-    if not any(_candidates(project)):
+    candidates = {place: file for place, file in _candidates(project) if outs is None or place in outs}
+    if not candidates:
         return
     from dvc.repo import Repo
 
     with Repo(str(project)) as repo:
         cache = Path(repo.cache.local.path)
-    found = {path: use for path, use in _unsaved(project, cache, private_dir) if outs is None or path in outs}
+    found = dict(_unsaved(candidates, project, cache, private_dir))
     if found:
         rows = "\n".join(f"  {path.relative_to(project)}: {use}" for path, use in found.items())
         raise HandedOverError(
@@ -63,28 +64,26 @@ def refuse_to_delete(project: Path, private_dir: Path, command: str, outs: Colle
         )
 
 
-def _candidates(project: Path) -> Iterator[Path]:
-    """Yield the last-written file of each artifact, and public key files."""
-    for place in NEXT:
-        yield from sorted(project.glob(f"data/{place}/*/header.json"))
-    yield from (path for public in PUBLIC_PATHS.values() if (path := project / public).is_file())
+def _candidates(project: Path) -> Iterator[tuple[Path, Path]]:
+    """Yield each artifact with the file that is written last, and public key files with themselves."""
+    for folder in NEXT:
+        yield from ((file.parent, file) for file in sorted(project.glob(f"data/{folder}/*/header.json")))
+    yield from ((path, path) for public in PUBLIC_PATHS.values() if (path := project / public).is_file())
 
 
-def _unsaved(project: Path, cache: Path, private_dir: Path) -> Iterator[tuple[Path, str]]:
+def _unsaved(candidates: Mapping[Path, Path], project: Path, cache: Path, private_dir: Path) -> Iterator[tuple[Path, str]]:
     from ppdl.crypto.keys.keyfile import load_public, private_path
 
-    for path in _candidates(project):
-        md5 = _md5(path)
+    for place, file in candidates.items():
+        md5 = _md5(file)
         if (cache / md5[:2] / md5[2:]).exists():
             continue
-        if {marker.read_text() for marker in project.glob(f".ppdl/*/{_marker(path.parent)}")} & {md5, _AT_WORK}:
+        if {marker.read_text() for marker in project.glob(f".ppdl/*/{_marker(place)}")} & {md5, _AT_WORK}:
             continue
-        if path.name == "header.json":
-            yield path.parent, "dvc repro --single-item " + NEXT[path.parent.parent.name].format(path.parent.name)
-            continue
-        public = load_public(path, None)
-        if not private_path(private_dir, public.fingerprint).exists():
-            yield path, "dvc repro --single-item " + ("keygen" if public.purpose == ARCHIVE else f"keygen_{public.purpose}")
+        if place != file:
+            yield place, "dvc repro --single-item " + NEXT[place.parent.name].format(place.name)
+        elif not private_path(private_dir, (public := load_public(file, None)).fingerprint).exists():
+            yield place, "dvc repro --single-item " + ("keygen" if public.purpose == ARCHIVE else f"keygen_{public.purpose}")
 
 
 def _marker(out_dir: Path) -> Path:
