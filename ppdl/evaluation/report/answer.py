@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ppdl.evaluation.measures.statistics import points
 
-IN_THE_CLEAR = "in the clear"
+IN_THE_CLEAR = {"best_ssim": 1.0, "level": "in the clear"}
 HEAD = (
     "run",
     "accuracy, % [95 %]",
@@ -34,91 +34,58 @@ Tick runs and press *Compare* for everything side by side, or choose the chart s
 what was found in words. Accuracy without leakage says nothing: never quote one alone. Not a medical device."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Answer:
-    """Hold what is said of one run.
+    """Say of one run what stands in the tables.
 
     Attributes:
-        accuracy, low, high: on the test images, shares.
-        difference: to plain and the ends of its interval, shares; None for plain.
-        utility: verdict on the difference, "" for plain.
-        attacker_ssim: of the best rebuilt images; None where no attack rebuilt any.
-        leakage: level of the audit's verdict.
+        found: metrics of the run, as in reports/metrics.json.
+        comparison: with plain, as in reports/evaluation/details.json; None for plain.
+        verdict: of the audit, as in audit.json; IN_THE_CLEAR where the trainer sees the images.
+        costs: what the steps before training cost, each with `seconds` and `engine`; None where it is not known.
         bytes_per_pixel: stored bytes for each byte of the images; None where it is not known.
-        seconds_to_protect: wall time of all steps before training; None where it is not known.
     """
 
     run: str
-    accuracy: float
-    low: float
-    high: float
-    difference: tuple[float, float, float] | None
-    utility: str
-    attacker_ssim: float | None
-    leakage: str
+    found: Mapping[str, Any]
+    comparison: Mapping[str, Any] | None
+    verdict: Mapping[str, Any]
+    costs: Collection[Mapping[str, Any]] | None
     bytes_per_pixel: float | None
-    seconds_to_protect: float | None
-    engine: str
 
     @property
     def metrics(self) -> dict[str, float | None]:
         """The figures that MLflow shows first, to the four digits that its columns have room for."""
-        found = {name: getattr(self, name) for name in ("accuracy", "attacker_ssim", "bytes_per_pixel", "seconds_to_protect")}
-        return {name: None if value is None else float(f"{value:.4g}") for name, value in found.items()}
+        figures = {
+            "accuracy": self.found["accuracy"],
+            "attacker_ssim": self.verdict["best_ssim"],
+            "bytes_per_pixel": self.bytes_per_pixel,
+            "seconds_to_protect": None if self.costs is None else sum(step["seconds"] for step in self.costs),
+        }
+        return {name: None if value is None else float(f"{value:.4g}") for name, value in figures.items()}
 
     @property
     def tags(self) -> dict[str, str]:
         """The verdicts, and what encrypted (`ppdl.crypto.arithmetic.engine`): those that there are."""
-        return {name: text for name, text in (("utility", self.utility), ("leakage", self.leakage), ("engine", self.engine)) if text}
+        utility = [self.comparison["verdict"]] if self.comparison else []
+        utility += [self.found["control"]] if "control" in self.found else []
+        engines = sorted({step["engine"] for step in self.costs or () if "engine" in step})
+        tags = {"utility": ", ".join(utility), "leakage": self.verdict["level"], "engine": ", ".join(engines)}
+        return {name: text for name, text in tags.items() if text}
 
     def row(self, link: str | None = None) -> list[str]:
         """Return the cells of HEAD, the run's name as a link if there is an address."""
+        accuracy, low, high = (100 * self.found[f"accuracy{end}"] for end in ("", "_low", "_high"))
+        difference = [points(self.comparison[key]) for key in ("difference", "low", "high")] if self.comparison else []
+        forms = {"attacker_ssim": ".2f", "bytes_per_pixel": ".2f", "seconds_to_protect": ".3g"}
         return [
             f"[{self.run}]({link})" if link else self.run,
-            f"{100 * self.accuracy:.1f} [{100 * self.low:.1f}, {100 * self.high:.1f}]",
-            "" if self.difference is None else "{} [{}, {}]".format(*map(points, self.difference)),
-            "" if self.attacker_ssim is None else f"{self.attacker_ssim:.2f}",
-            "" if self.bytes_per_pixel is None else f"{self.bytes_per_pixel:.2f}",
-            "" if self.seconds_to_protect is None else f"{self.seconds_to_protect:.3g}",
-            self.utility,
-            self.leakage,
+            f"{accuracy:.1f} [{low:.1f}, {high:.1f}]",
+            "{} [{}, {}]".format(*difference) if difference else "",
+            *("" if (value := self.metrics[name]) is None else format(value, form) for name, form in forms.items()),
+            self.tags.get("utility", ""),
+            self.tags["leakage"],
         ]
-
-
-def answer(
-    run: str,
-    metrics: Mapping[str, Any],
-    comparison: Mapping[str, Any] | None,
-    audit_verdict: Mapping[str, Any] | None,
-    costs: Iterable[Mapping[str, Any]] | None,
-    *,
-    bytes_per_pixel: float | None,
-) -> Answer:
-    """Put the figures of a run together.
-
-    Args:
-        metrics: of the run, as in reports/metrics.json.
-        comparison: with plain, as in reports/evaluation/details.json; None for plain.
-        audit_verdict: as in audit.json; None where the trainer sees the images.
-        costs: what the steps before training cost, each with `seconds` and `engine`; None where it is not known.
-        bytes_per_pixel: None where it is not known.
-    """
-    verdict = audit_verdict or {"best_ssim": 1.0, "level": IN_THE_CLEAR}
-    steps = list(costs or ())
-    chance = f", {metrics['control']}" if "control" in metrics else ""
-    return Answer(
-        run=run,
-        accuracy=metrics["accuracy"],
-        low=metrics["accuracy_low"],
-        high=metrics["accuracy_high"],
-        difference=(comparison["difference"], comparison["low"], comparison["high"]) if comparison else None,
-        utility=comparison["verdict"] + chance if comparison else "",
-        attacker_ssim=verdict["best_ssim"],
-        leakage=verdict["level"],
-        bytes_per_pixel=bytes_per_pixel,
-        seconds_to_protect=None if costs is None else float(sum(step["seconds"] for step in steps)),
-        engine=", ".join(sorted({step["engine"] for step in steps if "engine" in step})),
-    )
 
 
 def glance(answers: Sequence[Answer], baselines: Mapping[str, Mapping[str, Any]], *, links: Mapping[str, str], origin: str) -> str:
@@ -129,7 +96,7 @@ def glance(answers: Sequence[Answer], baselines: Mapping[str, Mapping[str, Any]]
         links: by run, the address of its page.
         origin: what was evaluated, in a few words.
     """
-    first = "; ".join(f"{found.run}: {100 * found.accuracy:.1f} %, {found.leakage}" for found in answers)
+    first = "; ".join(f"{answer.run}: {100 * answer.found['accuracy']:.1f} %, {answer.verdict['level']}" for answer in answers)
     controls = ", ".join(f"{name} {100 * found['accuracy']:.1f} %" for name, found in baselines.items())
     head, *rows = (f"| {GAP.join(cells)} |" for cells in (HEAD, *(found.row(links.get(found.run)) for found in answers)))
     table = "\n".join([head, "|---" * len(HEAD) + "|", *rows])

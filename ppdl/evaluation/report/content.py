@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from ppdl.errors import DataError
 from ppdl.records.reading import read_object
 
 REBUILT = "rebuilt__"
-AUDIT_FILE = "audit.json"
+AUDIT_FILE, PICTURES_FILE = "audit.json", "pictures.npz"  # of the stages `audit` and `audit_head`
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,71 +46,72 @@ class PictureRow:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ReportContent:
-    """Hold what the report shows. An empty part is left out, and what its absence means is said.
+    """Hold what the report shows.
 
     Attributes:
         metrics: reports/metrics.json.
         details: reports/evaluation/details.json.
-        audit: by protection, {"attacks": {attack: metrics}, "verdict": {"level", "sentence", "best_attack", "best_ssim"}}.
-        pictures: by protection, some images.
-        cost: by protection and step (encrypt, stem, reveal), what `recorded_cost` wrote.
-        data: reports/data.json.
-        config: the composed configuration, with nothing secret and no private path in it.
-        provenance: git_commit (str), git_dirty (bool), command (str), hashes {path: hash}, versions {package: version}; any may lack.
-        figures: by name, PNG bytes: accuracy, confusion, roc, reliability, history; "frontier" and "inversion" in place of
-            those drawn from metrics and audit.
         synthetic: the images are drawn, of nobody.
+        audit: by branch, {"attacks": {attack: metrics}, "verdict": {"level", "sentence", "best_attack", "best_ssim"}}.
+        pictures: by branch, some images.
+        cost: by branch and step (encrypt, stem, reveal, inference), what `recorded_cost` wrote.
+        data: reports/data.json.
+        config: the composed configuration as plain values, with nothing secret and no private path in it.
+        provenance: git_commit (str or None), git_dirty (bool), hashes {path: hash}, versions {package: version}.
+        figures: by name, PNG bytes: accuracy, confusion, roc, reliability, history, gradcam.
     """
 
     metrics: Mapping[str, Mapping[str, Any]]
     details: Mapping[str, Any]
     synthetic: bool
-    audit: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    pictures: Mapping[str, list[PictureRow]] = field(default_factory=dict)
-    cost: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
-    data: Mapping[str, Any] = field(default_factory=dict)
-    config: Mapping[str, Any] = field(default_factory=dict)
-    provenance: Mapping[str, Any] = field(default_factory=dict)
-    figures: Mapping[str, bytes] = field(default_factory=dict)
+    audit: Mapping[str, Mapping[str, Any]]
+    pictures: Mapping[str, list[PictureRow]]
+    cost: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    data: Mapping[str, Any]
+    config: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+    figures: Mapping[str, bytes]
 
 
 def read_content(
     reports_dir: Path,
     earlier_dir: Path,
+    branches: Iterable[str],
     *,
+    measures: Mapping[str, Callable[[np.ndarray, np.ndarray], float]],
     config: Mapping[str, Any],
-    provenance: Mapping[str, Any] | None = None,
-    figures: Mapping[str, bytes] | None = None,
+    provenance: Mapping[str, Any],
+    figures: Mapping[str, bytes],
 ) -> ReportContent:
-    """Read the JSON files of a report; only those of the audit and of the cost may lack.
+    """Read the files of a report; only those of the cost may lack.
 
     Args:
         reports_dir: with metrics.json and evaluation/details.json, which evaluation wrote.
-        earlier_dir: with what earlier stages wrote: data.json, cost/PROTECTION/STEP.json and audit/PROTECTION/audit.json.
+        earlier_dir: with what earlier stages wrote: data.json, and of each branch cost/BRANCH/STEP.json, audit/BRANCH/audit.json and
+            audit/BRANCH/pictures.npz.
+        branches: protections and heads.
+        measures: as for `read_pictures`.
         config, provenance, figures: As for `ReportContent`.
 
     Raises:
-        DataError: a file lacks or is no JSON object.
+        DataError: a file lacks or is damaged.
     """
-    audit = {path.parent.name: _read(path) for path in sorted(earlier_dir.glob(f"audit/*/{AUDIT_FILE}"))}
+    audits = {name: earlier_dir / "audit" / name for name in branches}
+    audit = {name: _read(folder / AUDIT_FILE) for name, folder in audits.items()}
     for name, found in audit.items():
         if not isinstance(found.get("attacks"), dict) or not isinstance(found.get("verdict"), dict):
-            raise DataError(
-                f"{earlier_dir / 'audit' / name / AUDIT_FILE} must hold attacks and verdict, got {sorted(found)}: run `dvc repro` again"
-            )
-    cost: dict[str, dict[str, Any]] = {}
-    for path in sorted(earlier_dir.glob("cost/*/*.json")):
-        cost.setdefault(path.parent.name, {})[path.stem] = _read(path)
+            raise DataError(f"{audits[name] / AUDIT_FILE} must hold attacks and verdict, got {sorted(found)}: run `dvc repro` again")
     return ReportContent(
         metrics=_read(reports_dir / "metrics.json"),
         details=_read(reports_dir / "evaluation" / "details.json"),
-        synthetic=_is_synthetic(config.get("dataset", {})),
+        synthetic=_is_synthetic(config["dataset"]),
         audit=audit,
-        cost=cost,
+        pictures={name: read_pictures(folder / PICTURES_FILE, measures) for name, folder in audits.items()},
+        cost={name: {path.stem: _read(path) for path in sorted(earlier_dir.glob(f"cost/{name}/*.json"))} for name in audits},
         data=_read(earlier_dir / "data.json"),
         config=config,
-        provenance=provenance or {},
-        figures=figures or {},
+        provenance=provenance,
+        figures=figures,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -85,6 +86,12 @@ def plain(value: Any) -> str:
     return str(value)
 
 
+def listed(names: Sequence[str]) -> str:
+    """Write names as "a, b and c"."""
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last
+
+
 def share_of(value: float | None) -> str:
     """Return a number clipped to [0, 1] as a CSS percentage: the length of a bar."""
     return f"{100 * min(max(value or 0.0, 0.0), 1.0):.1f}%"
@@ -103,6 +110,5 @@ def png(image: np.ndarray) -> bytes:
 
 
 FILTERS = {
-    filter_.__name__: filter_
-    for filter_ in (percent, interval, ends, points, fixed, count, seconds, size, words, plain, share_of, data_uri)
+    filter_.__name__: filter_ for filter_ in (percent, interval, ends, points, fixed, count, seconds, size, words, plain, listed, share_of)
 }

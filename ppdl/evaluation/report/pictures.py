@@ -23,9 +23,8 @@ def picture_sections(content: ReportContent) -> list[dict[str, Any]]:
 
 
 def _section(content: ReportContent, name: str, rows: list[PictureRow]) -> dict[str, Any]:
-    audit = content.audit.get(name, {})
-    results = audit.get("attacks", {})
-    attacks = _best_first(rows, audit.get("verdict", {}).get("best_attack"))
+    audit = content.audit[name]
+    results, attacks = audit["attacks"], _best_first(rows, audit["verdict"]["best_attack"])
     said = [{"name": attack, "knowledge": results.get(attack, {}).get("knowledge", "")} for attack in attacks]
     drawn: list[dict[str, Any]] = []
     left = PICTURE_BYTES
@@ -36,8 +35,7 @@ def _section(content: ReportContent, name: str, rows: list[PictureRow]) -> dict[
         if drawn and left < 0:
             break
         drawn.append(_row(row, pngs, attacks))
-    level = audit.get("verdict", {}).get("level")
-    return {"name": name, "level": level, "attacks": said, "rows": drawn, "num_rows": len(rows)}
+    return {"name": name, "attacks": said, "rows": drawn}
 
 
 def _best_first(rows: list[PictureRow], best: str | None) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import yaml
@@ -12,163 +12,86 @@ from matplotlib.figure import Figure
 from ppdl.evaluation.figures.frontier import FrontierPoint, plot_frontier, plot_inversion
 from ppdl.evaluation.measures.controls import FAILED_BEFORE
 from ppdl.evaluation.measures.permutation import AT_CHANCE, BEATS_CHANCE, CANNOT_TELL
-from ppdl.evaluation.report.formatting import data_uri, fixed, interval, percent, plain, words
-from ppdl.evaluation.report.insight import calibration_rows, insight_section
+from ppdl.evaluation.report.formatting import data_uri, listed, plain, words
+from ppdl.evaluation.report.insight import SHORTCUT, shortcut_sentence
 from ppdl.evaluation.report.pictures import picture_sections
 
 if TYPE_CHECKING:
     from ppdl.evaluation.report.content import ReportContent
 
 DPI = 160
-BASELINES = {"border": "border only", "chance": "chance"}
 CIPHER_METRICS = "cipher_metrics"
 CIPHER_REMARKS = {"needs", "ideal", "note", "num_scored", "knowledge", "source", "surface", "seconds"}
-UNAUDITED = "unaudited"
-LEVELS = {"broken": "broken", "leaky": "leaky", "unbroken": "not broken", UNAUDITED: "not attacked"}
-HEADLINES = ("ssim", "psnr", "advantage", "top1", "top5")  # what the table of attacks shows
-SHOWN = {
-    *HEADLINES,
+SHOWN = {  # of an attack's figures, in the other tables
+    *("ssim", "psnr", "advantage", "top1", "top5"),
     *("advantage_low", "advantage_high", "top1_low", "top1_high", "top5_low", "top5_high", "chance_top1", "chance_top5"),
     *("advantage_least", "advantage_found", "top1_least", "top1_found"),
-    *("knowledge", "needs", "source", "surface", "does_not_apply", "by_count", "curve", "union"),
+    *("knowledge", "needs", "source", "surface", "does_not_apply", "by_count", "union"),
 }
-BLIND = "blind"  # the attack that guesses
+STEPS = ("encrypt", "stem", "reveal", "inference")
+LEARNED, NOT_LEARNED, UNDECIDED, PRIVATE = "learned", "not learned", "undecided", "private"
+SUMMARY = {
+    LEARNED: "A network learned from {}.",
+    NOT_LEARNED: "It learned nothing from {}: it stays at chance there.",
+    UNDECIDED: "Whether it learned from {} cannot be told from so few patients.",
+    PRIVATE: "Test images of {} were classified on ciphertexts, by a head that was trained on plain features.",
+    "broken": "Attackers rebuilt the images of {}.",
+    "leaky": "Attackers got something out of {}.",
+    "unbroken": "No attack here got anything out of {}, which is no proof that none can.",
+}
 
 
 def sections(content: ReportContent) -> dict[str, Any]:
-    """Return what the template draws."""
-    names = protections_of(content)
-    cards = [_card(content, name) for name in names]
-    return {
-        "reference": _reference(content),
-        "chance": content.metrics.get("baselines", {}).get("chance", {}).get("accuracy"),
-        "baselines": content.metrics.get("baselines", {}),
-        "plain": content.metrics.get(_reference(content)),
-        "synthetic": content.synthetic,
-        "data": content.data,
-        "cards": cards,
-        "summary": _summary(cards),
-        "levels": LEVELS,
+    """Return what the template draws: the content, and what follows from it."""
+    metrics = content.metrics
+    runs = [name for name in metrics if name != "baselines"]
+    tested = {run: metrics[run] for run in runs if SHORTCUT in metrics[run]}
+    return vars(content) | {
+        "runs": runs,
+        "summary": _summary(content),
         "pictures": picture_sections(content),
-        "accuracy": _accuracy(content),
-        "controls": [_control(name, found) for name, found in content.metrics.items() if "permutation_p" in found],
-        "sentences": [found["sentence"] for found in content.details.get("comparisons", {}).values() if found.get("sentence")],
-        "method": content.details.get("method", ""),
+        "controls": [_control(run, metrics[run]) for run in runs if "permutation_p" in metrics[run]],
         "figures": {name: data_uri(png) for name, png in content.figures.items()},
-        "calibration": calibration_rows(content.metrics, _runs(content)),
-        "insight": insight_section(content.metrics, _runs(content)),
+        "calibrated": {run: metrics[run] for run in runs if "temperature" in metrics[run]},
+        "tested": tested,
+        "shortcuts": [shortcut_sentence(run, found) for run, found in tested.items()],
         "attacks": _attacks(content),
         "further": _further(content),
         "by_count": _by_count(content),
         "curves": _curves(content),
-        "frontier": _frontier(content, names),
-        "cost": _cost(content),
+        "frontier": _frontier(content, runs),
+        "costs": [
+            {"protection": name, "step": step, **steps[step]} for name, steps in content.cost.items() for step in STEPS if step in steps
+        ],
         "cipher": _cipher(content),
-        "provenance": dict.fromkeys(("git_commit", "git_dirty", "command", "hashes", "versions")) | dict(content.provenance),
-        "config": yaml.safe_dump(_builtin(content.config), sort_keys=False, allow_unicode=True) if content.config else "",
+        "config": yaml.safe_dump(content.config, sort_keys=False, allow_unicode=True),
     }
 
 
-def protections_of(content: ReportContent) -> list[str]:
-    """Return the branches of the runs, but for the reference, in the order of the metrics, and then what else was audited."""
-    trained = (_branch_of(content, run) for run in _runs(content) if run != _reference(content))
-    return list(dict.fromkeys([*trained, *content.audit]))
+def _results(content: ReportContent) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """Yield the figures of each attack on each protection: (protection, attack, figures)."""
+    for name, audit in content.audit.items():
+        for attack, found in audit["attacks"].items():
+            yield name, attack, found
 
 
-def _branch_of(content: ReportContent, run: str) -> str:
-    """Return the branch of a run, as evaluation recorded it: that of "deterministic-bytes" is "deterministic"."""
-    return content.details["branches"][run]
-
-
-def _runs(content: ReportContent) -> list[str]:
-    return [name for name in content.metrics if name != "baselines"]
-
-
-def _reference(content: ReportContent) -> str:
-    return content.details.get("reference", "plain")
-
-
-def _attack_results(content: ReportContent, name: str) -> Mapping[str, Mapping[str, Any]]:
-    return content.audit.get(name, {}).get("attacks", {})
-
-
-def _verdict(content: ReportContent, branch: str) -> Mapping[str, Any]:
-    """Return what the attacks on a branch came to; nothing where it was not attacked."""
-    return content.audit.get(branch, {}).get("verdict", {})
-
-
-def _card(content: ReportContent, name: str) -> dict[str, Any]:
-    verdict = _verdict(content, name)
-    level = verdict.get("level")
-    best = verdict.get("best_attack")
-    heads = content.config.get("heads") or {}  # trained on plain features: nothing was learned from ciphertexts
-    return {
-        "name": name,
-        "level": level if level in LEVELS else UNAUDITED,
-        "sentence": verdict.get("sentence")
-        or "Nobody attacked it here. What it shows is unknown, and its accuracy says nothing about that.",
-        "result": content.metrics.get(name),
-        "best_attack": best,
-        "best_ssim": verdict.get("best_ssim"),
-        "knowledge": _attack_results(content, name).get(best, {}).get("knowledge") if best else None,
-        "learned": None if name in heads else _learned(content, name),
-        "private": name in heads,
-        "undecided": content.metrics.get(name, {}).get("control") == CANNOT_TELL,
-        "blind": _attack_results(content, name).get(BLIND, {}).get("ssim"),
-    }
-
-
-def _learned(content: ReportContent, name: str) -> bool | None:
-    """Tell whether a run's accuracy, or by the permutation test its predictions, are above chance; None where that is not known."""
-    if control := content.metrics.get(name, {}).get("control"):
-        return {AT_CHANCE: False, CANNOT_TELL: None}.get(control, True)
-    low = content.metrics.get(name, {}).get("accuracy_low")
-    chance = content.metrics.get("baselines", {}).get("chance", {}).get("accuracy")
-    return None if low is None or chance is None else low > chance
-
-
-def _summary(cards: list[dict[str, Any]]) -> list[str]:
+def _summary(content: ReportContent) -> list[str]:
     """Answer the question of the title."""
-
-    def named(**wanted: Any) -> list[str]:
-        return [card["name"] for card in cards if all(card[key] == value for key, value in wanted.items())]
-
-    said = [
-        (named(learned=True), "A network learned from {}."),
-        (named(learned=False), "It learned nothing from {}: it stays at chance there."),
-        (named(undecided=True), "Whether it learned from {} cannot be told from so few patients."),
-        (named(private=True), "Test images of {} were classified on ciphertexts, by a head that was trained on plain features."),
-        (named(level="broken"), "Attackers rebuilt the images of {}."),
-        (named(level="leaky"), "Attackers got something out of {}."),
-        (named(level="unbroken"), "No attack here got anything out of {}, which is no proof that none can."),
-        (named(level=UNAUDITED), "Nobody attacked {} here."),
-    ]
-    return [text.format(_listed(found)) for found, text in said if found]
+    names: dict[str, list[str]] = {}
+    for name, audit in content.audit.items():
+        for said in (_learned(content, name), audit["verdict"]["level"]):
+            names.setdefault(said, []).append(name)
+    return [text.format(listed(names[said])) for said, text in SUMMARY.items() if said in names]
 
 
-def _listed(names: Iterable[str]) -> str:
-    *most, last = names
-    return f"{', '.join(most)} and {last}" if most else last
-
-
-def _accuracy(content: ReportContent) -> list[dict[str, Any]]:
-    comparisons = content.details.get("comparisons", {})
-    table = []
-    for run in _runs(content):
-        verdict = _verdict(content, _branch_of(content, run))
-        shown = "the images themselves" if run == _reference(content) else "not attacked"
-        if verdict:
-            shown = (
-                f"SSIM {fixed(verdict['best_ssim'])} ({words(verdict['best_attack'])})"
-                if verdict.get("best_attack")
-                else "no image rebuilt"
-            )
-        row = {"run": run, "result": content.metrics[run], "comparison": comparisons.get(run), "baseline": False}
-        table.append(row | {"shown": shown, "level": verdict.get("level")})
-    for name, title in BASELINES.items():
-        if found := content.metrics.get("baselines", {}).get(name):
-            table.append({"run": title, "result": found, "comparison": None, "baseline": True, "shown": "", "level": None})
-    return table
+def _learned(content: ReportContent, name: str) -> str:
+    """Say whether a run's accuracy, or by the permutation test its predictions, are above chance."""
+    if name in (content.config.get("heads") or {}):  # trained on plain features: nothing was learned from ciphertexts
+        return PRIVATE
+    if control := content.metrics[name].get("control"):
+        return {AT_CHANCE: NOT_LEARNED, CANNOT_TELL: UNDECIDED}.get(control, LEARNED)
+    above = content.metrics[name]["accuracy_low"] > content.metrics["baselines"]["chance"]["accuracy"]
+    return LEARNED if above else NOT_LEARNED
 
 
 def _control(name: str, found: Mapping[str, Any]) -> str:
@@ -183,31 +106,27 @@ def _control(name: str, found: Mapping[str, Any]) -> str:
     return f"Negative control: {name} {said[found['control']]}"
 
 
-def _attacks(content: ReportContent) -> dict[str, Any]:
-    """Return the table attack x protection."""
-    names = list(content.audit)
-    attacks = list(dict.fromkeys(attack for name in names for attack in _attack_results(content, name)))
-    table = []
-    for attack in attacks:
-        found = [_attack_results(content, name).get(attack) for name in names]
-        if attack == CIPHER_METRICS and not any(key in (result or {}) for result in found for key in HEADLINES):
-            continue
-        said = next((result for result in found if result and result.get("knowledge")), {})
-        table.append({"attack": attack, "knowledge": said.get("knowledge", ""), "source": said.get("source", ""), "cells": found})
-    return {"protections": names, "rows": table, "missing": [name for name in protections_of(content) if name not in names]}
+def _attacks(content: ReportContent) -> list[dict[str, Any]]:
+    """Return a row for each attack: its figures on each protection, None where it was not run."""
+    knowledge: dict[str, str] = {}
+    for _, attack, found in _results(content):
+        knowledge[attack] = knowledge.get(attack) or found.get("knowledge", "")
+    return [
+        {"attack": attack, "knowledge": known, "cells": [audit["attacks"].get(attack) for audit in content.audit.values()]}
+        for attack, known in knowledge.items()
+        if attack != CIPHER_METRICS
+    ]
 
 
 def _further(content: ReportContent) -> list[dict[str, Any]]:
-    """Return all figures of the attacks that no table shows."""
+    """Return all figures of the attacks that no other table shows."""
     found = []
-    for name in content.audit:
-        for attack, metrics in _attack_results(content, name).items():
-            rest = {words(key): plain(value) for key, value in metrics.items() if key not in SHOWN and not isinstance(value, list)}
-            curve = metrics.get("curve", []) if not _is_view_curve(metrics.get("curve")) else []
-            tables = {words(key): value for key, value in metrics.items() if key not in SHOWN and _is_table(value)}
-            tables |= {"curve": curve} if _is_table(curve) else {}
-            if attack != CIPHER_METRICS and (set(rest) - {"seconds"} or tables):
-                found.append({"title": f"{words(attack)} on {name}", "values": rest, "tables": {k: _table(v) for k, v in tables.items()}})
+    for name, attack, figures in _results(content):
+        rest = {words(key): value for key, value in figures.items() if key not in SHOWN and not _is_view_curve(value)}
+        tables = {key: _table(value) for key, value in rest.items() if _is_table(value)}
+        values = {key: plain(value) for key, value in rest.items() if not isinstance(value, list)}
+        if attack != CIPHER_METRICS and (set(values) - {"seconds"} or tables):
+            found.append({"title": f"{words(attack)} on {name}", "values": values, "tables": tables})
     return found
 
 
@@ -215,8 +134,8 @@ def _is_table(value: Any) -> TypeGuard[list[Mapping[str, Any]]]:
     return isinstance(value, list) and bool(value) and all(isinstance(entry, Mapping) for entry in value)
 
 
-def _is_view_curve(curve: Any) -> TypeGuard[list[Mapping[str, Any]]]:
-    return _is_table(curve) and all("ssim" in entry and ("stride" in entry or "noise" in entry) for entry in curve)
+def _is_view_curve(value: Any) -> TypeGuard[list[Mapping[str, Any]]]:
+    return _is_table(value) and all("ssim" in entry and ("stride" in entry or "noise" in entry) for entry in value)
 
 
 def _table(entries: list[Mapping[str, Any]]) -> dict[str, Any]:
@@ -224,89 +143,60 @@ def _table(entries: list[Mapping[str, Any]]) -> dict[str, Any]:
     return {"columns": keys, "rows": [[entry.get(key) for key in keys] for entry in entries]}
 
 
-def _by_count(content: ReportContent) -> list[dict[str, Any]]:
+def _by_count(content: ReportContent) -> dict[str, dict[str, Any]]:
     """Return a table for each attack that was tried with several numbers of images."""
     tables: dict[str, dict[str, Any]] = {}
-    for name in content.audit:
-        for attack, metrics in _attack_results(content, name).items():
-            if metrics.get("by_count"):
-                tables.setdefault(attack, {})[name] = metrics["by_count"]
-    result = []
-    for attack, found in tables.items():
-        counts = sorted(
-            {key for by_count in found.values() for key in by_count},
-            key=lambda key: (not key.isdigit(), int(key) if key.isdigit() else 0),
-        )
-        knowledge = next(_attack_results(content, name)[attack].get("knowledge", "") for name in found)
-        result.append({"attack": attack, "knowledge": knowledge, "counts": counts, "rows": found})
-    return result
+    for name, attack, found in _results(content):
+        if "by_count" in found:
+            table = tables.setdefault(attack, {"knowledge": found.get("knowledge", ""), "counts": list(found["by_count"]), "rows": {}})
+            table["rows"][name] = found["by_count"]
+    return tables
 
 
 def _curves(content: ReportContent) -> list[dict[str, Any]]:
     """Return what revealed views give back over stride and noise."""
-    curves = []
-    for name in content.audit:
-        for attack, metrics in _attack_results(content, name).items():
-            curve = metrics.get("curve")
-            if not _is_view_curve(curve):
-                continue
-            figure = content.figures.get("inversion") or _png(plot_inversion(curve))
-            said = {"protection": name, "attack": attack, "knowledge": metrics.get("knowledge", ""), "figure": data_uri(figure)}
-            union = metrics.get("union")
-            curves.append(said | {"table": _table(curve), "union": _table(union) if _is_table(union) else None})
-    return curves
+    return [
+        {
+            "protection": name,
+            "attack": attack,
+            "knowledge": found.get("knowledge", ""),
+            "figure": _png(plot_inversion(found["curve"])),
+            "table": _table(found["curve"]),
+            "union": _table(found["union"]) if found.get("union") else None,
+        }
+        for name, attack, found in _results(content)
+        if _is_view_curve(found.get("curve"))
+    ]
 
 
-def _frontier(content: ReportContent, names: list[str]) -> dict[str, Any]:
-    points, left_out = frontier_points(content)
-    chance = content.metrics.get("baselines", {}).get("chance", {}).get("accuracy")
-    figure = content.figures.get("frontier") or (_png(plot_frontier(points, chance=chance)) if points else None)
-    drawn = "; ".join(f"{p.label}: accuracy {percent(p.accuracy)} {interval(p.low, p.high)}, SSIM {fixed(p.ssim)}" for p in points)
-    return {"figure": data_uri(figure) if figure else "", "text": drawn, "left_out": _listed(left_out) if left_out else ""}
-
-
-def frontier_points(content: ReportContent) -> tuple[list[FrontierPoint], list[str]]:
-    """Return one point a run, the reference at SSIM 1, and the runs that no attacker's SSIM is known of."""
+def _frontier(content: ReportContent, runs: list[str]) -> dict[str, Any]:
+    """Draw one point a run, the reference at SSIM 1; name the runs that no attacker's SSIM is known of."""
+    reference, branches = content.details["reference"], content.details["branches"]
     points, left_out = [], []
-    for run in _runs(content):
-        branch = _branch_of(content, run)
-        verdict = _verdict(content, branch)
-        ssim = 1.0 if run == _reference(content) else verdict.get("best_ssim")
-        result = content.metrics[run]
+    for run in runs:
+        found, ssim = content.metrics[run], 1.0 if run == reference else content.audit[branches[run]]["verdict"]["best_ssim"]
         if ssim is None:
             left_out.append(run)
         else:
-            accuracy, low, high = (result[key] for key in ("accuracy", "accuracy_low", "accuracy_high"))
-            points.append(FrontierPoint(run, accuracy, low, high, ssim, branch))
-    return points, left_out
-
-
-def _cost(content: ReportContent) -> dict[str, Any]:
-    rows = [{"protection": name, "step": step, **found} for name, steps in content.cost.items() for step, found in _ordered(steps)]
-    engines = sorted({row["engine"] for row in rows if "engine" in row})
-    return {"rows": rows, "num_images": content.data.get("num_images"), "engines": engines}
-
-
-def _ordered(steps: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    order = ("encrypt", "stem", "reveal")
-    return sorted(steps.items(), key=lambda item: order.index(item[0]) if item[0] in order else len(order))
+            points.append(FrontierPoint(run, found["accuracy"], found["accuracy_low"], found["accuracy_high"], ssim, branches[run]))
+    figure = _png(plot_frontier(points, chance=content.metrics["baselines"]["chance"]["accuracy"])) if points else ""
+    return {"figure": figure, "points": points, "left_out": left_out}
 
 
 def _cipher(content: ReportContent) -> dict[str, Any]:
     """Return cipher metrics as rows, protections as columns, and the ideals that the audit gives."""
-    found = {name: _attack_results(content, name).get(CIPHER_METRICS) for name in content.audit}
-    applied = {name: metrics for name, metrics in found.items() if metrics and "does_not_apply" not in metrics}
+    found = {name: metrics for name, attack, metrics in _results(content) if attack == CIPHER_METRICS}
+    quiet = {name: metrics["does_not_apply"] for name, metrics in found.items() if "does_not_apply" in metrics}
+    applied = {name: metrics for name, metrics in found.items() if name not in quiet}
     rows = []
-    for key in dict.fromkeys(key for metrics in applied.values() for key in metrics):
-        if key not in CIPHER_REMARKS:
-            ideals = [_ideal(key, metrics.get("ideal", {})) for metrics in applied.values()]
-            # of images of another size another ideal: then each value stands with its own
-            same = len(set(ideals)) == 1
-            values = [(metrics.get(key), "" if same else ideal) for metrics, ideal in zip(applied.values(), ideals, strict=True)]
-            rows.append({"name": key, "values": values, "ideal": ideals[0] if same else "in brackets"})
-    quiet = {name: metrics["does_not_apply"] for name, metrics in found.items() if metrics and "does_not_apply" in metrics}
-    notes = [metrics["note"] for metrics in applied.values() if metrics.get("note")]
-    return {"protections": list(applied), "rows": rows, "remark": notes[0] if notes else "", "quiet": quiet}
+    for key in dict.fromkeys(key for metrics in applied.values() for key in metrics if key not in CIPHER_REMARKS):
+        ideals = [_ideal(key, metrics["ideal"]) for metrics in applied.values()]
+        # of images of another size another ideal: then each value stands with its own
+        same = len(set(ideals)) == 1
+        values = [(metrics.get(key), "" if same else ideal) for metrics, ideal in zip(applied.values(), ideals, strict=True)]
+        rows.append({"name": key, "values": values, "ideal": ideals[0] if same else "in brackets"})
+    remark = next((metrics["note"] for metrics in applied.values() if "note" in metrics), "")
+    return {"protections": list(applied), "rows": rows, "remark": remark, "quiet": quiet}
 
 
 def _ideal(name: str, ideals: Mapping[str, Any]) -> str:
@@ -314,14 +204,7 @@ def _ideal(name: str, ideals: Mapping[str, Any]) -> str:
     return plain(ideals[max(known, key=len)]) if (known := [key for key in ideals if name.startswith(key)]) else ""
 
 
-def _png(figure: Figure) -> bytes:
+def _png(figure: Figure) -> str:
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=DPI, metadata={"Software": None})
-    return stream.getvalue()
-
-
-def _builtin(config: Any) -> Any:
-    """Return plain dicts and lists, which is what YAML's safe writer takes."""
-    if isinstance(config, Mapping):
-        return {str(key): _builtin(value) for key, value in config.items()}
-    return [_builtin(value) for value in config] if isinstance(config, (list, tuple)) else config
+    return data_uri(stream.getvalue())

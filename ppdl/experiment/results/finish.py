@@ -10,7 +10,7 @@ from ppdl.audit.examination.records import headlines
 from ppdl.config import checkout
 from ppdl.datasets.prepared.arrays import Prepared
 from ppdl.evaluation.predictions.predictions import Predictions
-from ppdl.evaluation.report.answer import Answer, answer, glance
+from ppdl.evaluation.report.answer import IN_THE_CLEAR, Answer, glance
 from ppdl.evaluation.report.content import ReportContent
 from ppdl.experiment.experiment import Experiment
 from ppdl.experiment.results.insight import Insight, figures_of
@@ -94,12 +94,13 @@ def finish(experiment: Experiment, content: ReportContent, tested: Mapping[str, 
 def _answer(run: Run, content: ReportContent, audit: Mapping[str, Any] | None) -> Answer:
     from ppdl.tracking import read_record
 
-    return answer(
-        run.name,
-        content.metrics[run.name],
-        content.details["comparisons"].get(run.name),
-        audit["verdict"] if audit else None,
-        None if audit and run.branch not in content.cost else content.cost.get(run.branch, {}).values(),
+    costs = content.cost[run.branch].values() if audit else ()
+    return Answer(
+        run=run.name,
+        found=content.metrics[run.name],
+        comparison=content.details["comparisons"].get(run.name),
+        verdict=audit["verdict"] if audit else IN_THE_CLEAR,
+        costs=None if audit and not costs else costs,
         bytes_per_pixel=read_record(run.trained / "run.json").metrics.get("fit/expansion_factor", None if audit else 1.0),
     )
 

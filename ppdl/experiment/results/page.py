@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from ppdl.audit.examination.quality import image_psnr, image_ssim
-from ppdl.audit.examination.records import PICTURES_FILE, audit_metric
+from ppdl.audit.examination.records import audit_metric
 from ppdl.config import PROJECT, plain
-from ppdl.evaluation.report.content import ReportContent, read_content, read_pictures
+from ppdl.evaluation.report.content import ReportContent, read_content
 from ppdl.evaluation.report.html import write_html
 from ppdl.experiment.experiment import Experiment
 from ppdl.tracking.runs.provenance import dvc_tags, git_tags
 
 REPORT = "report.html"
-MEASURES = {"psnr": image_psnr, "ssim": image_ssim}
 PACKAGES = ("ppdl", "keras", "tensorflow", "numpy", "phe", "gmpy2", "llvmlite", "dvc", "mlflow", "hydra-core")
 HASHED = ("data/raw", "data/prepared", "keys/public.json", "keys/inference.json")
 
@@ -30,15 +28,14 @@ def write_report(experiment: Experiment) -> ReportContent:
     """
     cfg, workspace = experiment.cfg, experiment.workspace
     reports, earlier = workspace.outputs / "reports", workspace.inputs / "reports"
-    branches = [*cfg.protections, *cfg.heads]
     content = read_content(
-        reports, earlier, config=_public(plain(cfg)), provenance=_provenance(experiment), figures=_figures(reports, earlier)
-    )
-    content = replace(
-        content,
-        audit={name: content.audit[name] for name in branches if name in content.audit},
-        cost={name: content.cost[name] for name in branches if name in content.cost},
-        pictures={name: read_pictures(earlier / "audit" / name / PICTURES_FILE, MEASURES) for name in branches if name in content.audit},
+        reports,
+        earlier,
+        [*cfg.protections, *cfg.heads],
+        measures={"psnr": image_psnr, "ssim": image_ssim},
+        config=_public(plain(cfg)),
+        provenance=_provenance(experiment),
+        figures=_figures(reports, earlier),
     )
     (reports / "audit.json").write_text(json.dumps(audit_metric(content.audit), indent=1, allow_nan=False) + "\n", encoding="utf-8")
     write_html(reports / REPORT, content)
@@ -57,7 +54,6 @@ def _provenance(experiment: Experiment) -> dict[str, Any]:
     return {
         "git_commit": git.get("git.commit"),
         "git_dirty": git.get("git.dirty") == "true",
-        "command": "dvc repro",
         "hashes": hashes,
         "versions": {package: version(package) for package in PACKAGES},
     }

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ppdl.evaluation.report.answer import HEAD, Answer, answer, glance
+from ppdl.evaluation.report.answer import HEAD, IN_THE_CLEAR, Answer, glance
 
 METRICS = {"accuracy": 0.8507, "accuracy_low": 0.78607, "accuracy_high": 0.9045}
 COMPARISON = {"difference": -0.0298507, "low": -0.0995, "high": 0.0348, "verdict": "inconclusive"}
@@ -10,9 +10,9 @@ BROKEN = {"level": "broken", "best_ssim": 0.99986, "best_attack": "ratio"}
 
 
 def build(**changes) -> Answer:
-    given = {"run": "deterministic", "metrics": METRICS, "comparison": COMPARISON, "audit_verdict": BROKEN}
+    given = {"run": "deterministic", "found": METRICS, "comparison": COMPARISON, "verdict": BROKEN}
     given |= {"costs": [{"seconds": 1.25, "bytes": 3}, {"seconds": 0.5}], "bytes_per_pixel": 1.04836}
-    return answer(**(given | changes))
+    return Answer(**(given | changes))
 
 
 def test_figures_come_from_the_run_its_audit_and_its_costs():
@@ -22,24 +22,24 @@ def test_figures_come_from_the_run_its_audit_and_its_costs():
 
 
 def test_plain_costs_nothing_and_hides_nothing():
-    plain = build(run="plain", comparison=None, audit_verdict=None, costs=(), bytes_per_pixel=1.0)
+    plain = build(run="plain", comparison=None, verdict=IN_THE_CLEAR, costs=(), bytes_per_pixel=1.0)
     assert plain.metrics == {"accuracy": 0.8507, "attacker_ssim": 1.0, "bytes_per_pixel": 1.0, "seconds_to_protect": 0.0}
     assert plain.tags == {"leakage": "in the clear"}
 
 
 def test_what_is_not_known_is_no_number():
-    found = build(costs=None, bytes_per_pixel=None, audit_verdict={"level": "unbroken", "best_ssim": None})
+    found = build(costs=None, bytes_per_pixel=None, verdict={"level": "unbroken", "best_ssim": None})
     assert [name for name, value in found.metrics.items() if value is None] == ["attacker_ssim", "bytes_per_pixel", "seconds_to_protect"]
     assert found.row()[3:6] == ["", "", ""]
 
 
 @pytest.mark.parametrize("control", ["at chance", "beats chance", "cannot tell", "beat chance before"])
 def test_a_control_says_what_became_of_it(control):
-    assert build(metrics=METRICS | {"control": control}).utility == f"inconclusive, {control}"
+    assert build(found=METRICS | {"control": control}).tags["utility"] == f"inconclusive, {control}"
 
 
 def test_the_note_has_a_line_that_stands_alone_and_a_full_table():
-    plain = build(run="plain", comparison=None, audit_verdict=None, costs=(), bytes_per_pixel=1.0)
+    plain = build(run="plain", comparison=None, verdict=IN_THE_CLEAR, costs=(), bytes_per_pixel=1.0)
     note = glance([plain, build()], {"chance": {"accuracy": 0.254}}, links={"plain": "#/run"}, origin="201 test images.")
     first, _, *rest = note.splitlines()
     assert first == "**Accuracy beside leakage.** plain: 85.1 %, in the clear; deterministic: 85.1 %, broken."

@@ -120,11 +120,9 @@ def test_the_summary_follows_from_the_figures(full: Page, tmp_path: Path):
 
 def test_no_accuracy_stands_without_what_attackers_get(least: Page):
     text = least.text
-    assert "Nobody attacked deterministic and homomorphic here." in text
-    assert "Not attacked: deterministic, homomorphic." in text
-    assert text.count("unknown: not attacked") == 2
-    assert "deterministic-bytes 74.1 % [67.1, 81.1] 0.737 0.885 not attacked" in text
-    assert "Not drawn, since no attacker's SSIM is known: deterministic, deterministic-bytes and homomorphic." in text
+    assert "No attack was run. Nothing on this page says what the protections hide." in text
+    assert "deterministic-bytes 74.1 % [67.1, 81.1] 0.737 0.885 −10.4 [−16.0, −4.9] inferior no image rebuilt" in text
+    assert "Not drawn, since no attacker's SSIM is known: deterministic, deterministic-bytes, opaque and homomorphic." in text
 
 
 def test_what_does_not_apply_says_why(full: Page):
@@ -178,16 +176,21 @@ def test_a_new_protection_and_a_new_attack_need_no_change(tmp_path: Path):
             "verdict": {"level": "leaky", "sentence": "So.", "best_attack": "oracle", "best_ssim": 0.5},
         }
     }
-    metrics = {"rot13": least_content().metrics["opaque"]} | dict(least_content().metrics)
-    details = least_content().details | {"branches": BRANCHES | {"rot13": "rot13"}}
-    text = page_of(replace(least_content(), audit=audit, metrics=metrics, details=details), tmp_path).text
+    content = least_content()
+    metrics = {"rot13": content.metrics["opaque"]} | dict(content.metrics)
+    details = content.details | {"branches": BRANCHES | {"rot13": "rot13"}}
+    text = page_of(replace(content, audit=audit | dict(content.audit), metrics=metrics, details=details), tmp_path).text
     assert "oracle a crystal ball SSIM 0.50" in text and "rot13 leaky So." in text
 
 
 def test_everything_from_a_file_is_escaped(tmp_path: Path):
     evil = "<script>alert(1)</script>"
-    audit = {evil: {"attacks": {evil: {"does_not_apply": evil, "knowledge": evil}}, "verdict": {"level": "leaky", "sentence": evil}}}
-    content = full_content(audit=audit, config={evil: evil}, provenance={"git_commit": evil, "hashes": {evil: evil}})
+    verdict = {"level": "leaky", "sentence": evil, "best_attack": evil, "best_ssim": None}
+    audit = {evil: {"attacks": {evil: {"does_not_apply": evil, "knowledge": evil}}, "verdict": verdict}}
+    metrics = {evil: full_content().metrics["opaque"]} | dict(full_content().metrics)
+    provenance = {"git_commit": evil, "git_dirty": True, "hashes": {evil: evil}, "versions": {evil: evil}}
+    details = full_content().details | {"branches": dict.fromkeys(metrics, evil)}
+    content = full_content(audit=audit, metrics=metrics, details=details, pictures={}, config={evil: evil}, provenance=provenance)
     page = page_of(content, tmp_path)
     assert "<script" not in (tmp_path / "report.html").read_text(encoding="utf-8")
     assert evil in page.text
@@ -212,8 +215,9 @@ def test_large_noise_does_not_swell_the_page(tmp_path: Path):
 def test_the_attack_of_the_verdict_is_shown_first(tmp_path: Path):
     film = chest(1)
     rows = [PictureRow(7, film, film, {"better": Rebuilding(film, 90.0, 0.99), "seriation": Rebuilding(film, 20.0, 0.5)})]
-    audit = {"x": {"attacks": {}, "verdict": {"level": "broken", "sentence": ".", "best_attack": "seriation", "best_ssim": 0.5}}}
-    text = page_of(full_content(pictures={"x": rows}, audit=audit), tmp_path).text
+    found = full_content().audit["deterministic"]
+    audit = full_content().audit | {"deterministic": found | {"verdict": found["verdict"] | {"best_attack": "seriation"}}}
+    text = page_of(full_content(pictures={"deterministic": rows}, audit=audit), tmp_path).text
     assert text.index("seriation SSIM 0.50") < text.index("better SSIM 0.99")
 
 
@@ -229,33 +233,40 @@ def write_files(reports: Path) -> None:
     for protection, audit in content.audit.items():
         (reports / "audit" / protection).mkdir(parents=True)
         (reports / "audit" / protection / "audit.json").write_text(json.dumps({"protection": protection} | dict(audit)), encoding="utf-8")
+        np.savez_compressed(reports / "audit" / protection / "pictures.npz", **pictures())
+
+
+def read(reports: Path, config: dict = CONFIG) -> ReportContent:
+    branches = ("deterministic", "opaque", "homomorphic")
+    return read_content(reports, reports, branches, measures=MEASURES, config=config, provenance={}, figures={})
 
 
 def test_files_are_read_as_they_were_written(tmp_path: Path):
     write_files(tmp_path)
-    content, wanted = read_content(tmp_path, tmp_path, config=CONFIG), full_content()
+    content, wanted = read(tmp_path), full_content()
     assert content.metrics == wanted.metrics and content.details == wanted.details and content.data == wanted.data
     assert content.cost == wanted.cost and content.synthetic
     assert {name: found["attacks"] for name, found in content.audit.items()} == {n: found["attacks"] for n, found in wanted.audit.items()}
-    assert not read_content(tmp_path, tmp_path, config={"dataset": {"_target_": "a.Folder"}}).synthetic
+    assert [row.row for row in content.pictures["opaque"]] == [4, 9]
+    assert not read(tmp_path, {"dataset": {"_target_": "a.Folder"}}).synthetic
 
 
-@pytest.mark.parametrize("path", ["metrics.json", "evaluation/details.json", "data.json"])
+@pytest.mark.parametrize("path", ["metrics.json", "evaluation/details.json", "data.json", "audit/opaque/audit.json"])
 def test_a_missing_or_damaged_file_is_named(path: str, tmp_path: Path):
     write_files(tmp_path)
     (tmp_path / path).write_text("{", encoding="utf-8")
     with pytest.raises(DataError, match=f"{path} cannot be read as JSON"):
-        read_content(tmp_path, tmp_path, config={})
+        read(tmp_path)
     (tmp_path / path).unlink()
     with pytest.raises(DataError, match=f"{path} is missing"):
-        read_content(tmp_path, tmp_path, config={})
+        read(tmp_path)
 
 
 def test_an_audit_without_a_verdict_is_refused(tmp_path: Path):
     write_files(tmp_path)
     (tmp_path / "audit" / "opaque" / "audit.json").write_text('{"attacks": {}}', encoding="utf-8")
     with pytest.raises(DataError, match="must hold attacks and verdict"):
-        read_content(tmp_path, tmp_path, config={})
+        read(tmp_path)
 
 
 def pictures(**changes: np.ndarray) -> dict[str, np.ndarray]:

@@ -23,7 +23,7 @@ def test_a_run_is_told_once_and_shows_images_only_where_they_may_lie(tmp_path, m
     tested, told, described = {}, {}, []
     for run in runs_of(experiment):
         dataset = DatasetRecord("phantom", "cd", "data/prepared", {"train": 1})
-        record = RunRecord("ab", "ppdl", run.name, 0, 1, {}, {}, dataset, None, (), {"fit/expansion_factor": 2.0})
+        record = RunRecord("ab", "ppdl", run.name, 0, 1, {}, {}, dataset, None, [], {"fit/expansion_factor": 2.0})
         record.write(run.out_dir / "run.json")
         tested[run.name] = RunResults(content.metrics[run.name], {"roc": Figure()}, {"gradcam": Figure()})
 
