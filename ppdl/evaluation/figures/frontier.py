@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
-from matplotlib.text import Annotation
+from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from ppdl.errors import ConfigError
@@ -60,11 +62,11 @@ def plot_frontier(points: Sequence[FrontierPoint], *, chance: float | None = Non
     axes.set(xlabel="SSIM of the best attacker's images   (1: the originals)", ylabel="accuracy on the test images, %")
     axes.set_title("Upper left: a network learns, and little is shown", loc="left", fontsize=TITLE)
     if chance is not None:
-        axes.axhline(100 * chance, color=GRAY, lw=0.9, ls=":", zorder=0)
+        axes.hlines(100 * chance, *axes.get_xlim(), color=GRAY, lw=0.9, ls=":", zorder=0)
         below: dict[str, Any] = {"xytext": (-2, -3), "textcoords": "offset points", "ha": "right", "va": "top"}
         axes.annotate("chance", (1, 100 * chance), xycoords=("axes fraction", "data"), color=GRAY, fontsize=LABEL, **below)
     _frame(axes)
-    _label(figure, axes, points, chance)
+    _label(figure, axes, points)
     return figure
 
 
@@ -122,64 +124,33 @@ def _frame(axes: Axes) -> None:
     axes.set_axisbelow(True)
 
 
-def _label(figure: Figure, axes: Axes, points: Sequence[FrontierPoint], chance: float | None) -> None:
+def _label(figure: Figure, axes: Axes, points: Sequence[FrontierPoint]) -> None:
     """Write the labels where they cover neither one another nor a marker nor, if it can be, a whisker or a line."""
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # the places below are for the axes as they are now
-    scale = figure.dpi / 72
+    scale, inside, to_px = figure.dpi / 72, axes.get_window_extent(), axes.transData.transform
+    whiskers = [segment for found in axes.collections if isinstance(found, LineCollection) for segment in found.get_segments()]
+    drawn = [*whiskers, *(line.get_xydata() for line in axes.lines)]
+    thin = np.concatenate([np.linspace(a, b, 25) for line in drawn for a, b in itertools.pairwise(to_px(line))])  # points on lines, (n, 2)
+    markers = to_px([(point.ssim, 100 * point.accuracy) for point in points])
+    taken = [text.get_window_extent() for text in axes.texts] + [Bbox([at - 5 * scale, at + 5 * scale]) for at in markers]
+
+    def cost(box: Bbox, distance: float) -> float:
+        outside = not (inside.contains(*box.min) and inside.contains(*box.max))
+        near = box.padded(3)  # a label beside another's marker would be taken for its label
+        crossed = ((box.min < thin) & (thin < box.max)).all(axis=1).sum()
+        return 1e5 * outside + 1e4 * sum(near.overlaps(other) for other in taken) + 20 * crossed + distance
+
     groups = list(_groups(points))
-    taken = [_square(axes, p, 5 * scale) for p in points]
-    taken += [text.get_window_extent() for text in axes.texts]
-    thin = [_strip(axes, (p.ssim, 100 * p.low), (p.ssim, 100 * p.high)) for p in points]
-    thin += [] if chance is None else [_strip(axes, (axes.get_xlim()[0], 100 * chance), (_RIGHT, 100 * chance))]
-    for members in _groups(points).values():
-        thin += list(itertools.chain.from_iterable(_pieces(axes, a, b) for a, b in itertools.pairwise(members)))
-    inside = axes.get_window_extent()
-    for point in sorted(points, key=lambda p: (-p.accuracy, p.ssim)):
-        color = PALETTE[groups.index(point.group) % len(PALETTE)]
-        found = min(_places(axes, point, color), key=lambda place: _cost(place, taken, thin, inside))
-        taken.append(found[0].padded(1.5 * scale))
-        _write(axes, point, color, found[1], found[2], line=found[2] > _DISTANCES[1])
-
-
-def _square(axes: Axes, point: FrontierPoint, half: float) -> Bbox:
-    """Return the box of a point's marker, in pixels."""
-    x, y = axes.transData.transform((point.ssim, 100 * point.accuracy))
-    return Bbox.from_bounds(x - half, y - half, 2 * half, 2 * half)
-
-
-def _places(axes: Axes, point: FrontierPoint, color: str) -> list[tuple[Bbox, tuple[int, int], float]]:
-    places: list[tuple[Bbox, tuple[int, int], float]] = []
-    for distance, direction in itertools.product(_DISTANCES, _DIRECTIONS):
-        text = _write(axes, point, color, direction, distance, line=False)  # a line would count as a part of its box
-        places.append((text.get_window_extent(), direction, distance))
-        text.remove()
-    return places
-
-
-def _cost(place: tuple[Bbox, tuple[int, int], float], taken: list[Bbox], thin: list[Bbox], inside: Bbox) -> float:
-    box, _, distance = place
-    outside = not (inside.x0 <= box.x0 and box.x1 <= inside.x1 and inside.y0 <= box.y0 and box.y1 <= inside.y1)
-    near = box.padded(3)  # a label beside another's marker would be taken for its label
-    return 1e4 * sum(near.overlaps(other) for other in taken) + 1e5 * outside + 40 * sum(box.overlaps(other) for other in thin) + distance
-
-
-def _write(axes: Axes, point: FrontierPoint, color: str, direction: tuple[int, int], distance: float, *, line: bool) -> Annotation:
-    x, y = direction
-    align: dict[str, Any] = {"ha": ("center", "left", "right")[x], "va": ("center_baseline", "bottom", "top")[y]}
-    arrow = {"arrowstyle": "-", "color": color, "lw": 0.6, "alpha": 0.7, "shrinkA": 0, "shrinkB": 4} if line else None
-    step = distance / max(1, abs(x) + abs(y)) ** 0.5
-    offset: dict[str, Any] = {"xytext": (x * step, y * step), "textcoords": "offset points", "arrowprops": arrow, "annotation_clip": False}
-    return axes.annotate(point.label, (point.ssim, 100 * point.accuracy), color=TEXT, fontsize=LABEL, **align, **offset)
-
-
-def _strip(axes: Axes, start: tuple[float, float], end: tuple[float, float]) -> Bbox:
-    (x0, y0), (x1, y1) = axes.transData.transform([start, end])
-    return Bbox([[min(x0, x1) - 1, min(y0, y1) - 1], [max(x0, x1) + 1, max(y0, y1) + 1]])
-
-
-def _pieces(axes: Axes, a: FrontierPoint, b: FrontierPoint, num_pieces: int = 12) -> list[Bbox]:
-    """Return small boxes along a line between two points."""
-    steps = [i / num_pieces for i in range(num_pieces + 1)]
-    places = [(a.ssim + t * (b.ssim - a.ssim), 100 * (a.accuracy + t * (b.accuracy - a.accuracy))) for t in steps]
-    return [_strip(axes, start, end) for start, end in itertools.pairwise(places)]
+    for point, at in sorted(zip(points, markers, strict=True), key=lambda pair: (-pair[0].accuracy, pair[0].ssim)):
+        line = {"arrowstyle": "-", "color": PALETTE[groups.index(point.group) % len(PALETTE)], "lw": 0.6, "alpha": 0.7, "shrinkB": 4}
+        place: dict[str, Any] = {"xytext": (0, 0), "textcoords": "offset points", "ha": "center", "va": "center", "arrowprops": line}
+        text = axes.annotate(point.label, (point.ssim, 100 * point.accuracy), color=TEXT, fontsize=LABEL, annotation_clip=False, **place)
+        half = np.array(Text.get_window_extent(text).size) / 2
+        offsets = {d: [np.array(way) * (half + d * scale / np.hypot(*way)) for way in _DIRECTIONS] for d in _DISTANCES}
+        places = [(d, offset, Bbox([at + offset - half, at + offset + half])) for d, found in offsets.items() for offset in found]
+        distance, offset, box = min(places, key=lambda candidate: cost(candidate[2], candidate[0]))
+        taken.append(box.padded(1.5 * scale))
+        text.set_position(offset / scale)
+        if distance <= _DISTANCES[1] and text.arrow_patch is not None:
+            text.arrow_patch.set_visible(False)
