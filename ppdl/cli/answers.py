@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ppdl.cli.table import print_table
+
 if TYPE_CHECKING:
     from ppdl.prediction.predict import FileAnswers
 
@@ -20,23 +22,10 @@ def finish(found: FileAnswers) -> None:
         raise click.exceptions.Exit(1)
 
 
-def print_table(title: str, class_names: tuple[str, ...], found: FileAnswers) -> None:
-    """Print a row of probabilities for each file."""
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(title=escape(title), caption=_unseen(found))
-    for name in ("file", "class"):
-        table.add_column(name, overflow="fold")
-    for name in class_names:
-        table.add_column(escape(f"p({name})"), justify="right", overflow="fold")
-    for row in found.rows:
-        table.add_row(escape(str(row.path)), escape(row.class_name), *(f"{row.probabilities[name]:.3f}" for name in class_names))
-    Console().print(table)
-
-
-def _unseen(found: FileAnswers) -> str | None:
-    """Say how far the network had to do with gray values that it never learned."""
-    largest = max((row.unseen or 0 for row in found.rows), default=0)
-    return f"up to {100 * largest:.1f} % of a file's pixels have gray values that no training image had" if largest else None
+def print_answers(title: str, class_names: tuple[str, ...], found: FileAnswers) -> None:
+    """Print a row of probabilities for each file, and how far the network had to do with gray values that it never learned."""
+    chances = [f"p({name})" for name in class_names]
+    rows = [[str(row.path), row.class_name, *(f"{row.probabilities[name]:.3f}" for name in class_names)] for row in found.rows]
+    unseen = max((row.unseen or 0 for row in found.rows), default=0)
+    caption = f"up to {100 * unseen:.1f} % of a file's pixels have gray values that no training image had" if unseen else None
+    print_table(title, ["file", "class", *chances], rows, right=chances, caption=caption)

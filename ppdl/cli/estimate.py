@@ -2,12 +2,10 @@
 
 import json
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 import click
 
-if TYPE_CHECKING:
-    from ppdl.crypto.estimate.images import Job, Step
+from ppdl.cli.table import print_table
 
 
 @click.command(short_help="Predict time, bytes and core-hours on this machine.")
@@ -84,21 +82,14 @@ def estimate(
         }
         click.echo(json.dumps({**plan, "steps": [asdict(step) for step in steps]}, indent=2))
     else:
-        _print_table(job, steps, f"{images} images of {px} x {px} px, {bits} bits, {kind}")
-
-
-def _print_table(job: "Job", steps: "list[Step]", title: str) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    from ppdl.crypto.arithmetic.engine import engine
-
-    table = Table(title=title, caption=f"{job.plan.num_ciphertexts} ciphertexts of {job.plan.packing.slots} slots; engine {engine()}")
-    for name in ("step", "time", "core-hours", "bytes written", "measured"):
-        table.add_column(name, justify="left" if name in ("step", "measured") else "right")
-    for step in steps:
-        table.add_row(step.name, duration(step.wall_s), f"{step.core_s / 3600:.3f}", f"{step.bytes:,}", step.detail)
-    Console().print(table)
+        numbers = ("time", "core-hours", "bytes written")
+        print_table(
+            f"{images} images of {px} x {px} px, {bits} bits, {kind}",
+            ["step", *numbers, "measured"],
+            ([step.name, duration(step.wall_s), f"{step.core_s / 3600:.3f}", f"{step.bytes:,}", step.detail] for step in steps),
+            right=numbers,
+            caption=f"{job.plan.num_ciphertexts} ciphertexts of {job.plan.packing.slots} slots; engine {engine()}",
+        )
 
 
 def duration(seconds: float) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ppdl.cli.answers import finish, print_table
+from ppdl.cli.answers import finish, print_answers
 
 if TYPE_CHECKING:
     from ppdl.prediction.network import Network
@@ -81,7 +81,7 @@ def predict(
         if as_json:
             click.echo(json.dumps(json_of(network, found), indent=1))
         elif found.rows:
-            print_table(_title(network), network.recipe.class_names, found)
+            print_answers(_title(network), network.recipe.class_names, found)
         if gradcam is not None:
             for path in write_overlays(network, found, gradcam):
                 click.echo(f"wrote {path}", err=True)

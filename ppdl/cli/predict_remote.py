@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ppdl.cli.answers import finish, print_table
+from ppdl.cli.answers import finish, print_answers
 from ppdl.cli.artifact.decrypt import load_key
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def ask_server(
         }
         click.echo(json.dumps(tree, indent=1))
     elif found.rows:
-        print_table(f"private inference, key {fingerprint[:16]}", statement.head.class_names, found)
+        print_answers(f"private inference, key {fingerprint[:16]}", statement.head.class_names, found)
     finish(found)
 
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ppdl.cli.table import print_table
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -57,7 +59,7 @@ def audit(
         public = read_prior(prior, height, width)
     target = target_of_pictures(path.name, found.values, public)
     result = audit_folder(_attacks(with_originals=truth is not None), target, truth, seed=seed)
-    _print_table(
+    _print_result(
         result, f"{path}: {target.num_images} of {found.num_found} images, {width} x {height} px", with_originals=truth is not None
     )
     click.echo(result.sentence)
@@ -82,20 +84,17 @@ def _attacks(*, with_originals: bool) -> "dict[str, Attack]":
     return {name: build(yaml.safe_load(file.read_text()), str(file)) for name, file in files.items() if file.is_file()}
 
 
-def _print_table(result: "FolderAudit", title: str, *, with_originals: bool) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
+def _print_result(result: "FolderAudit", title: str, *, with_originals: bool) -> None:
     from ppdl.audit.folder.examine import meaning
 
-    table = Table(title=title, caption="null: the same attack on the same pixels in random places")
     numbers = ("psnr, dB", "ssim", "null") if with_originals else ("structure", "null")
     keys = ("psnr", "ssim", "ssim_null") if with_originals else ("structure", "structure_null")
-    for name in ("attack", "knowledge", *numbers, "what it means"):
-        table.add_column(name, justify="right" if name in numbers else "left")
-    for name, row in result.results.items():
-        table.add_row(name, row["knowledge"], *("" if row.get(key) is None else f"{row[key]:.2f}" for key in keys), meaning(row))
-    Console().print(table)
+    rows = [
+        [name, row["knowledge"], *("" if row.get(key) is None else f"{row[key]:.2f}" for key in keys), meaning(row)]
+        for name, row in result.results.items()
+    ]
+    caption = "null: the same attack on the same pixels in random places"
+    print_table(title, ["attack", "knowledge", *numbers, "what it means"], rows, right=numbers, caption=caption)
 
 
 def _write_sheets(out: Path, target: "Target", result: "FolderAudit", originals: "np.ndarray | None") -> None:
