@@ -52,7 +52,7 @@ def _register(store: Store, config: Mapping[str, Any], root: Path, name: str, pr
         return Outcome(f"{name}: no finished run on what lies in this checkout", None)
     done = _register_run(store, candidate, root, promote=promote)
     state = "new" if done.is_new else "was registered already"
-    chosen = f"run {candidate.run_id} ({candidate.name}), whose validation log loss {candidate.log_loss:.4f} is the lowest"
+    chosen = f"run {candidate.run.run_id} ({candidate.run.name}), whose validation log loss {candidate.log_loss:.4f} is the lowest"
     return Outcome(f"{name}: {done.name} version {done.version} {state}: {chosen}. Champion: {done.alias}", done)
 
 

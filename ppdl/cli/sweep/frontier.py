@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import click
 
 from ppdl.cli.store import checkout_store
+from ppdl.cli.table import print_table
 
 if TYPE_CHECKING:
     from ppdl.evaluation.figures.frontier import FrontierPoint
-    from ppdl.tracking.query import EvaluatedRun
+    from ppdl.tracking.query import StoredRun
 
 ACCURACY = ("test/accuracy", "test/accuracy_low", "test/accuracy_high")
 SSIM = "audit/best_ssim"
@@ -35,31 +36,24 @@ def frontier(out: Path) -> None:
     dvc exp run --run-all
     ppdl sweep frontier --out frontier.png
     """
-    from rich.console import Console
-    from rich.table import Table
-
     from ppdl.errors import DataError
     from ppdl.evaluation.figures.frontier import plot_frontier
-    from ppdl.tracking.query import evaluated_runs
+    from ppdl.tracking.query import finished_runs
 
     store = checkout_store()
-    points = points_of(evaluated_runs(store, (*ACCURACY, SSIM)))
+    points = points_of(finished_runs(store))
     if not points:
         raise DataError(f"{store.shown} has no run with {SSIM} and {ACCURACY[0]}: run `dvc repro` or `dvc exp run` first")
-    table = Table(title="Accuracy against the best attacker's SSIM")
-    for name in ("protection", "run", "accuracy, %", "SSIM"):
-        table.add_column(name, justify="left" if name in ("protection", "run") else "right")
-    for point in points:
-        ends = f"{100 * point.accuracy:.1f} [{100 * point.low:.1f}, {100 * point.high:.1f}]"
-        table.add_row(point.group, point.label, ends, f"{point.ssim:.2f}")
-    Console().print(table)
+    rows = [[p.group, p.label, f"{100 * p.accuracy:.1f} [{100 * p.low:.1f}, {100 * p.high:.1f}]", f"{p.ssim:.2f}"] for p in points]
+    numbers = ("accuracy, %", "SSIM")
+    print_table("Accuracy against the best attacker's SSIM", ["protection", "run", *numbers], rows, right=numbers)
     out.parent.mkdir(parents=True, exist_ok=True)
     plot_frontier(points).savefig(out, dpi=150)
     click.echo(f"wrote {out}")
 
 
-def points_of(runs: list[EvaluatedRun]) -> list[FrontierPoint]:
-    """Return a point for each setting, the newest run of it; settings of one protection that differ in noise alone are one group."""
+def points_of(runs: list[StoredRun]) -> list[FrontierPoint]:
+    """Return a point for each setting, the newest evaluated and attacked run of it; those that differ in noise alone are one group."""
     from ppdl.evaluation.figures.frontier import FrontierPoint
 
     found: dict[tuple[str, ...], FrontierPoint] = {}
@@ -69,7 +63,7 @@ def points_of(runs: list[EvaluatedRun]) -> list[FrontierPoint]:
         noise = run.params.get(f"protections.{branch}.reveal.noise")
         size = run.params.get("input_px", "")
         setting = (run.name, stride or "", size, run.params.get("prepared_px", ""), noise or "")
-        if setting in found:
+        if setting in found or not {*ACCURACY, SSIM} <= run.metrics.keys():
             continue
         group = f"{run.name}, {size} px" + (f", stride {stride}" if stride else "")
         label = f"noise {float(noise):g}" if noise else run.name

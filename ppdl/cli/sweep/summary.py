@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from ppdl.cli.store import checkout_store
 
 if TYPE_CHECKING:
     from ppdl.evaluation.figures.sweep import Importance, Trial
-    from ppdl.tracking.runs.sweep import TrialRun
+    from ppdl.tracking.query import StoredRun
 
 ACCURACY = "fit/best_val_accuracy"
 RUN = "run"  # stands among the parameters where a sweep has runs of several names
@@ -53,7 +54,7 @@ def summary(folder: str | None, out: Path | None, as_json: bool) -> None:
         click.echo(f"wrote {out}", err=as_json)
 
 
-def trials_of(runs: list[TrialRun]) -> list[Trial]:
+def trials_of(runs: list[StoredRun]) -> list[Trial]:
     """Return what is compared of each run."""
     from ppdl.evaluation.figures.sweep import DIVERGED, DONE, PRUNED, Trial, varying
     from ppdl.tracking.runs.sweep import OBJECTIVE
@@ -63,15 +64,15 @@ def trials_of(runs: list[TrialRun]) -> list[Trial]:
     names = [name for name in varying(params) if not (several and name == "branch")]  # a run's name says its branch
     found = []
     for run, values in zip(runs, params, strict=True):
-        state = {"FINISHED": PRUNED if run.pruned else DONE}.get(run.status, run.status.lower())
+        state = {"FINISHED": PRUNED if PRUNED in run.tags else DONE}.get(run.status, run.status.lower())
         objective = run.metrics.get(OBJECTIVE)
-        if run.failure.startswith("DivergedError"):
+        if run.tags.get("failure", "").startswith("DivergedError"):
             state, objective = DIVERGED, math.inf
         found.append(Trial({name: values[name] for name in names if name in values}, objective, state))
     return found
 
 
-def _show(name: str, rows: list[tuple[Trial, TrialRun]], found: Importance | None) -> None:
+def _show(name: str, rows: list[tuple[Trial, StoredRun]], found: Importance | None) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
@@ -90,14 +91,14 @@ def _show(name: str, rows: list[tuple[Trial, TrialRun]], found: Importance | Non
             number(run.metrics.get("fit/seconds", run.seconds), ".0f"),
         )
         values = (_value(trial.values.get(key, "")) for key in names)
-        table.add_row("" if run.job is None else str(run.job), trial.state, *measured, *values)
+        table.add_row(run.tags.get("job", ""), trial.state, *measured, *values)
     console = Console()
     Console(width=console.width if console.is_terminal else 120).print(table)
     if found:
         falls = ", ".join(f"{key} {fall:.2f}" for key, fall in found.falls.items())
         click.echo(f"Importance (fall of R²): {falls}" + (f". Not to be read: {found.caveat}" if found.caveat else ""))
     best, run = rows[0]
-    given = [text for text in run.overrides if is_choice(text)]
+    given = [text for text in shlex.split(run.tags.get("overrides", "")) if is_choice(text)]
     keys = {key_of(text) for text in given}
     given += [f"{key}={value}" for key, value in best.values.items() if key not in {*keys, RUN} and is_choice(key)]
     if given and _is_finite(best):
@@ -105,10 +106,10 @@ def _show(name: str, rows: list[tuple[Trial, TrialRun]], found: Importance | Non
         click.echo(exp_run(given))
 
 
-def _as_json(name: str, rows: list[tuple[Trial, TrialRun]], found: Importance | None) -> dict[str, Any]:
+def _as_json(name: str, rows: list[tuple[Trial, StoredRun]], found: Importance | None) -> dict[str, Any]:
     trials = [
         {
-            "job": run.job,
+            "job": int(run.tags["job"]) if "job" in run.tags else None,
             "run": run.name,
             "state": trial.state,
             "val_log_loss": trial.objective if _is_finite(trial) else None,

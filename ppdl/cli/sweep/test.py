@@ -36,7 +36,7 @@ def test(folder: str | None, reference: Path | None) -> None:
     best = min(done, key=lambda run: run.metrics[OBJECTIVE])
     chosen = model_folder(checkout() / name, best)
     before = (reference or checkout()) / "models" / chosen.parent.name / chosen.name
-    names = ("default", f"trial {best.job}")
+    names = ("default", f"trial {best.tags['job']}")
     records = [read_record(place / "run.json") for place in (before, chosen)]
     for who, record in zip(names, records, strict=True):
         loss, accuracy = (number(record.metrics.get(key), form) or "unknown" for key, form in ((OBJECTIVE, ".3f"), (ACCURACY, ".1%")))

@@ -8,15 +8,12 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
-from ppdl.tracking.query import finished_runs
+from ppdl.tracking.query import StoredRun, finished_runs
 from ppdl.tracking.store import Store
-
-if TYPE_CHECKING:
-    from mlflow.entities import Run
 
 VALIDATION = "fit/best_val_log_loss"
 
@@ -26,21 +23,20 @@ class Candidate:
     """A finished run that may be registered.
 
     Attributes:
-        model_id: of its Keras model. log_loss: on the validation images.
-        metadata: of the model. config: the run's configuration. dataset: name, digest and number of images as MLflow shows them.
+        model_id: of its Keras model.
+        metadata: of the model. config: the run's configuration. dataset: name and number of images as MLflow shows them.
     """
 
-    run_id: str
-    name: str
-    protection: str
+    run: StoredRun
     model_id: str
-    log_loss: float
     metadata: Mapping[str, Any]
     config: Mapping[str, Any]
-    params: Mapping[str, str]
-    metrics: Mapping[str, float]
-    tags: Mapping[str, str]
     dataset: Mapping[str, str]
+
+    @property
+    def log_loss(self) -> float:
+        """On the validation images."""
+        return self.run.metrics[VALIDATION]
 
 
 def best_run(store: Store, protection: str, *, data_sha256: str, source_sha256: str) -> Candidate | None:
@@ -54,36 +50,25 @@ def best_run(store: Store, protection: str, *, data_sha256: str, source_sha256: 
         TrackingError: the store cannot be read.
     """
     with store.explained("read runs from"):
-        runs = [r for r in finished_runs(store, protection=protection, data_sha256=data_sha256) if math.isfinite(_log_loss(r))]
-        for run in sorted(runs, key=lambda run: (_log_loss(run), run.info.start_time)):
-            model_id = store.logged_model_id(run.info.run_id)
+        oldest_first = reversed(finished_runs(store, protection=protection, data_sha256=data_sha256))
+        runs = [run for run in oldest_first if math.isfinite(_log_loss(run))]
+        for run in sorted(runs, key=_log_loss):
+            model_id = store.logged_model_id(run.run_id)
             if model_id is not None and (metadata := _metadata(store, model_id)).get("source_sha256") == source_sha256:
                 return _candidate(store, run, model_id, metadata)
     return None
 
 
-def _log_loss(run: Run) -> float:
-    return run.data.metrics.get(VALIDATION, math.inf)
+def _log_loss(run: StoredRun) -> float:
+    return run.metrics.get(VALIDATION, math.inf)
 
 
-def _candidate(store: Store, run: Run, model_id: str, metadata: dict[str, Any]) -> Candidate:
+def _candidate(store: Store, run: StoredRun, model_id: str, metadata: dict[str, Any]) -> Candidate:
     with tempfile.TemporaryDirectory() as folder:
-        config = yaml.safe_load(Path(store.client.download_artifacts(run.info.run_id, "config.yaml", folder)).read_text())
-    entries = run.inputs.dataset_inputs if run.inputs else []
-    data = entries[0].dataset  # every run of ours has one
-    return Candidate(
-        run_id=run.info.run_id,
-        name=run.info.run_name,
-        protection=run.data.tags["protection"],
-        model_id=model_id,
-        log_loss=_log_loss(run),
-        metadata=metadata,
-        config=config,
-        params=run.data.params,
-        metrics=run.data.metrics,
-        tags=run.data.tags,
-        dataset={"name": data.name, "digest": data.digest, "profile": data.profile or "{}"},
-    )
+        config = yaml.safe_load(Path(store.client.download_artifacts(run.run_id, "config.yaml", folder)).read_text())
+    inputs: Any = store.client.get_run(run.run_id).inputs
+    data = inputs.dataset_inputs[0].dataset  # every run of ours has one
+    return Candidate(run, model_id, metadata, config, {"name": data.name, "profile": data.profile or "{}"})
 
 
 def _metadata(store: Store, model_id: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from ppdl.tracking.registry.candidates import VALIDATION, Candidate
+from ppdl.tracking.registry.candidates import Candidate
 from ppdl.tracking.registry.models import MAX_DESCRIPTION
 from ppdl.tracking.runs.redact import guard, shorten
 from ppdl.tracking.runs.spec import NOTE
@@ -50,7 +50,7 @@ def _intent(candidate: Candidate) -> str:
     classes = ", ".join(meta["class_names"])
     return (
         f"### Intended use\nResearch on learning from protected chest X-rays: which of {classes} an image belongs to, in a collection like "
-        f"the training data. Trained on protection `{candidate.protection}`, view `{meta['view']}`; input: raw PNG, JPEG or DICOM, brought "
+        f"the training data. Trained on protection `{meta['protection']}`, view `{meta['view']}`; input: raw PNG, JPEG or DICOM, brought "
         f"to {meta['prepared_px']} px and then {meta['input_px']} px by area mean.\n\n"
         "### Limits\nOne collection, one split, one training seed. In such collections class goes with source (markers, letters, age): "
         "compare with the probe on the borders below. Other hospitals, devices, projections, children: not tested. An image of none of "
@@ -60,12 +60,13 @@ def _intent(candidate: Candidate) -> str:
 
 def _data(candidate: Candidate) -> str:
     counts = ", ".join(f"{count} {name.removeprefix('num_')}" for name, count in json.loads(candidate.dataset["profile"]).items())
-    return f"### Data\n`{candidate.dataset['name']}`: {counts} images. Data and split `{candidate.tags['data_sha256'][:16]}`."
+    return f"### Data\n`{candidate.dataset['name']}`: {counts} images. Data and split `{candidate.run.tags['data_sha256'][:16]}`."
 
 
 def _figures(candidate: Candidate) -> str:
-    rows = [f"| {words} | {_with_interval(candidate.metrics, name)} |" for name, words in METRICS if f"test/{name}" in candidate.metrics]
-    rows += [f"| control: {words}, accuracy | {_number(candidate.metrics, f'test/{name}')} |" for name, words in CONTROLS]
+    metrics = candidate.run.metrics
+    rows = [f"| {words} | {_with_interval(metrics, name)} |" for name, words in METRICS if f"test/{name}" in metrics]
+    rows += [f"| control: {words}, accuracy | {_number(metrics, f'test/{name}')} |" for name, words in CONTROLS]
     known = len(rows) > len(CONTROLS)
     head = (
         "### Figures\nOn the test images, with 95 % intervals over groups; they did not choose this run."
@@ -73,7 +74,7 @@ def _figures(candidate: Candidate) -> str:
         else ("### Figures\nNot evaluated on the test images yet: run `dvc repro`, then `ppdl model register` again.")
     )
     table = ["", "| | |", "|---|---|", *rows] if known else []
-    chosen = f"Chosen by the log loss on the validation images, {candidate.metrics[VALIDATION]:.4f}."
+    chosen = f"Chosen by the log loss on the validation images, {candidate.log_loss:.4f}."
     return "\n".join([head, *table, "", chosen])
 
 
@@ -88,7 +89,7 @@ def _number(metrics: Mapping[str, float], name: str) -> str:
 
 
 def _leakage(candidate: Candidate) -> str:
-    note = candidate.tags.get(NOTE, "")
+    note = candidate.run.tags.get(NOTE, "")
     found = next((line for line in note.splitlines() if line.startswith("**Leakage")), "Not attacked yet: run `dvc repro`.")
     fingerprint = candidate.metadata["key_fingerprint"]
     key = f"Only for the public key `{fingerprint}`; others are refused." if fingerprint else "No key: the trainer saw the images."
@@ -96,12 +97,12 @@ def _leakage(candidate: Candidate) -> str:
 
 
 def _origin(candidate: Candidate) -> str:
-    tags = candidate.tags
+    run, tags = candidate.run, candidate.run.tags
     commit = tags.get("git.commit", "unknown")
     dirty = " with changes that were not committed" if tags.get("git.dirty") == "true" else ""
-    return f"### Origin\nRun `{candidate.name}` ({candidate.run_id}), commit `{commit}`{dirty}, ppdl {tags.get('ppdl.version', 'unknown')}."
+    return f"### Origin\nRun `{run.name}` ({run.run_id}), commit `{commit}`{dirty}, ppdl {tags.get('ppdl.version', 'unknown')}."
 
 
 def _settings(candidate: Candidate) -> str:
-    chosen: Sequence[str] = [f"{name}={value}" for name, value in sorted(candidate.params.items()) if name.startswith(SETTINGS)]
+    chosen: Sequence[str] = [f"{name}={value}" for name, value in sorted(candidate.run.params.items()) if name.startswith(SETTINGS)]
     return "### Training\n" + ", ".join(f"`{row}`" for row in chosen if "_target_" not in row)

@@ -52,24 +52,29 @@ def fetch_registered(store: Store, uri: str, folder: Path) -> Path:
     Raises:
         TrackingError: another URI, no such model, or one that `ppdl model register` did not make.
     """
-    from mlflow.exceptions import MlflowException
-
     match = _URI.fullmatch(uri)
     if match is None:
         raise TrackingError(f"a registered model is named models:/NAME@ALIAS or models:/NAME/VERSION, got {uri!r}")
+    name = match["name"]
     with store.explained("read a model from"):
-        try:
-            name, alias = match["name"], match["alias"]
-            client = store.client
-            version = client.get_model_version_by_alias(name, alias) if alias else client.get_model_version(name, match["version"])
-        except MlflowException as error:
-            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-                raise
-            raise TrackingError(f"{store.shown} has no {uri}: register one with `ppdl model register`") from None
-        data = download(store, client.get_model_version_download_uri(name, version.version), str(folder)) / DATA
+        if (version := _version(store, **match.groupdict())) is None:
+            raise TrackingError(f"{store.shown} has no {uri}: register one with `ppdl model register`")
+        data = download(store, store.client.get_model_version_download_uri(name, version.version), str(folder)) / DATA
     if name.startswith(PREFIX) and data.is_dir():
         return data
     raise TrackingError(f"{uri} was not made by `ppdl model register`, so how to prepare an image for it is not known")
+
+
+def _version(store: Store, name: str, alias: str | None = None, version: str = "") -> ModelVersion | None:
+    """Return the version of a model with this alias, or with this number; None when there is none."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return store.client.get_model_version_by_alias(name, alias) if alias else store.client.get_model_version(name, version)
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        return None
 
 
 def register(
@@ -89,10 +94,10 @@ def register(
     """
     from mlflow.exceptions import MlflowException
 
-    name = PREFIX + candidate.protection
+    name = PREFIX + candidate.run.tags["protection"]
     with store.explained("register a model in"), store.lock():
         try:
-            store.client.create_registered_model(name, tags={"protection": candidate.protection})
+            store.client.create_registered_model(name, tags={"protection": candidate.run.tags["protection"]})
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
@@ -106,22 +111,22 @@ def register(
 
 
 def _new_version(store: Store, name: str, candidate: Candidate, package: Path, digest: str, example: pd.DataFrame) -> ModelVersion:
-    logged = store.client.create_logged_model(store.experiment_id, name=LOGGED_NAME, source_run_id=candidate.run_id)
+    logged = store.client.create_logged_model(store.experiment_id, name=LOGGED_NAME, source_run_id=candidate.run.run_id)
     with tempfile.TemporaryDirectory() as folder:
         _save(Path(folder) / "model", candidate, package, logged, example)
         store.client.log_model_artifacts(logged.model_id, str(Path(folder) / "model"))
     store.client.finalize_logged_model(logged.model_id, "READY")
     tags = {
         _DIGEST: digest,
-        "protection": candidate.protection,
+        "protection": candidate.run.tags["protection"],
         "view": candidate.metadata["view"],
         "key_fingerprint": candidate.metadata["key_fingerprint"] or "none",
-        "data_sha256": candidate.tags["data_sha256"],
+        "data_sha256": candidate.run.tags["data_sha256"],
         _LOSS: repr(candidate.log_loss),
     }
     # Not models:/ID, which MLflow 3.17 looks up in the store that its environment names instead of the client's.
     source = logged.artifact_location
-    return store.client.create_model_version(name, source, run_id=candidate.run_id, tags=tags, model_id=logged.model_id)
+    return store.client.create_model_version(name, source, run_id=candidate.run.run_id, tags=tags, model_id=logged.model_id)
 
 
 def _save(folder: Path, candidate: Candidate, package: Path, logged: Any, example: pd.DataFrame) -> None:
@@ -137,7 +142,7 @@ def _save(folder: Path, candidate: Candidate, package: Path, logged: Any, exampl
         loader_module=LOADER,
         data_path=str(package),
         mlflow_model=Model(
-            artifact_path=logged.artifact_location, run_id=candidate.run_id, model_id=logged.model_id, model_uuid=logged.model_id
+            artifact_path=logged.artifact_location, run_id=candidate.run.run_id, model_id=logged.model_id, model_uuid=logged.model_id
         ),
         signature=ModelSignature(inputs, outputs),
         input_example=example,
@@ -148,14 +153,7 @@ def _save(folder: Path, candidate: Candidate, package: Path, logged: Any, exampl
 
 def _crown(store: Store, version: ModelVersion, *, promote: bool) -> tuple[bool, str]:
     """Move the alias to a version if it is better than the champion, and say what was done and why."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        champion = store.client.get_model_version_by_alias(version.name, CHAMPION)
-    except MlflowException as error:
-        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            raise
-        champion = None
+    champion = _version(store, version.name, alias=CHAMPION)
     if champion is not None and champion.version == version.version:
         return True, "the champion already"
     moves, words = (True, "the first champion") if champion is None else _judge(version, champion, promote=promote)

@@ -2,48 +2,17 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ppdl.errors import TrackingError
-from ppdl.tracking.query import found_runs
+from ppdl.tracking.query import StoredRun, found_runs
 from ppdl.tracking.runs.record import read_record
 from ppdl.tracking.store import Store
-
-if TYPE_CHECKING:
-    from mlflow.entities import Run
 
 PRUNED = "pruned"  # tag: the trial was stopped because others are better
 OBJECTIVE = "fit/best_val_log_loss"
 LOSS = "val/log_loss"
 _NOT_A_SWEEP = "stages.crossval"  # folds carry the tag too, and are no trials to choose among
-
-
-@dataclass(frozen=True)
-class TrialRun:
-    """Hold one run of a sweep as the store has it.
-
-    Attributes:
-        run_id: in this store, and in run.json beside the trial's model.
-        job: number of the job in its sweep, the name of its folder there; None of a run that does not say.
-        seconds: from start to end; None while it runs.
-        failure: what went wrong, '' if nothing did.
-        overrides: Hydra's, of the job.
-    """
-
-    run_id: str
-    name: str
-    job: int | None
-    status: str
-    seconds: float | None
-    pruned: bool
-    failure: str
-    params: Mapping[str, str]
-    metrics: Mapping[str, float]
-    overrides: tuple[str, ...] = ()
 
 
 def finished_losses(folder: Path, name: str) -> list[list[float]]:
@@ -66,7 +35,7 @@ def finished_losses(folder: Path, name: str) -> list[list[float]]:
     return found
 
 
-def model_folder(folder: Path, trial: TrialRun) -> Path:
+def model_folder(folder: Path, trial: StoredRun) -> Path:
     """Return where below a sweep's folder the model of a trial is.
 
     Raises:
@@ -75,10 +44,10 @@ def model_folder(folder: Path, trial: TrialRun) -> Path:
     for path in folder.rglob("run.json"):
         if read_record(path).run_id == trial.run_id:
             return path.parent
-    raise TrackingError(f"{folder} has no model of trial {trial.job} (run {trial.run_id}): start this where the sweep was run")
+    raise TrackingError(f"{folder} has no model of trial {trial.tags.get('job')} (run {trial.run_id}): start this where the sweep was run")
 
 
-def find_sweep(store: Store, folder: str | None) -> tuple[str, list[TrialRun]]:
+def find_sweep(store: Store, folder: str | None) -> tuple[str, list[StoredRun]]:
     """Return the folder of a sweep as its runs name it, and those runs in the order of their start.
 
     Args:
@@ -87,8 +56,7 @@ def find_sweep(store: Store, folder: str | None) -> tuple[str, list[TrialRun]]:
     Raises:
         TrackingError: there is no such sweep; it names those that there are.
     """
-    with store.explained("read the runs of sweeps from"):
-        sweeps = _sweeps(store)
+    sweeps = _sweeps(store)
     if not sweeps:
         raise TrackingError(f"{store.shown} has no run of a sweep: start one with `python -m stages.train_plain -m +sweep=optuna`")
     names = [name for name in sweeps if folder is None or Path(name).resolve() == Path(folder).resolve()]
@@ -97,26 +65,10 @@ def find_sweep(store: Store, folder: str | None) -> tuple[str, list[TrialRun]]:
     return names[0], sweeps[names[0]][::-1]
 
 
-def _sweeps(store: Store) -> dict[str, list[TrialRun]]:
+def _sweeps(store: Store) -> dict[str, list[StoredRun]]:
     """Return all sweeps, newest first, with their runs, newest first."""
-    found: dict[str, list[TrialRun]] = {}
+    found: dict[str, list[StoredRun]] = {}
     for run in found_runs(store, "tags.sweep LIKE '%'"):
-        if run.data.tags.get("stage") != _NOT_A_SWEEP:
-            found.setdefault(run.data.tags["sweep"], []).append(_trial(run))
+        if run.tags.get("stage") != _NOT_A_SWEEP:
+            found.setdefault(run.tags["sweep"], []).append(run)
     return found
-
-
-def _trial(run: Run) -> TrialRun:
-    tags, info = run.data.tags, run.info
-    return TrialRun(
-        run_id=info.run_id,
-        name=info.run_name,
-        job=int(tags["job"]) if "job" in tags else None,
-        status=info.status,
-        seconds=(info.end_time - info.start_time) / 1000 if info.end_time else None,
-        pruned=PRUNED in tags,
-        failure=tags.get("failure", ""),
-        params=run.data.params,
-        metrics=run.data.metrics,
-        overrides=tuple(shlex.split(tags.get("overrides", ""))),
-    )

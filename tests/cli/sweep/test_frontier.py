@@ -7,7 +7,7 @@ from click.testing import CliRunner
 
 from ppdl.cli import main
 from ppdl.cli.sweep.frontier import ACCURACY, SSIM, points_of
-from ppdl.tracking.query import EvaluatedRun, evaluated_runs
+from ppdl.tracking.query import StoredRun, finished_runs
 from ppdl.tracking.store import Point, now_ms, open_store
 
 
@@ -16,7 +16,7 @@ def run(name="homomorphic", accuracy=0.9, ssim=0.8, stride="2", noise="0.0", px=
     if stride:
         params |= {f"protections.{name}.scheme.stride": stride, f"protections.{name}.reveal.noise": noise}
     metrics = dict(zip(ACCURACY, (accuracy, accuracy - 0.1, accuracy + 0.05), strict=True)) | {SSIM: ssim}
-    return EvaluatedRun(name, params, metrics, {"protection": name})
+    return StoredRun("", name, "FINISHED", 1.0, params, metrics, {"protection": name})
 
 
 def test_settings_are_points_and_the_newest_run_counts():
@@ -44,8 +44,9 @@ def store(tmp_path):
 
 
 def test_only_runs_that_were_evaluated_and_attacked_count(store):
-    assert [found.name for found in evaluated_runs(store, (*ACCURACY, SSIM))] == ["opaque"]
-    assert [found.name for found in evaluated_runs(store, ACCURACY[:1])] == ["opaque", "plain"]
+    runs = finished_runs(store)
+    assert [found.name for found in runs] == ["opaque", "plain"]
+    assert [point.label for point in points_of(runs)] == ["opaque"]
 
 
 def test_the_command_draws_and_prints(store, tmp_path, monkeypatch):

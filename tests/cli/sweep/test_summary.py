@@ -10,7 +10,8 @@ from click.testing import CliRunner
 
 from ppdl.cli import main
 from ppdl.cli.sweep.summary import trials_of
-from ppdl.tracking.runs.sweep import OBJECTIVE, TrialRun
+from ppdl.tracking.query import StoredRun
+from ppdl.tracking.runs.sweep import OBJECTIVE
 from ppdl.tracking.store import Point, now_ms, open_store
 
 FOLDER = "multirun/2026-01-31/12-00-00"
@@ -18,7 +19,8 @@ FOLDER = "multirun/2026-01-31/12-00-00"
 
 def run(objective=0.5, rate="0.01", *, name="plain", status="FINISHED", pruned=False, failure="", **params):
     metrics = {} if objective is None else {OBJECTIVE: objective, "fit/best_val_accuracy": 0.75, "fit/num_epochs": 32.0}
-    return TrialRun("", name, 0, status, 60.0, pruned, failure, {"training.learning_rate": rate, "seed": "7", **params}, metrics)
+    tags = {"job": "0", "failure": failure} | ({"pruned": "true"} if pruned else {})
+    return StoredRun("", name, status, 60.0, {"training.learning_rate": rate, "seed": "7", **params}, metrics, tags)
 
 
 def test_states_and_objectives():

@@ -12,7 +12,7 @@ from ppdl.prediction.network import open_network
 from ppdl.prediction.package import input_example, source_sha256
 from ppdl.prediction.registering import register_best
 from ppdl.tracking import open_store
-from ppdl.tracking.registry.candidates import best_run
+from ppdl.tracking.registry.candidates import VALIDATION, best_run
 from ppdl.tracking.registry.card import model_card
 from ppdl.tracking.registry.models import fetch_registered, register
 from tests.trained_checkout import add_run, build_checkout
@@ -113,10 +113,16 @@ def test_the_run_with_the_lowest_validation_loss_takes_the_alias(store, checkout
     assert store.client.get_registered_model("ppdl-plain").description == new.description
 
 
+def changed(candidate, log_loss, **tags):
+    """Return a candidate of another validation loss."""
+    run = replace(candidate.run, metrics={**candidate.run.metrics, VALIDATION: log_loss}, tags={**candidate.run.tags, **tags})
+    return replace(candidate, run=run)
+
+
 def put(store, candidate, folder, *, promote=False):
     """Register some bytes as the network of `candidate`."""
     folder.mkdir(exist_ok=True)
-    (folder / "recipe.json").write_text(f"{candidate.log_loss} {candidate.tags['data_sha256']} {candidate.metadata}")
+    (folder / "recipe.json").write_text(f"{candidate.log_loss} {candidate.run.tags['data_sha256']} {candidate.metadata}")
     digest = hashlib.sha256((folder / "recipe.json").read_bytes()).hexdigest()
     card = model_card(candidate)
     return register(store, candidate, folder, digest=digest, card=card, example=input_example(32), promote=promote)
@@ -125,7 +131,7 @@ def put(store, candidate, folder, *, promote=False):
 def test_the_alias_stays_where_the_new_version_is_no_better(store, checkout, tmp_path):
     register_all(store, checkout, "plain")
     before = champion(store, "ppdl-plain").version
-    done = put(store, replace(best(store, checkout), log_loss=9.0), tmp_path / "worse")
+    done = put(store, changed(best(store, checkout), 9.0), tmp_path / "worse")
     assert done.is_new and not done.is_champion and done.alias.startswith("not moved: validation log loss 9.0000")
     assert champion(store, "ppdl-plain").version == before
 
@@ -135,9 +141,9 @@ def test_figures_on_other_data_or_under_another_key_do_not_move_the_alias(store,
     register_all(store, checkout, "deterministic")
     found, before = best(store, checkout, "deterministic"), champion(store, "ppdl-deterministic")
     if what == "data_sha256":
-        other = replace(found, log_loss=0.01, tags={**found.tags, what: "ab" * 32})
+        other = changed(found, 0.01, **{what: "ab" * 32})
     else:
-        other = replace(found, log_loss=0.01, metadata={**found.metadata, what: "ab" * 32})
+        other = replace(changed(found, 0.01), metadata={**found.metadata, what: "ab" * 32})
     done = put(store, other, tmp_path / "other")
     assert not done.is_champion and f"another {what}" in done.alias and "--promote" in done.alias
     assert champion(store, "ppdl-deterministic").version == before.version
@@ -147,7 +153,7 @@ def test_figures_on_other_data_or_under_another_key_do_not_move_the_alias(store,
 
 
 def test_runs_on_what_does_not_lie_here_are_not_candidates(store, checkout):
-    assert best(store, checkout).protection == "plain"
+    assert best(store, checkout).run.tags["protection"] == "plain"
     assert best_run(store, "plain", data_sha256="ab" * 32, source_sha256=checkout.prepared.meta["images_sha256"]) is None
     assert best_run(store, "plain", data_sha256=checkout.prepared.sha256, source_sha256="ab" * 32) is None
     missing = {**checkout.config, "protections": {"opaque": {"train_on": "encrypted"}}}

@@ -50,9 +50,9 @@ def test_a_sweep_by_its_folder_or_the_newest(trial, start, store_root, monkeypat
     for folder in ("multirun/one", "./multirun/one/", str(store_root / "multirun/one")):
         name, runs = find_sweep(store, folder)
         assert name == "multirun/one"
-        assert [(run.job, run.pruned, run.status, run.metrics[OBJECTIVE]) for run in runs] == [
-            (0, False, "FINISHED", 1.0),
-            (1, True, "FINISHED", 2.5),
+        assert [(run.tags["job"], PRUNED in run.tags, run.status, run.metrics[OBJECTIVE]) for run in runs] == [
+            ("0", False, "FINISHED", 1.0),
+            ("1", True, "FINISHED", 2.5),
         ]
         assert all(run.seconds >= 0 and run.params["seed"] == "7" for run in runs)
     with pytest.raises(TrackingError, match="no run of the sweep crossval/default; there are multirun/two, multirun/one"):
@@ -73,7 +73,7 @@ def test_a_failed_trial_says_what_went_wrong(start, store_root):
     with pytest.raises(RuntimeError), start(sweep="multirun/one", job=3):
         raise RuntimeError("no memory")
     (run,) = find_sweep(open_store(store_root, "ppdl"), None)[1]
-    assert (run.job, run.status, run.failure, run.pruned) == (3, "FAILED", "RuntimeError: no memory", False)
+    assert (run.tags["job"], run.status, run.tags["failure"]) == ("3", "FAILED", "RuntimeError: no memory") and PRUNED not in run.tags
 
 
 def test_a_store_without_sweeps_says_how_to_start_one(start, store_root):
