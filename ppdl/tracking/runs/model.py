@@ -1,4 +1,4 @@
-"""A Keras model file as an MLflow model: signature, input example, requirements, and a loader that finds our layers.
+"""A Keras model file as an MLflow model: signature, input example, requirements.
 
 `mlflow.keras.log_model` is not used as it is (MLflow 3.17): with an input example it fails on a missing folder
 (github.com/mlflow/mlflow/issues/16183), it loads the model in a second process to infer requirements, and once more to
@@ -8,13 +8,11 @@ with the example run, 0.6 s as here. The tests show once that a logged model loa
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
-import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,10 +61,11 @@ def log_model_file(store: Store, run_id: str, path: Path, record: ModelRecord) -
     """
     from mlflow.entities import LoggedModelOutput
 
-    modules = _our_modules(path)
+    if not zipfile.is_zipfile(path):
+        raise TrackingError(f"{path} is not a file that `keras.Model.save` wrote, so it was not logged")
     logged = store.client.create_logged_model(store.experiment_id, name=MODEL_NAME, source_run_id=run_id)
     with tempfile.TemporaryDirectory() as folder:
-        _write_model(folder, path, record, modules, logged, run_id)
+        _write_model(folder, path, record, logged, run_id)
         store.client.log_model_artifacts(logged.model_id, folder)
     store.client.finalize_logged_model(logged.model_id, "READY")
     store.client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, record.step)])
@@ -83,28 +82,22 @@ class _SavedModel:
         shutil.copyfile(self.path, path)
 
 
-def _write_model(folder: str, path: Path, record: ModelRecord, modules: list[str], logged: Any, run_id: str) -> None:
+def _write_model(folder: str, path: Path, record: ModelRecord, logged: Any, run_id: str) -> None:
     import mlflow.keras
     from mlflow.models import Model
 
     # A packaging tool's absence is not the user's to mend: environments made by uv have no pip.
     logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)
     mlflow_model = Model(artifact_path=logged.artifact_location, run_id=run_id, model_id=logged.model_id, model_uuid=logged.model_id)
-    backend = sys.modules["keras"].backend.backend()  # mlflow.keras has imported it; we import keras in training only
     mlflow.keras.save_model(
         _SavedModel(path),
         folder,
         mlflow_model=mlflow_model,
         signature=_signature(record),
         input_example=input_example(record),
-        pip_requirements=[pinned(package) for package in ("keras", backend, "numpy", *(["ppdl"] if modules else []))],
-        metadata={**record.metadata, "modules": modules},
+        pip_requirements=[pinned(package) for package in ("keras", "tensorflow", "numpy")],
+        metadata=dict(record.metadata),
     )
-    if modules:
-        # Keras imports nothing outside its own packages, so a process that has not imported our layers cannot load
-        # them: ours does so first, then calls MLflow's.
-        mlflow_model.flavors["python_function"]["loader_module"] = "ppdl.tracking.loader"
-        mlflow_model.save(str(Path(folder) / "MLmodel"))
 
 
 def _signature(record: ModelRecord) -> Any:
@@ -122,24 +115,3 @@ def pinned(package: str) -> str:
         return f"{package}=={version(package)}"
     except PackageNotFoundError:
         return package
-
-
-def _our_modules(path: Path) -> list[str]:
-    """Return the modules of ppdl whose classes a .keras file names, in its layers or in how it was compiled."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            config = json.loads(archive.read("config.json"))
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise TrackingError(f"{path} is not a file that `keras.Model.save` wrote ({error}), so it was not logged") from None
-    return sorted({module for module in _modules(config) if module.split(".")[0] == "ppdl"})
-
-
-def _modules(node: Any) -> Iterator[str]:
-    if isinstance(node, dict):
-        if isinstance(node.get("module"), str):
-            yield node["module"]
-        for value in node.values():
-            yield from _modules(value)
-    elif isinstance(node, list):
-        for value in node:
-            yield from _modules(value)

@@ -1,6 +1,3 @@
-import sys
-import textwrap
-
 import numpy as np
 import pytest
 
@@ -10,23 +7,12 @@ from ppdl.tracking.runs.model import input_example
 
 keras = pytest.importorskip("keras")
 
-LAYERS = """
-import keras
 
-@keras.saving.register_keras_serializable("ppdl-test")
-class Halve(keras.layers.Layer):
-    def call(self, x):
-        return x / 2
-"""
-
-
-def build(*layers):
+def build():
     """Build a tiny model that takes integers and gives three logits."""
     keras.utils.set_random_seed(5)
     inputs = keras.Input((4, 4, 1), dtype="uint8")
     x = keras.layers.Rescaling(1 / 255)(inputs)
-    for layer in layers:
-        x = layer(x)
     model = keras.Model(inputs, keras.layers.Dense(3)(keras.layers.Flatten()(x)))
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     model.optimizer.build(model.trainable_variables)
@@ -93,42 +79,6 @@ def test_metrics_of_the_chosen_epoch_belong_to_the_model(store_root, start):
     assert {(m.key, m.step): m.value for m in logged.metrics} == {("val/accuracy", 1): 0.75}
 
 
-def test_our_own_layers_load_where_nobody_imported_them(store_root, start, images, tmp_path, monkeypatch):
-    import mlflow
-
-    import ppdl
-
-    (tmp_path / "own_layers.py").write_text(textwrap.dedent(LAYERS))
-    monkeypatch.setattr(ppdl, "__path__", [*ppdl.__path__, str(tmp_path)])
-    from ppdl import own_layers
-
-    model = build(own_layers.Halve())
-    logged, _, _ = log(start, store_root, model)
-    expected = model.predict(images, verbose=0)
-    _forget()
-    with pytest.raises((TypeError, ValueError), match="Halve"):  # what a new process would meet without our loader
-        mlflow.keras.load_model(logged.artifact_location)
-    served = mlflow.pyfunc.load_model(logged.artifact_location)
-    np.testing.assert_array_equal(served.predict(images), expected)
-    assert "ppdl" in (_folder(logged) / "requirements.txt").read_text()
-    _forget()
-
-
-def test_a_model_cannot_have_other_modules_imported(store_root, start):
-    import mlflow
-    import yaml
-
-    logged, _, _ = log(start, store_root, build())
-    path = _folder(logged) / "MLmodel"
-    tree = yaml.safe_load(path.read_text())
-    tree["metadata"]["modules"] = ["antigravity"]
-    tree["flavors"]["python_function"]["loader_module"] = "ppdl.tracking.loader"
-    path.write_text(yaml.safe_dump(tree))
-    with pytest.raises(TrackingError, match="asks to import 'antigravity'"):
-        mlflow.pyfunc.load_model(logged.artifact_location)
-    assert "antigravity" not in sys.modules
-
-
 @pytest.mark.parametrize("content", [None, b"", b"PK no zip"])
 def test_a_file_that_is_no_model_is_named(store_root, start, content):
     path = store_root / "model.keras"
@@ -157,8 +107,3 @@ def _folder(logged):
     from urllib.parse import unquote, urlparse
 
     return Path(unquote(urlparse(logged.artifact_location).path))
-
-
-def _forget():
-    keras.saving.get_custom_objects().pop("ppdl-test>Halve", None)
-    sys.modules.pop("ppdl.own_layers", None)
