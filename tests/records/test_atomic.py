@@ -105,7 +105,7 @@ def write_the_features(folder):
 
 def write_run(folder):
     dataset = DatasetRecord("phantom", "cd", "data/prepared", {"train": 1})
-    RunRecord("ab", "ppdl", "plain", 0, 1, {}, {}, dataset, None, (), {}).write(folder / "run.json")
+    RunRecord("ab", "ppdl", "plain", 0, 1, {}, {}, dataset, None, [], {}).write(folder / "run.json")
 
 
 def sign_header(folder):

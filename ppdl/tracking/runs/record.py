@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from ppdl.errors import TrackingError
 from ppdl.records.atomic import replacing
@@ -65,9 +65,11 @@ class EpochRecord:
     metrics: Mapping[str, float]
 
 
-@dataclass(frozen=True)
+@dataclass
 class RunRecord:
-    """A finished training run. `config` is the redacted tree, of which the store shows the flat form as parameters."""
+    """A training run. `config` is the redacted tree, of which the store shows the flat form as parameters."""
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
 
     run_id: str
     experiment: str
@@ -75,11 +77,11 @@ class RunRecord:
     start_ms: int
     end_ms: int
     config: Mapping[str, Any]
-    tags: Mapping[str, str]
+    tags: dict[str, str]
     dataset: DatasetRecord
     model: ModelRecord | None
-    history: tuple[EpochRecord, ...]
-    metrics: Mapping[str, float]
+    history: list[EpochRecord]
+    metrics: dict[str, float]
 
     def write(self, path: Path) -> None:
         """Write the record as JSON. Numbers that JSON lacks are written as text: "nan", "inf"."""
@@ -95,12 +97,16 @@ def read_record(path: Path) -> RunRecord:
     Raises:
         TrackingError: the file is missing, is not JSON, or is not of this format.
     """
+    import pydantic
+
     advice = "fetch it with `dvc pull`, or train again with `dvc repro`"
     tree = read_formatted(path, FORMAT, advice)
     try:
-        return _record(tree)
-    except (TypeError, KeyError, ValueError, AttributeError) as error:
-        raise TrackingError(f"{path} is not a complete {FORMAT} record ({error!r}): {advice}") from None
+        return pydantic.TypeAdapter(RunRecord).validate_python(tree)
+    except pydantic.ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise TrackingError(f"{path} is not a complete {FORMAT} record ({where}: {first['msg']}): {advice}") from None
 
 
 def read_formatted(path: Path, form: str, advice: str) -> dict[str, Any]:
@@ -113,24 +119,6 @@ def read_formatted(path: Path, form: str, advice: str) -> dict[str, Any]:
     if (found := tree.pop("format", None)) != form:
         raise TrackingError(f'{path} must have "format": {form!r}, got {found!r}: {advice}')
     return tree
-
-
-def _record(tree: dict[str, Any]) -> RunRecord:
-    model = tree.pop("model")
-    if model is not None:
-        model |= {name: tuple(model[name]) for name in ("input_shape", "output_shape")}
-    history = tree.pop("history")
-    return RunRecord(
-        dataset=DatasetRecord(**tree.pop("dataset")),
-        model=None if model is None else ModelRecord(**model),
-        history=tuple(EpochRecord(r["epoch"], r["timestamp_ms"], _numbers(r["metrics"])) for r in history),
-        metrics=_numbers(tree.pop("metrics")),
-        **tree,
-    )
-
-
-def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
-    return {name: float(value) for name, value in metrics.items()}
 
 
 def _finite(node: Any) -> Any:

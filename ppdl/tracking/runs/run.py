@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from ppdl.tracking.failures import store_failures, without_password
 from ppdl.tracking.runs.model import model_record
 from ppdl.tracking.runs.names import epoch_metrics, section_metrics
 from ppdl.tracking.runs.provenance import PROCESS
-from ppdl.tracking.runs.record import EpochRecord, ModelRecord, RunRecord
+from ppdl.tracking.runs.record import EpochRecord, RunRecord
 from ppdl.tracking.runs.redact import redact, valid_name
 from ppdl.tracking.runs.signals import Killed, signals_raise
 from ppdl.tracking.runs.spec import RunSpec
@@ -69,22 +70,13 @@ class TrainingRun:
     """Handle of a run that is under way; made by `start_training_run`."""
 
     def __init__(self, store: Store, run_id: str, spec: RunSpec, config: dict[str, Any], tags: dict[str, str]) -> None:
-        self.store = store
-        self.run_id = run_id
-        self.spec = spec
-        self._config = config
-        self._tags = tags
-        self._start_ms = now_ms()
-        self._history: dict[int, EpochRecord] = {}
-        self._metrics: dict[str, float] = {}
-        self._model: ModelRecord | None = None
+        self.store, self.run_id, self.spec = store, run_id, spec
+        self._record = RunRecord(run_id, store.experiment, spec.name, now_ms(), 0, config, tags, spec.dataset, None, [], {})
         self._pending: list[Point] = []
 
     def log_epoch(self, epoch: int, metrics: Mapping[str, Any]) -> None:
         """Log one epoch's metrics under Keras' names (`loss`, `val_loss`); see `names` for what they become."""
-        record = EpochRecord(epoch, now_ms(), epoch_metrics(metrics))
-        self._history[epoch] = record
-        self._send(points_of([record]))
+        self._add([EpochRecord(epoch, now_ms(), epoch_metrics(metrics))])
 
     def log_history(self, history: pd.DataFrame) -> None:
         """Log the epochs that `log_epoch` has not seen: those trained before the run was killed and resumed.
@@ -92,15 +84,14 @@ class TrainingRun:
         Args:
             history: one row an epoch, with a column `epoch`.
         """
-        rows = [row for row in history.to_dict("records") if int(row["epoch"]) not in self._history]
-        records = [EpochRecord(int(row["epoch"]), now_ms(), epoch_metrics(row)) for row in rows]
-        self._history |= {record.epoch: record for record in records}
-        self._send(points_of(records))
+        seen = {record.epoch for record in self._record.history}
+        rows = [row for row in history.to_dict("records") if row["epoch"] not in seen]
+        self._add([EpochRecord(int(row["epoch"]), now_ms(), epoch_metrics(row)) for row in rows])
 
     def log_summary(self, metrics: Mapping[str, Any]) -> None:
         """Log what a training has once, such as `best_epoch` and `seconds`, under `fit/`."""
         numbers = section_metrics("fit", metrics)
-        self._metrics |= numbers
+        self._record.metrics |= numbers
         self._send([Point(name, value, now_ms(), 0) for name, value in numbers.items()])
 
     def log_figure(self, name: str, figure: matplotlib.figure.Figure) -> None:
@@ -136,36 +127,29 @@ class TrainingRun:
             "view": self.spec.view,
             "key_fingerprint": self.spec.key_fingerprint,
             "source_sha256": self.spec.dataset.sha256,
-            "prepared_px": self._config.get("prepared_px"),
-            "input_px": self._config.get("input_px"),
+            "prepared_px": self._record.config.get("prepared_px"),
+            "input_px": self._record.config.get("input_px"),
         }
         if calibration is not None:
             metadata["calibration"] = dict(calibration)
-        recorded = self._model = model_record(model, num_symbols=num_symbols, step=step, metadata=metadata)
-        best = [point for point in points_of(self._history.values()) if point.step == step]
+        recorded = self._record.model = model_record(model, num_symbols=num_symbols, step=step, metadata=metadata)
+        best = [point for point in points_of(self._record.history) if point.step == step]
         self._attempt("model", lambda: log_model(self.store, self.run_id, path, recorded, best))
 
     def mark(self, tag: str) -> None:
         """Set a tag to true."""
-        self._tags[tag] = "true"
+        self._record.tags[tag] = "true"
         self._attempt(f"tag {tag}", lambda: self.store.client.set_tag(self.run_id, tag, "true"))
 
     def write_record(self, path: Path) -> None:
         """Write run.json, from which `restore_runs` rebuilds this run. Call it last."""
-        record = RunRecord(
-            run_id=self.run_id,
-            experiment=self.store.experiment,
-            name=self.spec.name,
-            start_ms=self._start_ms,
-            end_ms=now_ms(),
-            config=self._config,
-            tags={name: value for name, value in self._tags.items() if name != PROCESS},
-            dataset=self.spec.dataset,
-            model=self._model,
-            history=tuple(self._history[epoch] for epoch in sorted(self._history)),
-            metrics=self._metrics,
-        )
-        record.write(path)
+        tags = {name: value for name, value in self._record.tags.items() if name != PROCESS}
+        history = sorted(self._record.history, key=lambda record: record.epoch)
+        replace(self._record, end_ms=now_ms(), tags=tags, history=history).write(path)
+
+    def _add(self, records: list[EpochRecord]) -> None:
+        self._record.history += records
+        self._send(points_of(records))
 
     def _send(self, points: list[Point]) -> None:
         self._pending += points

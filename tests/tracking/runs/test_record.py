@@ -17,7 +17,7 @@ RECORD = RunRecord(
     tags={"view": "pixels"},
     dataset=DatasetRecord("phantom", "ab" * 32, "data/prepared", {"train": 3}),
     model=ModelRecord((8, 8, 1), "uint8", (3,), "float32", 256, 1, {"class_names": ["a"]}),
-    history=(EpochRecord(0, 1_700_000_004_000, {"train/loss": 0.1, "val/loss": math.inf}),),
+    history=[EpochRecord(0, 1_700_000_004_000, {"train/loss": 0.1, "val/loss": math.inf})],
     metrics={"fit/seconds": 9.0},
 )
 
@@ -31,7 +31,7 @@ def test_round_trip(tmp_path):
 def test_not_a_number_survives_as_valid_json(tmp_path):
     path = tmp_path / "run.json"
     EPOCH = EpochRecord(0, 1, {"val/loss": math.nan})
-    RunRecord(**{**RECORD.__dict__, "history": (EPOCH,)}).write(path)
+    RunRecord(**{**RECORD.__dict__, "history": [EPOCH]}).write(path)
     json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     assert math.isnan(read_record(path).history[0].metrics["val/loss"])
 
