@@ -170,7 +170,7 @@ def _ours(alpha: float, images: np.ndarray, labels: np.ndarray, *, num_threads: 
         weight_decay=1e-4,
         label_smoothing=0.05,
         class_weights=None,
-        augmentation=augmentation,
+        augmentation={"flip": True, "shift": 0.06},
         early_stopping_patience=None,
         num_threads=num_threads,
         batch_parts=batch_parts,

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ppdl.config import construct
 from ppdl.protections.view import View
 from ppdl.training.fitting.settings import Training
 
@@ -59,4 +60,4 @@ def training(**changes: Any) -> Training:
         "batch_parts": 1,
         "devices": 1,
     }
-    return Training(**(values | changes))
+    return construct(Training, values | changes, "training")

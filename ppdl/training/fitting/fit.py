@@ -13,7 +13,6 @@ from ppdl.errors import ConfigError, DataError
 from ppdl.protections.view import View
 from ppdl.training.fitting.result import FitResult
 from ppdl.training.fitting.settings import Training
-from ppdl.training.networks.checks import check_integer
 from ppdl.training.networks.model import MobileNetV2
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ def fit(
         labels: (num_images,) int in [0, num_classes), one for each row of the view.
         train_rows: Row numbers, (num_train,) int.
         validation_rows: Row numbers, none of them in `train_rows`.
-        seed: Of weights, order, augmentation and dropout. Sets the global seeds of Python, NumPy and the backend.
+        seed: Of weights, order, augmentation and dropout. Sets the global seeds of Python, NumPy and TensorFlow.
         state_dir: A folder of this training alone. After each epoch it holds what is needed to go on after a kill; the same call
             then goes on, one with other parameters or data starts over. Its contents are removed at the end.
         callbacks: Called after our own, whose `learning_rate`, `images_per_s` and `seconds` are in the logs of an epoch.
@@ -56,11 +55,10 @@ def fit(
         DataError: Labels, rows or symbols are wrong.
     """
     started = time.perf_counter()
-    check_integer("seed", seed, least=0)
     labels, rows = _checked(view, np.asarray(labels), train_rows, validation_rows, num_classes)
     from ppdl.training.fitting.threads import set_num_threads
 
-    set_num_threads(training.num_threads, training.batch_parts)  # before the backend's first operation
+    set_num_threads(training.num_threads, training.batch_parts)  # before TensorFlow's first operation
     from ppdl.training.fitting.session import Session
 
     session = Session(

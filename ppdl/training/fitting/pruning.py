@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ppdl.training.networks.checks import check_integer
+from ppdl.records.typecheck import Count
 
 
 @dataclass(frozen=True)
@@ -20,18 +20,11 @@ class MedianStopping:
         least_epochs: Epochs that every trial gets: what a high learning rate has lost by then, its decay may still win back.
         least_trials: Finished trials without which none is stopped.
 
-    Raises:
-        ConfigError: An argument breaks its rule.
-
     Source: Golovin et al. 2017, Google Vizier (KDD), section 3.2.2, the median stopping rule.
     """
 
-    least_epochs: int
-    least_trials: int
-
-    def __post_init__(self) -> None:
-        check_integer("least_epochs", self.least_epochs, least=1)
-        check_integer("least_trials", self.least_trials, least=1)
+    least_epochs: Count
+    least_trials: Count
 
     def stops(self, losses: Sequence[float], finished: Sequence[Sequence[float]]) -> bool:
         """Tell whether to stop.

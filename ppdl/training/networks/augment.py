@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
-
-from ppdl.training.networks.checks import check_flag, check_number
+from annotated_types import Ge, Lt
 
 
 @dataclass(frozen=True)
@@ -20,11 +20,7 @@ class Augmentation:
     """
 
     flip: bool
-    shift: float
-
-    def __post_init__(self) -> None:
-        check_flag("augmentation.flip", self.flip)
-        check_number("augmentation.shift", self.shift, least=0, below=0.5)
+    shift: Annotated[float, Ge(0), Lt(0.5)]
 
     def __call__(self, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Return changed copies of `images`, (num_images, height, width) or with channels; `rng` decides.

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+from annotated_types import Ge
 
 from ppdl.crypto.artifact.shards import hash_file
 from ppdl.errors import ConfigError, DataError
 from ppdl.protections.view import plain_view
-from ppdl.training.networks.checks import check_integer
+from ppdl.records.typecheck import Positive, Text
 from ppdl.training.networks.model import LEAST_PX, MobileNetV2, as_images
 from ppdl.training.networks.predict import fused_logits, load_model, save_model
 
@@ -39,16 +40,13 @@ class Backbone:
         ConfigError: An argument breaks its rule.
     """
 
-    weights: str
-    alpha: float
-    input_px: int
+    weights: Text
+    alpha: Positive
+    input_px: Annotated[int, Ge(LEAST_PX)]
     layers: Sequence[str] | None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.weights, str) or not self.weights:
-            raise ConfigError(f"weights must be plain, imagenet or the path of a file, got {self.weights!r}")
-        check_integer("input_px", self.input_px, least=LEAST_PX)
-        if self.layers is not None and (isinstance(self.layers, str) or not self.layers or len(set(self.layers)) < len(self.layers)):
+        if self.layers is not None and (not self.layers or len(set(self.layers)) < len(self.layers)):
             raise ConfigError(f"layers must list different layers, or be null (the last), got {self.layers!r}")
         self._network()
 

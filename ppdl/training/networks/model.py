@@ -8,17 +8,19 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+from annotated_types import Ge, Lt
 
 from ppdl.errors import ConfigError
 from ppdl.protections.view import View
-from ppdl.training.networks.checks import check_integer, check_number
+from ppdl.records.typecheck import Positive, Text, Whole
 
 if TYPE_CHECKING:
     import keras
 
+Fraction = Annotated[float, Ge(0), Lt(1)]
 LEAST_PX = 32  # MobileNetV2 halves the image five times
 FROM_SCRATCH_MOMENTUM = 0.9
 _IMAGENET_ALPHAS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
@@ -43,19 +45,13 @@ class MobileNetV2:
     Source: Sandler et al. 2018 (arXiv 1801.04381).
     """
 
-    alpha: float
-    weights: str | None
-    dropout: float
-    fine_tune_depth: int | None
-    batchnorm_momentum: float | None
+    alpha: Positive
+    weights: Text | None
+    dropout: Fraction
+    fine_tune_depth: Whole | None
+    batchnorm_momentum: Fraction | None
 
     def __post_init__(self) -> None:
-        check_number("alpha", self.alpha, above=0)
-        check_number("dropout", self.dropout, least=0, below=1)
-        check_integer("fine_tune_depth", self.fine_tune_depth, least=0, optional="all layers learn")
-        check_number("batchnorm_momentum", self.batchnorm_momentum, least=0, below=1, optional="chosen by weights")
-        if self.weights is not None and (not isinstance(self.weights, str) or not self.weights):
-            raise ConfigError(f"weights must be null, imagenet or the path of a file, got {self.weights!r}")
         if self.weights == "imagenet" and self.alpha not in _IMAGENET_ALPHAS:
             raise ConfigError(f"alpha must be one of {_IMAGENET_ALPHAS} with weights imagenet, got {self.alpha}")
         if self.weights is None and self.fine_tune_depth is not None:

@@ -210,7 +210,6 @@ def test_a_loss_that_is_no_number_is_explained(tmp_path):
         ({"validation": VALIDATION_ROWS + 1}, DataError, r"validation split must lie in \[0, 120\), got 91 to 120"),
         ({"train": np.append(TRAIN_ROWS, 0)}, DataError, "must not hold an image twice, got 1 repeated rows"),
         ({"validation": np.arange(88, 120)}, DataError, "2 are in both, the first is row 88"),
-        ({"seed": -1}, ConfigError, "seed must be an integer >= 0, got -1"),
         ({"num_classes": 1}, ConfigError, "at least 2 classes, got 1"),
         ({"view": View("s", IMAGES, np.zeros((9, 1), np.float32), False, 1.0, 0.0)}, DataError, r"symbols must lie in \[0, 9\)"),
     ],

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ppdl.config import construct
 from ppdl.errors import ConfigError
 from ppdl.training.fitting.pruning import MedianStopping
 
@@ -46,5 +47,5 @@ def test_what_is_stopped_is_not_the_best(losses, finished):
 @pytest.mark.parametrize("name", ["least_epochs", "least_trials"])
 @pytest.mark.parametrize("value", [0, True, 1.5, None])
 def test_refuses_what_is_no_number_of_anything(name, value):
-    with pytest.raises(ConfigError, match=f"{name} must be an integer >= 1"):
-        MedianStopping(**({"least_epochs": 1, "least_trials": 1} | {name: value}))
+    with pytest.raises(ConfigError, match=f"{name}: must be (an integer|>= 1)"):
+        construct(MedianStopping, {"least_epochs": 1, "least_trials": 1} | {name: value}, "pruning")

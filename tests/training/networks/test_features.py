@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 
+from ppdl.config import construct
 from ppdl.errors import ConfigError, DataError
 from ppdl.protections.view import plain_view
 from ppdl.training.networks.features import Backbone, extract_features, load_backbone, save_backbone
@@ -70,9 +71,9 @@ def test_what_cannot_be_built_is_refused(plain_model, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("", 0.35, 32, None), "weights must be plain"),
-        (("plain", 0.35, 16, None), "input_px must be an integer >= 32"),
-        (("plain", 0, 32, None), "alpha must be a number > 0"),
+        (("", 0.35, 32, None), "weights: .*at least 1 character"),
+        (("plain", 0.35, 16, None), "input_px: must be >= 32"),
+        (("plain", 0, 32, None), "alpha: must be > 0"),
         (("imagenet", 0.4, 32, None), "alpha must be one of"),
         (("plain", 0.35, 32, "out_relu"), "layers must list different layers"),
         (("plain", 0.35, 32, ()), "layers must list different layers"),
@@ -81,7 +82,7 @@ def test_what_cannot_be_built_is_refused(plain_model, tmp_path):
 )
 def test_arguments_that_break_a_rule_are_named(arguments, message):
     with pytest.raises(ConfigError, match=message):
-        Backbone(*arguments)
+        construct(Backbone, dict(zip(("weights", "alpha", "input_px", "layers"), arguments, strict=True)), "backbone")
 
 
 def test_another_backbone_than_the_heads_is_refused(network, plain_model):
