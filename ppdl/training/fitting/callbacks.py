@@ -143,7 +143,7 @@ class Keep(keras.callbacks.Callback):
 
 
 def arrays(variables: list[keras.Variable]) -> list[np.ndarray]:
-    """Return the values of variables of any backend."""
+    """Return the values of variables."""
     return [keras.ops.convert_to_numpy(v) for v in variables]
 
 

@@ -23,14 +23,12 @@ def mirrored(num_devices: int) -> AbstractContextManager[object]:
     one CPU is not faster as two.
 
     Raises:
-        ConfigError: there are fewer devices, or the Keras backend is not TensorFlow.
+        ConfigError: there are fewer devices.
 
     Source: tf.distribute.MirroredStrategy, synchronous data parallelism on one machine.
     """
     if num_devices == 1:
         return contextlib.nullcontext()
-    if keras.backend.backend() != "tensorflow":
-        raise ConfigError(f"training.devices above 1 needs Keras on TensorFlow, got backend {keras.backend.backend()}: set it to 1")
     scope: AbstractContextManager[object] = _strategy(num_devices).scope()
     return scope
 

@@ -47,7 +47,7 @@ class Session:
         self.network = compiled(self.model, training, len(self.train))
         # The number of threads does not decide what is learned.
         parts = {"model": model, "training": dataclasses.replace(training, num_threads=None), "num_classes": num_classes, "seed": seed}
-        parts |= {"keras": keras.__version__, "backend": keras.backend.backend()}
+        parts |= {"keras": keras.__version__}
         self.digest = digest_of(view, labels, rows, parts, self.model.get_weights())
 
     def run(self, callbacks: Sequence[keras.callbacks.Callback], on_epoch: OnEpoch | None, progress: bool) -> FitResult:

@@ -16,25 +16,6 @@ def set_num_threads(num_threads: int | None, num_parts: int = 1) -> None:
     The setting holds for the process, and TensorFlow takes it only before its first operation; the log says when a number comes
     too late. With 1, several trainings run side by side, which is the fastest way to train many small networks.
     """
-    import keras
-
-    backend = keras.backend.backend()
-    if backend == "tensorflow":
-        _set_tensorflow(num_threads, num_parts)
-    elif num_threads is not None and backend == "torch":
-        import torch
-
-        torch.set_num_threads(num_threads)
-    elif num_threads is not None:
-        _log.warning("training.num_threads=%d has no effect with Keras backend %s: limit it with `taskset`", num_threads, backend)
-
-
-def num_cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _set_tensorflow(num_threads: int | None, num_parts: int) -> None:
     import tensorflow as tf
 
     if num_threads is None and tf.config.list_physical_devices("GPU"):
@@ -51,3 +32,8 @@ def _set_tensorflow(num_threads: int | None, num_parts: int) -> None:
         if num_threads is not None and found != (at_once, within):
             running = " x ".join(str(n or "all") for n in found)
             _log.warning("training.num_threads=%d comes too late: TensorFlow already runs with %s threads here", num_threads, running)
+
+
+def num_cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -17,7 +17,7 @@ _CHUNK = 256  # rows read at a time where the whole view is gone through
 
 
 class Batches(keras.utils.PyDataset):
-    """Give images of a view batch by batch, on any Keras backend.
+    """Give images of a view batch by batch.
 
     Every batch is a function of the seed, the epoch and its number alone, whatever thread asks for it and in whatever order; an
     interrupted training therefore goes on with the very batches that it would have seen.

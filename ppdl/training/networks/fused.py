@@ -15,7 +15,7 @@ import keras
 class FusedBatchNormalization(keras.layers.BatchNormalization):
     """Compute keras.layers.BatchNormalization with TensorFlow's FusedBatchNormV3 where that applies.
 
-    It applies to float32 images with channels last on the TensorFlow backend; elsewhere the standard layer's own code runs.
+    It applies to float32 images with channels last; elsewhere the standard layer's own code runs.
     """
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
@@ -48,9 +48,8 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
 
     def _fits(self, inputs: Any, mask: Any) -> bool:
         plain = mask is None and self.scale and self.center and not self.renorm and not self.synchronized
-        if keras.backend.backend() != "tensorflow" or not plain:
-            return False
-        return len(inputs.shape) == 4 and self.axis in (3, -1) and keras.backend.standardize_dtype(inputs.dtype) == "float32"
+        images = len(inputs.shape) == 4 and self.axis in (3, -1)
+        return plain and images and keras.backend.standardize_dtype(inputs.dtype) == "float32"
 
 
 def fused(model: keras.Model) -> keras.Model:

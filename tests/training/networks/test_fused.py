@@ -9,7 +9,6 @@ import pytest
 from ppdl.training.networks.fused import FusedBatchNormalization, fused
 
 tf = pytest.importorskip("tensorflow")
-pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="other backends keep the standard layer")
 
 KINDS = (FusedBatchNormalization, keras.layers.BatchNormalization)
 IMAGES = np.random.default_rng(0).normal(1.5, 2.0, (4, 3, 5, 6)).astype(np.float32)
