@@ -22,12 +22,12 @@ import yaml
 PROJECT = Path(__file__).resolve().parents[1]
 PLUGINS = ("ppdl.audit.attacks", "stages")  # one file an attack, a stage
 LIMITS = {
-    "rooms": 19,
-    "arrows between rooms": 78,
+    "rooms": 20,  # the 20th is pooling
+    "arrows between rooms": 82,
     "circles of modules": 0,
     "circles of folders": 0,
     "modules in one folder": 12,
-    "lines of code": 19_464,
+    "lines of code": 20_109,
     "functions that take cfg outside experiment and stages": 5,
     "functions that take cfg and workspace outside experiment and stages": 0,
     "functions that take cfg in experiment and stages": 18,

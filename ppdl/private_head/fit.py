@@ -9,11 +9,9 @@ import numpy as np
 from annotated_types import Gt, MinLen
 
 from ppdl.errors import DataError
-from ppdl.private_head.head import LARGEST_FEATURE, QuantisedHead, quantised
+from ppdl.private_head.head import LARGEST_FEATURE, QuantisedHead, quantised, rounded_head, spread_floor
 
 _CLIPPED = 1e-4  # share of feature values above 255 steps: a few large ones must not make all steps coarse
-_LEAST_SPREAD = 0.5  # of the median spread: a feature that hardly varies must not get the weight that makes all steps coarse
-_LARGEST_WEIGHT = 127
 _MOST_ITERATIONS = 200
 
 
@@ -74,15 +72,11 @@ def fit_head(
     values = quantised(features, scale).astype(np.float64)
     train, validation = values[train_rows], values[validation_rows]
     mean, spread = train.mean(axis=0), train.std(axis=0)
-    least = _LEAST_SPREAD * np.median(spread[spread > 0]) if spread.any() else 1.0
-    spread = np.maximum(spread, least) * np.sqrt(train.shape[1])
+    spread = np.maximum(spread, spread_floor(spread)) * np.sqrt(train.shape[1])
     strength, model = _best(settings, (train - mean) / spread, labels[train_rows], (validation - mean) / spread, labels[validation_rows])
     weights, bias = _all_rows(model.coef_ / spread, model.intercept_ - model.coef_ @ (mean / spread))
-    most = _LARGEST_WEIGHT, LARGEST_FEATURE * (_LARGEST_WEIGHT + 1) * weights.shape[1]  # what a weight and a bias may be
-    step = float(max(np.abs(weights).max() / most[0], np.abs(bias).max() / most[1])) or 1.0
-    whole = np.rint(weights / step).astype(np.int8), np.rint(bias / step).astype(np.int64)
-    head = QuantisedHead(*whole, scale, step, tuple(class_names), dict(backbone), 1.0)
-    before, after = validation @ weights.T + bias, head.logits(validation.astype(np.uint8)) * step
+    head = rounded_head(weights, bias, feature_scale=scale, class_names=class_names, backbone=backbone)
+    before, after = validation @ weights.T + bias, head.logits(validation.astype(np.uint8)) * head.logit_scale
     truth = labels[validation_rows]
     summary = {
         "strength": strength,

@@ -7,7 +7,7 @@ import json
 import math
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from ppdl.errors import DataError
 FORMAT = "ppdl-head/1"
 JSON_FILE, ARRAYS_FILE, BACKBONE_FILE = "head.json", "head.npz", "backbone.keras"
 LARGEST_FEATURE = 255
+_LARGEST_WEIGHT = 127
+_LEAST_SPREAD = 0.5  # of the median spread: a feature that hardly varies must not get the weight that makes all steps coarse
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,24 @@ class QuantisedHead:
 def quantised(features: np.ndarray, scale: float) -> np.ndarray:
     """Return non-negative features in steps of `scale`, at most 255 of them: uint8, of the same shape."""
     return np.clip(np.rint(features / scale), 0, LARGEST_FEATURE).astype(np.uint8)
+
+
+def rounded_head(
+    weights: np.ndarray, bias: np.ndarray, *, feature_scale: float, class_names: Sequence[str], backbone: Mapping[str, Any]
+) -> QuantisedHead:
+    """Round weights (num_classes, num_features) and biases (num_classes,) on integer features to one step, the smallest that int8 holds.
+
+    The head's temperature is 1. For the other arguments see PublicHead.
+    """
+    most = _LARGEST_WEIGHT, LARGEST_FEATURE * (_LARGEST_WEIGHT + 1) * weights.shape[1]  # what a weight and a bias may be
+    step = float(max(np.abs(weights).max() / most[0], np.abs(bias).max() / most[1])) or 1.0
+    whole = np.rint(weights / step).astype(np.int8), np.rint(bias / step).astype(np.int64)
+    return QuantisedHead(*whole, feature_scale, step, tuple(class_names), dict(backbone), 1.0)
+
+
+def spread_floor(spread: np.ndarray) -> float:
+    """Return the least spread that a feature is standardised by, given those of all, (num_features,)."""
+    return float(_LEAST_SPREAD * np.median(spread[spread > 0])) if spread.any() else 1.0
 
 
 def load_public_head(path: Path) -> PublicHead:

@@ -4,6 +4,7 @@
 `SlotPacking` puts signed numbers into slots of slot_bits bits with room to compute: adding plaintexts adds slot by
 slot, as long as no slot leaves its range. Neither ciphertexts nor decryption can see a slot that did, so
 `check_linear_bound` proves it impossible before anything runs.
+`WidePacking` puts numbers of 0 and above into slots of up to 63 bits, for sums of many parties.
 
 Value i of a plaintext has the weight 2^(i * slot_bits): the first value is the least significant. HEADROOM_BITS of
 the key stay unused, so that a plaintext, negative ones included, stays far from n / 2 and tells a wrong key or an
@@ -21,6 +22,7 @@ from ppdl.errors import CryptoError
 
 HEADROOM_BITS = 8
 LARGEST_SLOT_BITS = 32
+LARGEST_WIDE_BITS = 63
 _CHUNK_VALUES = 1 << 18  # values that are spread into bits at a time: bounds the temporary memory to about 10 MiB
 
 
@@ -80,10 +82,7 @@ class SlotPacking:
     def __post_init__(self) -> None:
         if not 2 <= self.slot_bits <= LARGEST_SLOT_BITS:
             raise CryptoError(f"slot_bits must be 2 to {LARGEST_SLOT_BITS}, got {self.slot_bits}")
-        if self.values_per_plaintext < 1:
-            raise CryptoError(
-                f"key_bits must be at least slot_bits + {HEADROOM_BITS} = {self.slot_bits + HEADROOM_BITS}, got {self.key_bits}"
-            )
+        _check_room(self)
 
     @property
     def values_per_plaintext(self) -> int:
@@ -112,7 +111,9 @@ class SlotPacking:
             position = int(np.argmax((values < self.smallest) | (values > self.largest)))
             raise CryptoError(f"value {position} does not fit a signed slot of {self.slot_bits} bits ({self.smallest} to {self.largest})")
         n, offset = mpz(self._check_key(public_key).n), self._offset
-        plaintexts = [mpz.from_bytes(row, "little") - offset for row in self._spread(values)]
+        raised = values.astype(np.int64) + (1 << (self.slot_bits - 1))
+        raised = np.pad(raised, (0, -len(raised) % self.values_per_plaintext), constant_values=1 << (self.slot_bits - 1))
+        plaintexts = [mpz.from_bytes(row, "little") - offset for row in _spread(raised, self.values_per_plaintext, self.slot_bits)]
         return [m if m >= 0 else m + n for m in plaintexts]
 
     def unpack(self, plaintexts: Sequence[mpz], num_values: int, public_key: PublicKey) -> np.ndarray:
@@ -126,7 +127,7 @@ class SlotPacking:
         half, used_bits = n // 2, self.slot_bits * self.values_per_plaintext
         shifted = [(m if m <= half else m - n) + offset for m in plaintexts]
         rows = _to_rows(shifted, (used_bits + 7) // 8, used_bits)
-        return self._gather(rows).reshape(-1)[:num_values]
+        return _gather(rows, self.values_per_plaintext, self.slot_bits).reshape(-1)[:num_values] - (1 << (self.slot_bits - 1))
 
     @property
     def _offset(self) -> mpz:
@@ -139,31 +140,86 @@ class SlotPacking:
             raise CryptoError(f"the packing is for a {self.key_bits}-bit key, got one of {public_key.key_bits} bits")
         return public_key
 
-    def _spread(self, values: np.ndarray) -> list[bytes]:
-        """Write values + 2^(slot_bits - 1) as little-endian bit rows: bytes of each plaintext."""
-        slots, bits = self.values_per_plaintext, self.slot_bits
-        rows_per_chunk = max(1, _CHUNK_VALUES // slots)
-        result: list[bytes] = []
-        for start in range(0, len(values), rows_per_chunk * slots):
-            chunk = values[start : start + rows_per_chunk * slots].astype(np.int64)
-            chunk = np.pad(chunk, (0, -len(chunk) % slots)) + (1 << (bits - 1))
-            spread = np.unpackbits(chunk.astype("<u4").view(np.uint8).reshape(-1, 4), axis=1, bitorder="little")[:, :bits]
-            rows = np.packbits(spread.reshape(-1, slots * bits), axis=1, bitorder="little")
-            result.extend(map(bytes, rows))
-        return result
 
-    def _gather(self, rows: np.ndarray) -> np.ndarray:
-        """Read little-endian bit rows (num_plaintexts, num_bytes) as signed slots: int64 (num_plaintexts, slots)."""
-        slots, bits = self.values_per_plaintext, self.slot_bits
-        result = np.empty((len(rows), slots), np.int64)
-        rows_per_chunk = max(1, _CHUNK_VALUES // slots)
-        for start in range(0, len(rows), rows_per_chunk):
-            chunk = rows[start : start + rows_per_chunk]
-            spread = np.unpackbits(chunk, axis=1, bitorder="little", count=slots * bits).reshape(-1, bits)
-            packed = np.zeros((len(spread), 4), np.uint8)
-            packed[:, : (bits + 7) // 8] = np.packbits(spread, axis=1, bitorder="little")
-            result[start : start + len(chunk)] = packed.view("<u4").reshape(-1, slots)
-        return result - (1 << (bits - 1))
+@dataclass(frozen=True)
+class WidePacking:
+    """Put (key_bits - 8) // slot_bits unsigned slots into a plaintext: 58 slots of 35 bits at 2048 bits.
+
+    A slot holds [0, 2^slot_bits). Slots beyond the last value are 0, and `unpack` refuses others.
+
+    Raises: CryptoError when slot_bits is not in 2 to 63, or the key is too short for one slot.
+    """
+
+    key_bits: int
+    slot_bits: int
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.slot_bits <= LARGEST_WIDE_BITS:
+            raise CryptoError(f"slot_bits must be 2 to {LARGEST_WIDE_BITS}, got {self.slot_bits}")
+        _check_room(self)
+
+    @property
+    def values_per_plaintext(self) -> int:
+        return (self.key_bits - HEADROOM_BITS) // self.slot_bits
+
+    def num_plaintexts(self, num_values: int) -> int:
+        return -(-num_values // self.values_per_plaintext)
+
+    def pack(self, values: np.ndarray) -> list[mpz]:
+        """Pack integers (num_values,) into plaintexts.
+
+        Raises: CryptoError when a value does not fit its slot (its position is told, not the value), or for another type or shape.
+        """
+        if values.dtype.kind not in "iu" or values.ndim != 1:
+            raise CryptoError(f"wide packing takes integers (num_values,), got {values.dtype} {values.shape}")
+        if values.size and not (values.min() >= 0 and int(values.max()) < 1 << self.slot_bits):
+            position = int(np.argmax((values < 0) | (values > (1 << self.slot_bits) - 1)))
+            raise CryptoError(f"value {position} does not fit an unsigned slot of {self.slot_bits} bits")
+        return [mpz.from_bytes(row, "little") for row in _spread(values, self.values_per_plaintext, self.slot_bits)]
+
+    def unpack(self, plaintexts: Sequence[mpz], num_values: int) -> np.ndarray:
+        """Unpack num_values slots: int64 (num_values,).
+
+        Raises: CryptoError when there are not exactly num_plaintexts(num_values) of them, one exceeds the packing, or a slot beyond the
+            values is not 0 (wrong key, damage, or an overflow).
+        """
+        _check_count(self, plaintexts, num_values)
+        used_bits = self.slot_bits * self.values_per_plaintext
+        slots = _gather(_to_rows(plaintexts, (used_bits + 7) // 8, used_bits), self.values_per_plaintext, self.slot_bits).reshape(-1)
+        if slots[num_values:].any():
+            raise CryptoError("a slot beyond the values is not 0: wrong private key, damage or an overflow")
+        return slots[:num_values]
+
+
+def _word(bits: int) -> np.dtype:
+    """Return the smaller of two words that holds a slot: half the bytes are half the time."""
+    return np.dtype("<u4" if bits <= 32 else "<u8")
+
+
+def _spread(values: np.ndarray, slots: int, bits: int) -> list[bytes]:
+    """Write numbers >= 0 (num_values,) as little-endian bit rows, `slots` of them a row: bytes of each plaintext."""
+    rows_per_chunk, word = max(1, _CHUNK_VALUES // slots), _word(bits)
+    result: list[bytes] = []
+    for start in range(0, len(values), rows_per_chunk * slots):
+        chunk = values[start : start + rows_per_chunk * slots]
+        chunk = np.pad(chunk, (0, -len(chunk) % slots))
+        octets = chunk.astype(word).view(np.uint8).reshape(-1, word.itemsize)
+        spread = np.unpackbits(octets, axis=1, bitorder="little", count=bits)
+        result.extend(map(bytes, np.packbits(spread.reshape(-1, slots * bits), axis=1, bitorder="little")))
+    return result
+
+
+def _gather(rows: np.ndarray, slots: int, bits: int) -> np.ndarray:
+    """Read little-endian bit rows (num_plaintexts, num_bytes) as numbers: int64 (num_plaintexts, slots)."""
+    result, word = np.empty((len(rows), slots), np.int64), _word(bits)
+    rows_per_chunk = max(1, _CHUNK_VALUES // slots)
+    for start in range(0, len(rows), rows_per_chunk):
+        chunk = rows[start : start + rows_per_chunk]
+        spread = np.unpackbits(chunk, axis=1, bitorder="little", count=slots * bits).reshape(-1, bits)
+        packed = np.zeros((len(spread), word.itemsize), np.uint8)
+        packed[:, : (bits + 7) // 8] = np.packbits(spread, axis=1, bitorder="little")
+        result[start : start + len(chunk)] = packed.view(word).reshape(-1, slots)
+    return result
 
 
 def linear_bound(weights: np.ndarray, max_value: int) -> int:
@@ -189,7 +245,13 @@ def check_linear_bound(weights: np.ndarray, max_value: int, slot_bits: int) -> N
         )
 
 
-def _check_count(packing: DensePacking | SlotPacking, plaintexts: Sequence[mpz], num_values: int) -> None:
+def _check_room(packing: SlotPacking | WidePacking) -> None:
+    if packing.values_per_plaintext < 1:
+        least = packing.slot_bits + HEADROOM_BITS
+        raise CryptoError(f"key_bits must be at least slot_bits + {HEADROOM_BITS} = {least}, got {packing.key_bits}")
+
+
+def _check_count(packing: DensePacking | SlotPacking | WidePacking, plaintexts: Sequence[mpz], num_values: int) -> None:
     expected = packing.num_plaintexts(num_values)
     if len(plaintexts) != expected:
         raise CryptoError(f"{num_values} values are packed in {expected} plaintexts, got {len(plaintexts)}")

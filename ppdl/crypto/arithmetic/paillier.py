@@ -110,6 +110,21 @@ def add_plaintext(public_key: PublicKey, ciphertexts: np.ndarray, plaintexts: Se
     return to_array(public_key, [c * (1 + m * n) % n_squared for c, m in _paired(public_key, ciphertexts, plaintexts)])
 
 
+def add_ciphertexts(public_key: PublicKey, *parties: np.ndarray) -> np.ndarray:
+    """Return ciphertexts of the sums mod n over arrays of as many ciphertexts, row by row: what everybody with the public key can compute.
+
+    The result is a function of the ciphertexts: the same parties, in any order, give the same bytes.
+
+    Raises: CryptoError when the arrays differ in length, or a row is no ciphertext of this key.
+    Cost: a product mod n^2 for each array and row.
+    """
+    n_squared = mpz(public_key.n_squared)
+    total = [mpz(1)] * len(parties[0])
+    for rows in parties:
+        total = [a * b % n_squared for a, b in _paired(public_key, rows, total)]
+    return to_array(public_key, total)
+
+
 def rerandomise(public_key: PublicKey, ciphertexts: np.ndarray, randbelow: Randbelow = secrets.randbelow) -> np.ndarray:
     """Multiply each row by a fresh `standard` obfuscator: what it holds stays, how it was computed can no longer be seen.
 

@@ -2,7 +2,8 @@
 
 The public part is a file of the project, one for each purpose (PUBLIC_PATHS). The private part lies outside of it, in a folder of the user
 (mode 0700), as FINGERPRINT.json (mode 0600): PPDL_PRIVATE_KEY_DIR, else $XDG_DATA_HOME/ppdl/keys, else ~/.local/share/ppdl/keys. A
-private file is never overwritten and never deleted. keyfile.py reads and writes them, jwk.py describes the contents.
+private file is never overwritten, and never deleted but by ppdl.pooling.opening, whose keys serve one run.
+keyfile.py reads and writes them, jwk.py describes the contents.
 
 What `ensure_keypair` does:
 

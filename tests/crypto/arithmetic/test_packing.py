@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as npst
 from ppdl.crypto.arithmetic import packing
 from ppdl.crypto.arithmetic.linear import apply_linear, plan_linear
 from ppdl.crypto.arithmetic.obfuscators import build_obfuscators
-from ppdl.crypto.arithmetic.packing import DensePacking, SlotPacking, check_linear_bound, linear_bound, smallest_slot_bits
+from ppdl.crypto.arithmetic.packing import DensePacking, SlotPacking, WidePacking, check_linear_bound, linear_bound, smallest_slot_bits
 from ppdl.crypto.arithmetic.paillier import decrypt_batch, encrypt_batch
 from ppdl.crypto.keys.keypair import generate_keypair
 from ppdl.errors import CryptoError
@@ -190,3 +190,45 @@ def test_smallest_slot_bits_is_the_smallest(weights, max_value):
 def test_bound_holds_for_weights_that_numpy_would_overflow():
     weights = np.full((1, 4), 2**62)
     assert linear_bound(weights, 255) == 4 * 2**62 * 255
+
+
+# ---- wide
+
+
+@given(st.integers(2, 63).flatmap(lambda bits: st.tuples(st.just(bits), st.lists(st.integers(0, 2**bits - 1), max_size=60))))
+def test_wide_round_trip(drawn):
+    bits, values = drawn
+    wide = WidePacking(256, bits)
+    plaintexts = wide.pack(np.array(values, np.int64))
+    assert len(plaintexts) == wide.num_plaintexts(len(values))
+    assert [int(m) >> bits * i & 2**bits - 1 for m in plaintexts for i in range(wide.values_per_plaintext)][: len(values)] == values
+    assert wide.unpack(plaintexts, len(values)).tolist() == values
+
+
+@given(st.lists(st.lists(st.integers(0, 2**40 - 1), min_size=9, max_size=9), min_size=1, max_size=8))
+def test_sums_of_wide_plaintexts_are_sums_of_slots(parties):
+    wide = WidePacking(256, 43)  # 8 parties add 3 bits
+    packed = [wide.pack(np.array(values)) for values in parties]
+    total = [sum(column) for column in zip(*packed, strict=True)]
+    assert wide.unpack(total, 9).tolist() == np.sum(parties, axis=0).tolist()
+
+
+def test_wide_slots_hold_what_they_say_and_no_more():
+    assert WidePacking(2048, 35).values_per_plaintext == 58
+    for value in (-1, 2**35):
+        with pytest.raises(CryptoError, match=r"value 1 does not fit an unsigned slot of 35 bits$"):
+            WidePacking(256, 35).pack(np.array([0, value]))
+    for bits in (1, 64):
+        with pytest.raises(CryptoError, match=f"slot_bits must be 2 to 63, got {bits}"):
+            WidePacking(2048, bits)
+    with pytest.raises(CryptoError, match=r"wide packing takes integers \(num_values,\), got float64 \(2,\)"):
+        WidePacking(256, 35).pack(np.zeros(2))
+
+
+def test_a_wide_slot_beyond_the_values_must_be_empty():
+    wide = WidePacking(256, 35)
+    (plaintext,) = wide.pack(np.array([1, 2, 3]))
+    with pytest.raises(CryptoError, match="a slot beyond the values is not 0"):
+        wide.unpack([plaintext + (mpz(1) << 3 * 35)], 3)
+    with pytest.raises(CryptoError, match="plaintext 0 exceeds the packing"):
+        wide.unpack([plaintext + (mpz(1) << 7 * 35)], 3)

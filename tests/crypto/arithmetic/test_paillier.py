@@ -14,6 +14,7 @@ from ppdl.crypto.arithmetic import paillier
 from ppdl.crypto.arithmetic.numbers import check_ciphertexts, check_plaintexts, check_range, from_array, invert_batch, to_array
 from ppdl.crypto.arithmetic.obfuscators import Obfuscators, build_obfuscators
 from ppdl.crypto.arithmetic.paillier import (
+    add_ciphertexts,
     add_plaintext,
     decrypt_batch,
     encrypt_batch,
@@ -72,6 +73,21 @@ def test_golden_vectors_of_djn():
 
 
 # ---- laws
+
+
+@given(st.lists(st.lists(plaintexts, min_size=3, max_size=3), min_size=1, max_size=5), st.randoms())
+def test_sums_of_many_parties_decrypt_to_sums_in_any_order(parties, order):
+    arrays = [encrypt_batch(KEY.public, messages, SOURCE) for messages in parties]
+    total = add_ciphertexts(KEY.public, *arrays)
+    assert decrypt_batch(KEY, total) == [sum(column) % N for column in zip(*parties, strict=True)]
+    order.shuffle(arrays)
+    assert (add_ciphertexts(KEY.public, *arrays) == total).all()
+
+
+def test_parties_with_another_number_of_ciphertexts_are_refused():
+    arrays = [encrypt_batch(KEY.public, range(num), SOURCE) for num in (3, 2)]
+    with pytest.raises(CryptoError, match="both operands need the same number of rows, got 2 and 3"):
+        add_ciphertexts(KEY.public, *arrays)
 
 
 @given(st.lists(plaintexts, max_size=20))

@@ -1,0 +1,139 @@
+"""A hospital's side of a run: it commits to its encrypted sums, releases them, and signs the tally that it recomputed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from ppdl.crypto.arithmetic.obfuscators import build_obfuscators
+from ppdl.crypto.arithmetic.paillier import add_ciphertexts, encrypt_batch
+from ppdl.errors import ArtifactError, ConfigError, DataError
+from ppdl.pooling.board import Board, read_rows, write_rows
+from ppdl.pooling.contributions import record_contribution
+from ppdl.pooling.statements import (
+    COMMITMENT,
+    TALLY,
+    Commitment,
+    Tally,
+    check_contributors,
+    hash_rows,
+    read_commitments,
+    read_signed,
+    write_signed,
+)
+from ppdl.pooling.sums import sums_of
+from ppdl.pooling.terms import Terms
+
+
+@dataclass(frozen=True)
+class Hospital:
+    """One hospital in a run.
+
+    Every step looks at what is there already and does what is missing, so a step that was killed is done by calling it again.
+
+    Attributes:
+        name: on the roster.
+        terms: that this hospital pinned, from its own files and not from the board.
+        board: of the run.
+        private_dir: its own folder: unreleased ciphertexts and the ledger of contributions.
+        key: that it signs with.
+
+    Raises:
+        ConfigError: the roster has another key for it, or does not name it.
+    """
+
+    name: str
+    terms: Terms
+    board: Board
+    private_dir: Path
+    key: Ed25519PrivateKey = field(repr=False)
+
+    def __post_init__(self) -> None:
+        member = self.terms.roster.get(self.name)
+        if member is None or member.signing_key != self.key.public_key().public_bytes_raw().hex():
+            raise ConfigError(f"the roster does not name {self.name} with the key that it signs with: pin terms that do")
+
+    def commit(self, features: np.ndarray, labels: np.ndarray, films: Sequence[bytes]) -> None:
+        """Encrypt the sums over films, keep the ciphertexts here, and sign a commitment to them.
+
+        Args:
+            features: integers (num_films, num_features). labels: (num_films,), numbers of classes.
+            films: SHA-256 of each film's pixels, for the ledger.
+
+        Raises:
+            DataError: the films are not as many as this hospital declared, or a feature or label is out of range.
+            KeyStoreError: the ledger declines the contribution.
+            ConfigError: features of another number.
+            ArtifactError: the commitment on the board is not of these ciphertexts.
+        """
+        terms, declared = self.terms, self.terms.roster[self.name].num_films
+        if len(features) != declared:
+            raise DataError(f"{self.name} declared {declared} films and brings {len(features)}: call a run with the right number")
+        if features.shape[1] != terms.num_features:
+            raise ConfigError(f"{self.name} brings {features.shape[1]} features a film, and the terms say {terms.num_features}")
+        record_contribution(self.private_dir, self.name, terms, films)
+        if not self._own.exists():
+            public_key = self.board.public_key(terms)
+            sums = sums_of(features, labels, num_classes=len(terms.class_names), feature_bits=terms.feature_bits)
+            plaintexts = terms.packing.pack(sums.flat())
+            source = build_obfuscators(public_key, num_ciphertexts=len(plaintexts))
+            write_rows(self._own, encrypt_batch(public_key, plaintexts, source))
+        sha256, path = hash_rows(self._ciphertexts()), self.board.commitments / f"{self.name}.json"
+        if not path.exists():
+            write_signed(path, COMMITMENT, Commitment(terms.digest, self.name, sha256), self.key)
+        elif read_signed(path, COMMITMENT, terms.roster[self.name].signing_key).ciphertexts_sha256 != sha256:
+            raise ArtifactError(f"{path} is a commitment to other ciphertexts than {self._own} holds: {self.name} contributes once a run")
+
+    def release(self) -> None:
+        """Show the ciphertexts, now that every hospital of the roster is committed to its own.
+
+        Raises:
+            ArtifactError: a commitment is missing, or not what it should be: nothing is released.
+        """
+        commitments, ciphertexts = read_commitments(self.board.commitments, self.terms), self._ciphertexts()
+        if commitments[self.name].ciphertexts_sha256 != hash_rows(ciphertexts):
+            raise ArtifactError(f"the board has a commitment of {self.name} to other ciphertexts than it holds: nothing is released")
+        write_rows(self.board.ciphertexts(self.name), ciphertexts)
+
+    def countersign(self) -> None:
+        """Recompute the server's sum, and sign the tally when it is that of the contributors' committed ciphertexts.
+
+        Raises:
+            ArtifactError: the tally or the sum is not what it should be: nothing is signed.
+            ConfigError: too few films are left.
+        """
+        terms, tally = self.terms, self.board.read_tally()
+        check_contributors(tally, terms, read_commitments(self.board.commitments, terms))
+        if tally.contributors.get(self.name) is None:
+            raise ArtifactError(f"the tally does not count {self.name}, which has nothing to sign in it")
+        if add_released(self.board, terms, tally)[1] != tally.sum_sha256:
+            raise ArtifactError("the server's sum is not that of the contributors' ciphertexts: it is not signed")
+        path = self.board.tallies / f"{self.name}.json"
+        if not path.exists():
+            write_signed(path, TALLY, tally, self.key)
+        elif read_signed(path, TALLY, terms.roster[self.name].signing_key) != tally:
+            raise ArtifactError(f"{path}: {self.name} signed another tally of this run before, and signs one a run")
+
+    @property
+    def _own(self) -> Path:
+        return self.private_dir / f"{self.name}.{self.terms.digest[:16]}.npy"
+
+    def _ciphertexts(self) -> np.ndarray:
+        return read_rows(self._own, self.terms, self.board.public_key(self.terms))
+
+
+def add_released(board: Board, terms: Terms, tally: Tally) -> tuple[np.ndarray, str]:
+    """Return the sum of the contributors' ciphertexts, uint8 (num_ciphertexts, ciphertext_bytes), and its digest: anybody can.
+
+    Raises:
+        ArtifactError: a contributor's ciphertexts are missing or not those that the tally names.
+        CryptoError: a row is no ciphertext of the run's key.
+    """
+    key = board.public_key(terms)
+    rows = [read_rows(board.ciphertexts(name), terms, key, sha256) for name, sha256 in sorted(tally.contributors.items())]
+    total = add_ciphertexts(key, *rows)
+    return total, hash_rows(total)

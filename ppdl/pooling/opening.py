@@ -1,0 +1,128 @@
+"""The key holder's side of a run: a key pair for it alone, one opening, and the integer head that comes of it.
+
+    FINGERPRINT.opening.json   in the key holder's private folder, mode 0600, on the disk before anything is decrypted
+        format    "ppdl opening v1"
+        tally     digest of the tally that the key was used for
+        opened    null until the answer stands, then true or false
+    FINGERPRINT.head           the head of that answer
+
+A run's key opens one tally. The same one again gives the same answer, also after a kill; any other is refused, whatever came of the first.
+Every party gets the same bit; why a total was refused is nobody's to know. When the answer stands, the private key is deleted: what
+hospitals released stays closed from then on, also to whoever gets the key holder's folder later.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ppdl.crypto.arithmetic.paillier import decrypt_batch
+from ppdl.crypto.keys.keyfile import create_private, load_private, only_writer, private_path, read_file, replace_private, save_public
+from ppdl.crypto.keys.keypair import PrivateKey, generate_keypair
+from ppdl.crypto.keys.keystore import save_private
+from ppdl.crypto.keys.purpose import FEDERATION
+from ppdl.errors import ArtifactError, CryptoError, DataError, KeyStoreError
+from ppdl.pooling.board import Board, read_rows
+from ppdl.pooling.ridge import fit_ridge
+from ppdl.pooling.statements import TALLY, Tally, check_contributors, read_commitments, read_signed
+from ppdl.pooling.sums import Sums, check_total
+from ppdl.pooling.terms import Terms
+from ppdl.private_head.head import QuantisedHead, load_head
+
+FORMAT = "ppdl opening v1"
+_LARGEST_BYTES = 4096
+REFUSED = "the total of this run was opened and is of no films, or gives no head: the run is used up, and a new one must be called"
+
+
+def make_run_key(board: Board, private_dir: Path, *, key_bits: int, allow_insecure_key: bool, project: Path) -> str:
+    """Make the key pair of a new run, put its public part on the board, and return its fingerprint.
+
+    Raises: ConfigError for a bad key_bits; KeyStoreError when the folder is unsafe.
+    Cost: 1 s at 3072 bits.
+    """
+    key = generate_keypair(key_bits, purpose=FEDERATION, allow_insecure_key=allow_insecure_key)
+    save_private(private_dir, key, project=project)
+    save_public(board.folder / "public.json", key.public)
+    return key.public.fingerprint
+
+
+def signed_tally(board: Board, terms: Terms) -> Tally:
+    """Return the tally that every contributor signed, at least 3 of the roster.
+
+    Raises:
+        ArtifactError: it is not what was committed to, or a signature is missing or of another tally.
+        ConfigError: so few films are left that their total would tell who is among them.
+    """
+    tally = board.read_tally()
+    check_contributors(tally, terms, read_commitments(board.commitments, terms))
+    for name in tally.contributors:
+        path = board.tallies / f"{name}.json"
+        if read_signed(path, TALLY, terms.roster[name].signing_key) != tally:
+            raise ArtifactError(f"{path}: {name} signed another tally than {board.folder / 'tally.json'}: nothing is opened")
+    return tally
+
+
+def open_total(board: Board, terms: Terms, private_dir: Path, *, backbone: Mapping[str, Any]) -> QuantisedHead:
+    """Open the run's total, once, and return the head that it gives.
+
+    Args:
+        terms: that the key holder pinned.
+        backbone: what made the features, see PublicHead.
+
+    Raises:
+        ArtifactError, ConfigError: the tally is not signed by all contributors, or not of these terms. Nothing is used up.
+        KeyStoreError: the key opened another tally, or is not here.
+        DataError: the opened total is of no films, or a class has none. The run is used up, and says no more.
+    """
+    tally = signed_tally(board, terms)
+    key = board.public_key(terms)
+    total = read_rows(board.sum, terms, key, tally.sum_sha256)
+    record, head_dir = private_dir / f"{terms.fingerprint}.opening.json", private_dir / f"{terms.fingerprint}.head"
+    opened = _begin(record, tally)
+    secret = private_path(private_dir, terms.fingerprint)
+    if opened is None:
+        opened = _solve(load_private(secret, purpose=FEDERATION), total, terms, tally, backbone, head_dir)
+        with only_writer(private_dir):
+            replace_private(record, {"format": FORMAT, "tally": tally.digest, "opened": opened})
+    secret.unlink(missing_ok=True)
+    if not opened:
+        raise DataError(REFUSED)
+    return load_head(head_dir)
+
+
+def _begin(record: Path, tally: Tally) -> bool | None:
+    """Bind the key to a tally before it decrypts; return the answer, if it stands already."""
+    try:
+        create_private(record, {"format": FORMAT, "tally": tally.digest, "opened": None})
+        return None
+    except FileExistsError:
+        pass
+    try:
+        content = json.loads(read_file(record, _LARGEST_BYTES, what="record of an opening"))
+        bound, opened = content["tally"], content["opened"]
+        if content["format"] != FORMAT or opened not in (None, True, False):
+            raise ValueError(content["format"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise KeyStoreError(
+            f"{record} is no record of an opening ({type(error).__name__}): restore it, or call a new run; without it nothing is opened"
+        ) from None
+    if bound != tally.digest:
+        raise KeyStoreError(f"{record}: the key of this run opened another tally, and it opens one, whatever came of it: call a new run")
+    return opened
+
+
+def _solve(key: PrivateKey, ciphertexts: Any, terms: Terms, tally: Tally, backbone: Mapping[str, Any], head_dir: Path) -> bool:
+    """Decrypt, check, solve and keep the head; say whether there is one. What was wrong is not told."""
+    try:
+        flat = terms.packing.unpack(decrypt_batch(key, ciphertexts), terms.num_sums)
+        total = Sums.from_flat(flat, num_classes=len(terms.class_names), num_features=terms.num_features, feature_bits=terms.feature_bits)
+        check_total(total, terms.declared(list(tally.contributors)))
+        head, _ = fit_ridge(total, terms.strengths, class_names=terms.class_names, backbone=backbone)
+    except (CryptoError, DataError):
+        return False
+    shutil.rmtree(head_dir, ignore_errors=True)
+    head.save(head_dir)
+    return True

@@ -1,0 +1,333 @@
+"""A run of four hospitals, a server and a key holder, and what each of them refuses."""
+
+import dataclasses
+import hashlib
+import json
+import shutil
+
+import numpy as np
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from ppdl.crypto.arithmetic.obfuscators import build_obfuscators
+from ppdl.crypto.arithmetic.paillier import add_ciphertexts, decrypt_batch, encrypt_batch
+from ppdl.crypto.keys.keystore import load_private, private_path
+from ppdl.crypto.keys.purpose import FEDERATION
+from ppdl.errors import ArtifactError, ConfigError, CryptoError, DataError, KeyStoreError
+from ppdl.pooling import opening
+from ppdl.pooling.board import Board, read_rows, write_rows
+from ppdl.pooling.hospital import Hospital
+from ppdl.pooling.opening import make_run_key, open_total
+from ppdl.pooling.ridge import fit_ridge
+from ppdl.pooling.server import add_contributions
+from ppdl.pooling.statements import COMMITMENT, TALLY, Commitment, hash_rows, write_signed
+from ppdl.pooling.sums import sums_of
+from ppdl.pooling.terms import Member, Terms
+
+NAMES, NUM_FILMS, NUM_FEATURES = ("anna", "berta", "clara", "dora"), 40, 4
+
+
+class Run:
+    """The parties of one run below a folder, and the films of each."""
+
+    def __init__(self, root, project, names=NAMES, **terms):
+        self.root, self.board, self.holder = root, Board(root / "board"), root / "holder"
+        fingerprint = make_run_key(self.board, self.holder, key_bits=256, allow_insecure_key=True, project=project)
+        self.keys = {name: Ed25519PrivateKey.generate() for name in names}
+        members = {name: Member(key.public_key().public_bytes_raw().hex(), NUM_FILMS) for name, key in self.keys.items()}
+        values = {
+            "fingerprint": fingerprint,
+            "key_bits": 256,
+            "class_names": ("healthy", "ill"),
+            "num_features": NUM_FEATURES,
+            "feature_bits": 12,
+            "backbone_sha256": "0" * 64,
+            "strengths": (0.01, 0.1),
+            "accept_membership": False,
+            "roster": members,
+        }
+        self.terms = Terms(**values | terms)
+        rng = np.random.default_rng(5)
+        self.films = {}
+        for name in names:
+            labels = rng.integers(0, 2, NUM_FILMS)
+            features = np.clip(rng.normal(1000 + 1500 * labels[:, None], 300, (NUM_FILMS, NUM_FEATURES)), 0, 4095).astype(np.int64)
+            self.films[name] = features, labels, [hashlib.sha256(row.tobytes() + name.encode()).digest() for row in features]
+
+    def hospital(self, name):
+        return Hospital(name, self.terms, self.board, self.root / "own" / name, self.keys[name])
+
+    def commit(self, names=NAMES):
+        for name in names:
+            self.hospital(name).commit(*self.films[name])
+
+    def until_signed(self, came=NAMES):
+        self.commit(self.terms.roster)
+        for name in came:
+            self.hospital(name).release()
+        tally = add_contributions(self.board, self.terms)
+        for name in came:
+            self.hospital(name).countersign()
+        return tally
+
+    def open(self):
+        return open_total(self.board, self.terms, self.holder, backbone={"weights": "imagenet"})
+
+    def total(self, names=NAMES):
+        features, labels = (np.concatenate([self.films[name][part] for name in names]) for part in (0, 1))
+        return sums_of(features, labels, num_classes=2, feature_bits=12)
+
+
+@pytest.fixture
+def run(tmp_path):
+    return Run(tmp_path / "run", tmp_path / "project")
+
+
+def same(head, other):
+    return head.weights.tolist() == other.weights.tolist() and head.bias.tolist() == other.bias.tolist()
+
+
+def test_the_head_is_that_of_all_films_together(run):
+    run.until_signed()
+    key = load_private(private_path(run.holder, run.terms.fingerprint), purpose=FEDERATION)
+    opened = run.terms.packing.unpack(decrypt_batch(key, np.load(run.board.sum)), run.terms.num_sums)
+    assert opened.tolist() == run.total().flat().tolist()
+    expected, _ = fit_ridge(run.total(), run.terms.strengths, class_names=run.terms.class_names, backbone={})
+    head = run.open()
+    assert same(head, expected)
+    features, labels, _ = run.films["anna"]
+    assert (head.logits(head.quantise(features / 4095)).argmax(axis=1) == labels).mean() > 0.9
+
+
+def test_the_key_is_gone_after_the_answer_and_the_answer_stays(run):
+    run.until_signed()
+    secret = private_path(run.holder, run.terms.fingerprint)
+    parts = [json.loads(secret.read_text())[part].encode() for part in ("p", "q")]
+    first = run.open()
+    assert not secret.exists()
+    for path in (path for path in run.root.rglob("*") if path.is_file()):
+        assert not any(part in path.read_bytes() for part in parts), path
+    assert same(run.open(), first)
+
+
+def test_a_hospital_that_committed_may_stay_away(run):
+    tally = run.until_signed(came=NAMES[1:])
+    assert sorted(tally.contributors) == sorted(NAMES[1:])
+    expected, _ = fit_ridge(run.total(NAMES[1:]), run.terms.strengths, class_names=run.terms.class_names, backbone={})
+    assert same(run.open(), expected)
+
+
+def test_every_step_may_be_done_again_and_changes_nothing(run):
+    run.until_signed()
+    before = {path: path.read_bytes() for path in run.root.rglob("*") if path.is_file()}
+    run.until_signed()
+    assert before == {path: path.read_bytes() for path in run.root.rglob("*") if path.is_file()}
+
+
+def test_nothing_is_released_before_all_are_committed(run):
+    run.commit(NAMES[:3])
+    with pytest.raises(ArtifactError, match=r"dora\.json is missing"):
+        run.hospital("anna").release()
+    assert not (run.board.folder / "ciphertexts").exists()
+
+
+def test_a_copied_commitment_is_refused(run):
+    run.commit(NAMES[:3])
+    sha256 = json.loads((run.board.commitments / "anna.json").read_text())["statement"]["ciphertexts_sha256"]
+    copied = Commitment(run.terms.digest, "dora", sha256)
+    write_signed(run.board.commitments / "dora.json", COMMITMENT, copied, run.keys["dora"])
+    with pytest.raises(ArtifactError, match="dora and anna commit to the same ciphertexts"):
+        run.hospital("anna").release()
+
+
+def test_ciphertexts_that_were_not_committed_to_are_not_added(run):
+    """Such as the negation of another hospital's, which only shows after all are committed."""
+    run.commit()
+    for name in NAMES[:3]:
+        run.hospital(name).release()
+    key = run.board.public_key(run.terms)
+    rows = read_rows(run.board.ciphertexts("anna"), run.terms, key)
+    negated = [pow(int.from_bytes(row.tobytes(), "big"), -1, key.n_squared) for row in rows]
+    write_rows(run.board.ciphertexts("dora"), np.stack([np.frombuffer(c.to_bytes(key.ciphertext_bytes, "big"), np.uint8) for c in negated]))
+    with pytest.raises(ArtifactError, match=r"dora\.npy holds other ciphertexts than were committed to"):
+        add_contributions(run.board, run.terms)
+
+
+@pytest.mark.parametrize("change", ["drop", "duplicate", "replace", "reorder"])
+def test_hospitals_sign_no_sum_but_that_of_the_contributors(run, change):
+    run.commit()
+    for name in NAMES:
+        run.hospital(name).release()
+    tally = add_contributions(run.board, run.terms)
+    key, total = run.board.public_key(run.terms), np.load(run.board.sum)
+    if change == "drop":
+        del tally.contributors["dora"]
+        wrong, rule = tally, "not that of the contributors"
+    elif change == "duplicate":
+        wrong, rule = dataclasses.replace(tally, contributors=tally.contributors | {"eva": tally.contributors["dora"]}), "not on the roster"
+    elif change == "replace":
+        other = encrypt_batch(key, [1] * len(total), build_obfuscators(key))
+        wrong, rule = dataclasses.replace(tally, sum_sha256=hash_rows(other)), "not that of the contributors"
+    else:
+        wrong, rule = dataclasses.replace(tally, sum_sha256=hash_rows(total[::-1])), "not that of the contributors"
+    run.board.write_tally(wrong)
+    with pytest.raises(ArtifactError, match=rule):
+        run.hospital("anna").countersign()
+    assert not run.board.tallies.exists()
+
+
+def test_statements_of_another_run_do_not_count(run, tmp_path):
+    other = Run(tmp_path / "other", tmp_path / "project")
+    other.keys = run.keys
+    other.terms = dataclasses.replace(other.terms, roster=run.terms.roster)
+    other.until_signed()
+    run.until_signed()
+    shutil.copy(other.board.tallies / "anna.json", run.board.tallies / "anna.json")
+    with pytest.raises(ArtifactError, match=r"anna signed another tally"):
+        run.open()
+    shutil.copy(other.board.commitments / "anna.json", run.board.commitments / "anna.json")
+    with pytest.raises(ArtifactError, match="is of another run"):
+        run.open()
+    shutil.copy(other.board.folder / "public.json", run.board.folder / "public.json")
+    with pytest.raises(ArtifactError, match="is not the key of the run"):
+        run.board.public_key(run.terms)
+    assert not (run.holder / f"{run.terms.fingerprint}.opening.json").exists()  # nothing was used up
+
+
+def test_nothing_is_opened_that_a_contributor_did_not_sign(run):
+    run.until_signed()
+    (run.board.tallies / "dora.json").unlink()
+    with pytest.raises(ArtifactError, match=r"dora\.json is missing"):
+        run.open()
+    write_signed(run.board.tallies / "dora.json", TALLY, run.board.read_tally(), run.keys["anna"])
+    with pytest.raises(ArtifactError, match="not signed by the key"):
+        run.open()
+
+
+def test_two_contributors_are_too_few(run):
+    run.commit()
+    for name in NAMES[:2]:
+        run.hospital(name).release()
+    with pytest.raises(ArtifactError, match="a total of fewer than 3 is never opened"):
+        add_contributions(run.board, run.terms)
+
+
+def test_a_key_opens_one_tally_whatever_came_of_it(run):
+    """Another tally, although all its contributors signed it, is refused after a kill in the middle as well."""
+    run.until_signed()
+    record = run.holder / f"{run.terms.fingerprint}.opening.json"
+    assert opening._begin(record, dataclasses.replace(run.board.read_tally(), sum_sha256="0" * 64)) is None  # killed after this
+    with pytest.raises(KeyStoreError, match="opened another tally, and it opens one"):
+        run.open()
+
+
+def test_an_opening_that_was_killed_goes_on(run, monkeypatch):
+    run.until_signed()
+    with monkeypatch.context() as patch:
+        patch.setattr(opening, "decrypt_batch", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            run.open()
+    expected, _ = fit_ridge(run.total(), run.terms.strengths, class_names=run.terms.class_names, backbone={})
+    assert same(run.open(), expected)
+
+
+@pytest.mark.parametrize("wrong", ["a count", "a slot that overflows"])
+def test_a_total_of_no_films_uses_the_run_up_and_all_get_the_same_bit(run, wrong):
+    """A hospital that lies about its sums: what was wrong with them is told to nobody."""
+    run.commit(NAMES[:3])
+    key, liar = run.board.public_key(run.terms), run.hospital("dora")
+    flat = run.total(["dora"]).flat()
+    if wrong == "a count":
+        flat[0] += 1
+    plaintexts = run.terms.packing.pack(flat)
+    if wrong == "a slot that overflows":
+        plaintexts[0] += 2 ** (run.terms.packing.slot_bits * run.terms.packing.values_per_plaintext)
+    liar.private_dir.mkdir(parents=True, mode=0o700)
+    write_rows(liar._own, encrypt_batch(key, plaintexts, build_obfuscators(key)))
+    run.until_signed()
+    messages = set()
+    for _ in range(2):
+        with pytest.raises(DataError) as error:
+            run.open()
+        messages.add(str(error.value))
+    assert messages == {opening.REFUSED}
+    assert not private_path(run.holder, run.terms.fingerprint).exists()
+
+
+def test_a_hospital_contributes_as_many_films_as_it_declared_once(run):
+    features, labels, films = run.films["anna"]
+    with pytest.raises(DataError, match="anna declared 40 films and brings 39"):
+        run.hospital("anna").commit(features[1:], labels[1:], films[1:])
+    with pytest.raises(ConfigError, match="anna brings 3 features a film, and the terms say 4"):
+        run.hospital("anna").commit(features[:, 1:], labels, films)
+    run.commit()
+    run.hospital("anna")._own.unlink()
+    with pytest.raises(ArtifactError, match="anna contributes once a run"):
+        run.hospital("anna").commit(features, labels, films)
+
+
+def test_the_ledger_declines_what_differs_by_a_few_films(run, tmp_path):
+    run.commit()
+    later = Run(tmp_path / "later", tmp_path / "project")
+    later.root = run.root  # the same hospitals, with their folders
+    features, labels, films = run.films["anna"]
+    later.hospital("anna").commit(features, labels, films)  # the same films: no difference tells anything
+    with pytest.raises(KeyStoreError, match=r"2 films differ.*must be over 64 films"):
+        later.hospital("anna").commit(features, labels, [b"new", *films[1:]])
+    ledger = run.root / "own/anna/anna.contributions.json"
+    assert ledger.stat().st_mode & 0o077 == 0
+    assert not any(film.hex() in ledger.read_text() for film in films)
+    ledger.write_text("{}")
+    ledger.chmod(0o600)
+    with pytest.raises(KeyStoreError, match="is no ledger of contributions"):
+        later.hospital("anna").commit(features, labels, films)
+
+
+def test_bad_terms_are_refused(run, tmp_path):
+    terms, roster = run.terms, run.terms.roster
+    first = roster["anna"]
+    for change, rule in (
+        ({"roster": dict(list(roster.items())[:2])}, "at least 3 hospitals"),
+        ({"roster": roster | {"dora": first}}, "signs with a key of its own"),
+        ({"roster": roster | {"dora": dataclasses.replace(roster["dora"], num_films=0)}}, "hospital dora declares no film"),
+        ({"roster": roster | {"../x": dataclasses.replace(first, signing_key="1")}}, "the name of a hospital must be"),
+        ({"num_features": 11}, r"160 films are summed over 11 features, and below 16 films a feature \(176\)"),
+        ({"feature_bits": 30}, "slot_bits must be 2 to 63, got 68"),
+    ):
+        with pytest.raises(ConfigError, match=rule):
+            dataclasses.replace(terms, **change)
+    assert dataclasses.replace(terms, num_features=11, accept_membership=True).num_sums == 2 * 12 + 66
+    assert Terms.from_tree(terms.tree).digest == terms.digest
+    run.board.write_terms(terms)
+    assert run.board.read_terms().digest == terms.digest
+    with pytest.raises(ConfigError, match="these are no terms of a run"):
+        Terms.from_tree({"roster": {}})
+    with pytest.raises(ConfigError, match="the roster does not name anna with the key that it signs with"):
+        Hospital("anna", terms, run.board, tmp_path, run.keys["dora"])
+
+
+def test_so_few_films_may_be_left_that_nothing_is_added(run):
+    run.terms = dataclasses.replace(run.terms, num_features=9)
+    for name in NAMES:
+        features, labels, films = run.films[name]
+        run.films[name] = np.tile(features, 3)[:, :9], labels, films
+        run.hospital(name).commit(*run.films[name])
+    for name in NAMES[:3]:
+        run.hospital(name).release()
+    with pytest.raises(ConfigError, match="120 films are summed over 9 features"):
+        add_contributions(run.board, run.terms)
+
+
+def test_released_rows_must_be_ciphertexts_of_the_key(run):
+    key = run.board.public_key(run.terms)
+    shape = run.terms.packing.num_plaintexts(run.terms.num_sums), key.ciphertext_bytes
+    for rows, error, rule in (
+        (np.zeros((shape[0] + 1, shape[1]), np.uint8), ArtifactError, "must hold ciphertexts uint8"),
+        (np.full(shape, 255, np.uint8), CryptoError, "row 0|ciphertext"),
+    ):
+        write_rows(run.board.ciphertexts("anna"), rows)
+        with pytest.raises(error, match=rule):
+            add_ciphertexts(key, read_rows(run.board.ciphertexts("anna"), run.terms, key))
+    run.board.ciphertexts("anna").write_bytes(b"\x93NUMPY")
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        read_rows(run.board.ciphertexts("anna"), run.terms, key)
