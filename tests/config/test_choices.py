@@ -120,7 +120,7 @@ def test_a_damaged_file_of_choices_is_named(conf, text, reason):
 @pytest.mark.parametrize(
     ("overrides", "reason"),
     [
-        (["model.alpha=-3"], "model: alpha must be a number > 0, got -3"),
+        (["model.alpha=-3"], "model.alpha: must be > 0, got -3"),
         (["dataset=folder", "dataset.rot=/x"], "did you mean 'dataset.root'"),
         (["dataset.root=~/xrays"], """as one text: 'dataset.root="~/xrays"'"""),
         (["dataset=folder", "dataset.root=/a,b"], """is a sweep, for its comma; as one text: 'dataset.root="/a,b"'"""),
