@@ -51,8 +51,8 @@ def broken(tree, path, value):
 WRONG = [
     (("seed",), "x", "seed: must be an integer"),
     (("input_px",), 96, r"prepared_px must be a multiple of 96"),
-    (("training", "epochs"), "ten", "training: epochs must be an integer"),
-    (("training", "learning_rate"), float("nan"), "training: learning_rate must be a number"),
+    (("training", "epochs"), "ten", "training.epochs: must be an integer"),
+    (("training", "learning_rate"), float("nan"), "training.learning_rate: must be a finite number"),
     (("evaluation", "margin"), float("nan"), "evaluation.margin: must be a finite number"),
     (("evaluation", "num_permutation"), 10, "evaluation has an unknown key 'num_permutation': did you mean 'num_permutations'"),
     (("tracking", "log_report"), "yes", "tracking.log_report: must be 'auto', True or False, got 'yes'"),
