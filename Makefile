@@ -46,9 +46,9 @@ $(INSTALLED): requirements.lock pyproject.toml
 	$(INSTALL) --no-deps -e . || .venv/bin/python -m pip install --quiet --no-deps -e .
 	@touch $(INSTALLED)
 
-# Pins anew; one file for Python 3.11 to 3.13, with every extra that the tests use.
+# Pins anew, with the uv of `make setup`; one file for Python 3.11 to 3.13, with every extra that the tests use.
 # Extras stay in the lock: without them, pip with --require-hashes takes what asks for coverage[toml] for not pinned once a newer coverage is out.
-lock: $(INSTALLED)
+lock:
 	uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-annotate --no-header \
 	  --extra dicom --extra docs --extra kaggle --extra postgres --extra ray --extra s3 --extra sweep --extra dev -o requirements.lock
 
