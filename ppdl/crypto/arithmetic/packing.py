@@ -13,6 +13,7 @@ overflow by being out of range.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from gmpy2 import mpz
@@ -22,7 +23,6 @@ from ppdl.errors import CryptoError
 
 HEADROOM_BITS = 8
 LARGEST_SLOT_BITS = 32
-LARGEST_WIDE_BITS = 63
 _CHUNK_VALUES = 1 << 18  # values that are spread into bits at a time: bounds the temporary memory to about 10 MiB
 
 
@@ -68,7 +68,29 @@ class DensePacking:
 
 
 @dataclass(frozen=True)
-class SlotPacking:
+class _Slots:
+    """Count the slots of slot_bits bits, from 2 to `largest_slot_bits`, that a plaintext has room for."""
+
+    key_bits: int
+    slot_bits: int
+    largest_slot_bits: ClassVar[int]
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.slot_bits <= self.largest_slot_bits:
+            raise CryptoError(f"slot_bits must be 2 to {self.largest_slot_bits}, got {self.slot_bits}")
+        if self.values_per_plaintext < 1:
+            least = self.slot_bits + HEADROOM_BITS
+            raise CryptoError(f"key_bits must be at least slot_bits + {HEADROOM_BITS} = {least}, got {self.key_bits}")
+
+    @property
+    def values_per_plaintext(self) -> int:
+        return (self.key_bits - HEADROOM_BITS) // self.slot_bits
+
+    def num_plaintexts(self, num_values: int) -> int:
+        return -(-num_values // self.values_per_plaintext)
+
+
+class SlotPacking(_Slots):
     """Put (key_bits - 8) // slot_bits signed slots into a plaintext: 102 slots of 20 bits at 2048 bits, 153 at 3072.
 
     A slot holds [-2^(slot_bits - 1), 2^(slot_bits - 1)). A negative sum of slots is written mod n.
@@ -76,17 +98,7 @@ class SlotPacking:
     Raises: CryptoError when slot_bits is not in 2 to 32, or the key is too short for one slot.
     """
 
-    key_bits: int
-    slot_bits: int
-
-    def __post_init__(self) -> None:
-        if not 2 <= self.slot_bits <= LARGEST_SLOT_BITS:
-            raise CryptoError(f"slot_bits must be 2 to {LARGEST_SLOT_BITS}, got {self.slot_bits}")
-        _check_room(self)
-
-    @property
-    def values_per_plaintext(self) -> int:
-        return (self.key_bits - HEADROOM_BITS) // self.slot_bits
+    largest_slot_bits = LARGEST_SLOT_BITS
 
     @property
     def smallest(self) -> int:
@@ -95,9 +107,6 @@ class SlotPacking:
     @property
     def largest(self) -> int:
         return (1 << (self.slot_bits - 1)) - 1
-
-    def num_plaintexts(self, num_values: int) -> int:
-        return -(-num_values // self.values_per_plaintext)
 
     def pack(self, values: np.ndarray, public_key: PublicKey) -> list[mpz]:
         """Pack integers (num_values,) into plaintexts in [0, n); the last one is padded with zeros.
@@ -111,9 +120,8 @@ class SlotPacking:
             position = int(np.argmax((values < self.smallest) | (values > self.largest)))
             raise CryptoError(f"value {position} does not fit a signed slot of {self.slot_bits} bits ({self.smallest} to {self.largest})")
         n, offset = mpz(self._check_key(public_key).n), self._offset
-        raised = values.astype(np.int64) + (1 << (self.slot_bits - 1))
-        raised = np.pad(raised, (0, -len(raised) % self.values_per_plaintext), constant_values=1 << (self.slot_bits - 1))
-        plaintexts = [mpz.from_bytes(row, "little") - offset for row in _spread(raised, self.values_per_plaintext, self.slot_bits)]
+        rows = _spread(values, self.values_per_plaintext, self.slot_bits, raised_by=1 << (self.slot_bits - 1))
+        plaintexts = [mpz.from_bytes(row, "little") - offset for row in rows]
         return [m if m >= 0 else m + n for m in plaintexts]
 
     def unpack(self, plaintexts: Sequence[mpz], num_values: int, public_key: PublicKey) -> np.ndarray:
@@ -141,8 +149,7 @@ class SlotPacking:
         return public_key
 
 
-@dataclass(frozen=True)
-class WidePacking:
+class WidePacking(_Slots):
     """Put (key_bits - 8) // slot_bits unsigned slots into a plaintext: 58 slots of 35 bits at 2048 bits.
 
     A slot holds [0, 2^slot_bits). Slots beyond the last value are 0, and `unpack` refuses others.
@@ -150,20 +157,7 @@ class WidePacking:
     Raises: CryptoError when slot_bits is not in 2 to 63, or the key is too short for one slot.
     """
 
-    key_bits: int
-    slot_bits: int
-
-    def __post_init__(self) -> None:
-        if not 2 <= self.slot_bits <= LARGEST_WIDE_BITS:
-            raise CryptoError(f"slot_bits must be 2 to {LARGEST_WIDE_BITS}, got {self.slot_bits}")
-        _check_room(self)
-
-    @property
-    def values_per_plaintext(self) -> int:
-        return (self.key_bits - HEADROOM_BITS) // self.slot_bits
-
-    def num_plaintexts(self, num_values: int) -> int:
-        return -(-num_values // self.values_per_plaintext)
+    largest_slot_bits = 63
 
     def pack(self, values: np.ndarray) -> list[mpz]:
         """Pack integers (num_values,) into plaintexts.
@@ -196,13 +190,13 @@ def _word(bits: int) -> np.dtype:
     return np.dtype("<u4" if bits <= 32 else "<u8")
 
 
-def _spread(values: np.ndarray, slots: int, bits: int) -> list[bytes]:
-    """Write numbers >= 0 (num_values,) as little-endian bit rows, `slots` of them a row: bytes of each plaintext."""
+def _spread(values: np.ndarray, slots: int, bits: int, *, raised_by: int = 0) -> list[bytes]:
+    """Write values + `raised_by`, none below 0, as little-endian bit rows, `slots` of them a row: bytes of each plaintext."""
     rows_per_chunk, word = max(1, _CHUNK_VALUES // slots), _word(bits)
     result: list[bytes] = []
     for start in range(0, len(values), rows_per_chunk * slots):
-        chunk = values[start : start + rows_per_chunk * slots]
-        chunk = np.pad(chunk, (0, -len(chunk) % slots))
+        chunk = values[start : start + rows_per_chunk * slots].astype(np.int64)
+        chunk = np.pad(chunk, (0, -len(chunk) % slots)) + raised_by
         octets = chunk.astype(word).view(np.uint8).reshape(-1, word.itemsize)
         spread = np.unpackbits(octets, axis=1, bitorder="little", count=bits)
         result.extend(map(bytes, np.packbits(spread.reshape(-1, slots * bits), axis=1, bitorder="little")))
@@ -245,13 +239,7 @@ def check_linear_bound(weights: np.ndarray, max_value: int, slot_bits: int) -> N
         )
 
 
-def _check_room(packing: SlotPacking | WidePacking) -> None:
-    if packing.values_per_plaintext < 1:
-        least = packing.slot_bits + HEADROOM_BITS
-        raise CryptoError(f"key_bits must be at least slot_bits + {HEADROOM_BITS} = {least}, got {packing.key_bits}")
-
-
-def _check_count(packing: DensePacking | SlotPacking | WidePacking, plaintexts: Sequence[mpz], num_values: int) -> None:
+def _check_count(packing: DensePacking | _Slots, plaintexts: Sequence[mpz], num_values: int) -> None:
     expected = packing.num_plaintexts(num_values)
     if len(plaintexts) != expected:
         raise CryptoError(f"{num_values} values are packed in {expected} plaintexts, got {len(plaintexts)}")
