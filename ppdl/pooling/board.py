@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ppdl.crypto.arithmetic.paillier import add_ciphertexts
 from ppdl.crypto.keys.keypair import PublicKey
 from ppdl.crypto.keys.keystore import load_public
 from ppdl.crypto.keys.purpose import FEDERATION
@@ -109,3 +110,16 @@ def read_rows(path: Path, terms: Terms, public_key: PublicKey, sha256: str | Non
     if sha256 is not None and hash_rows(rows) != sha256:
         raise ArtifactError(f"{path} holds other ciphertexts than were committed to: {_ASK}")
     return rows
+
+
+def add_released(board: Board, terms: Terms, tally: Tally) -> tuple[np.ndarray, str]:
+    """Return the sum of the contributors' ciphertexts, uint8 (num_ciphertexts, ciphertext_bytes), and its digest: anybody can.
+
+    Raises:
+        ArtifactError: a contributor's ciphertexts are missing or not those that the tally names.
+        CryptoError: a row is no ciphertext of the run's key.
+    """
+    key = board.public_key(terms)
+    rows = [read_rows(board.ciphertexts(name), terms, key, sha256) for name, sha256 in sorted(tally.contributors.items())]
+    total = add_ciphertexts(key, *rows)
+    return total, hash_rows(total)

@@ -21,7 +21,7 @@ from typing import Any
 
 from ppdl.crypto.keys.keyfile import create_private_dir, only_writer, read_file, replace_private
 from ppdl.errors import KeyStoreError
-from ppdl.pooling.terms import FILMS_A_FEATURE, Terms
+from ppdl.pooling.terms import Terms
 
 FORMAT = "ppdl contributions v1"
 _LARGEST_BYTES = 2**30
@@ -43,13 +43,13 @@ def record_contribution(private_dir: Path, name: str, terms: Terms, films: Seque
         content = _read(path)
         secret = bytes.fromhex(content["secret"])
         codes = sorted(hmac.new(secret, film, hashlib.sha256).hexdigest() for film in films)
-        least = FILMS_A_FEATURE * terms.num_features
         for earlier in content["contributions"]:
             differ = len(set(codes) ^ set(earlier["films"]))
-            if 0 < differ < least and not terms.accept_membership:
+            if 0 < differ < terms.least_films:
                 raise KeyStoreError(
                     f"{path}: {name} contributed other films before, and {differ} films differ: who holds both totals has that of the "
-                    f"difference, which must be over {least} films (16 a feature) or none. Contribute those of before, or enough others; "
+                    f"difference, which must be over {terms.least_films} films (16 a feature) or none. "
+                    "Contribute those of before, or enough others; "
                     "where these images are nobody's, pooling.accept_membership=true, or another keygen.private_dir"
                 )
         if any(earlier["run"] == terms.digest and earlier["films"] == codes for earlier in content["contributions"]):

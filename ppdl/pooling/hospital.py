@@ -10,15 +10,14 @@ import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ppdl.crypto.arithmetic.obfuscators import build_obfuscators
-from ppdl.crypto.arithmetic.paillier import add_ciphertexts, encrypt_batch
+from ppdl.crypto.arithmetic.paillier import encrypt_batch
 from ppdl.errors import ArtifactError, ConfigError, DataError
-from ppdl.pooling.board import Board, read_rows, write_rows
+from ppdl.pooling.board import Board, add_released, read_rows, write_rows
 from ppdl.pooling.contributions import record_contribution
 from ppdl.pooling.statements import (
     COMMITMENT,
     TALLY,
     Commitment,
-    Tally,
     check_contributors,
     hash_rows,
     read_commitments,
@@ -124,16 +123,3 @@ class Hospital:
 
     def _ciphertexts(self) -> np.ndarray:
         return read_rows(self._own, self.terms, self.board.public_key(self.terms))
-
-
-def add_released(board: Board, terms: Terms, tally: Tally) -> tuple[np.ndarray, str]:
-    """Return the sum of the contributors' ciphertexts, uint8 (num_ciphertexts, ciphertext_bytes), and its digest: anybody can.
-
-    Raises:
-        ArtifactError: a contributor's ciphertexts are missing or not those that the tally names.
-        CryptoError: a row is no ciphertext of the run's key.
-    """
-    key = board.public_key(terms)
-    rows = [read_rows(board.ciphertexts(name), terms, key, sha256) for name, sha256 in sorted(tally.contributors.items())]
-    total = add_ciphertexts(key, *rows)
-    return total, hash_rows(total)

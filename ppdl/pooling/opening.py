@@ -22,7 +22,7 @@ from typing import Any
 from ppdl.crypto.arithmetic.paillier import decrypt_batch
 from ppdl.crypto.keys.keyfile import create_private, load_private, only_writer, private_path, read_file, replace_private, save_public
 from ppdl.crypto.keys.keypair import PrivateKey, generate_keypair
-from ppdl.crypto.keys.keystore import save_private
+from ppdl.crypto.keys.keystore import check_private_dir, save_private
 from ppdl.crypto.keys.purpose import FEDERATION
 from ppdl.errors import ArtifactError, CryptoError, DataError, KeyStoreError
 from ppdl.pooling.board import Board, read_rows
@@ -40,9 +40,10 @@ REFUSED = "the total of this run was opened and is of no films, or gives no head
 def make_run_key(board: Board, private_dir: Path, *, key_bits: int, allow_insecure_key: bool, project: Path) -> str:
     """Make the key pair of a new run, put its public part on the board, and return its fingerprint.
 
-    Raises: ConfigError for a bad key_bits; KeyStoreError when the folder is unsafe.
+    Raises: ConfigError for a bad key_bits; KeyStoreError when the folder lies in the project, or others may enter it.
     Cost: 1 s at 3072 bits.
     """
+    check_private_dir(private_dir, project)
     key = generate_keypair(key_bits, purpose=FEDERATION, allow_insecure_key=allow_insecure_key)
     save_private(private_dir, key, project=project)
     save_public(board.folder / "public.json", key.public)
@@ -119,7 +120,7 @@ def _solve(key: PrivateKey, ciphertexts: Any, terms: Terms, tally: Tally, backbo
     try:
         flat = terms.packing.unpack(decrypt_batch(key, ciphertexts), terms.num_sums)
         total = Sums.from_flat(flat, num_classes=len(terms.class_names), num_features=terms.num_features, feature_bits=terms.feature_bits)
-        check_total(total, terms.declared(list(tally.contributors)))
+        check_total(total, terms.declared(tally.contributors))
         head, _ = fit_ridge(total, terms.strengths, class_names=terms.class_names, backbone=backbone)
     except (CryptoError, DataError):
         return False

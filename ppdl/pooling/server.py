@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from ppdl.errors import ArtifactError
-from ppdl.pooling.board import Board, read_rows, write_rows
-from ppdl.pooling.hospital import add_released
+from ppdl.pooling.board import Board, add_released, write_rows
 from ppdl.pooling.statements import Tally, check_contributors, commitments_sha256, read_commitments
 from ppdl.pooling.terms import Terms
 
@@ -23,12 +22,8 @@ def add_contributions(board: Board, terms: Terms) -> Tally:
 
     Cost: a product mod n^2 for each hospital and ciphertext.
     """
-    commitments, key = read_commitments(board.commitments, terms), board.public_key(terms)
-    came = {}
-    for name, commitment in commitments.items():
-        if board.ciphertexts(name).exists():
-            read_rows(board.ciphertexts(name), terms, key, commitment.ciphertexts_sha256)
-            came[name] = commitment.ciphertexts_sha256
+    commitments = read_commitments(board.commitments, terms)
+    came = {name: commitment.ciphertexts_sha256 for name, commitment in commitments.items() if board.ciphertexts(name).exists()}
     tally = Tally(terms.digest, commitments_sha256(commitments), came, "")
     check_contributors(tally, terms, commitments)
     if board.tallies.exists() and any(board.tallies.iterdir()):

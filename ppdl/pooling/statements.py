@@ -151,7 +151,7 @@ def check_contributors(tally: Tally, terms: Terms, commitments: Mapping[str, Com
     for name, sha256 in tally.contributors.items():
         if sha256 != commitments[name].ciphertexts_sha256:
             raise ArtifactError(f"the tally counts other ciphertexts of {name} than it committed to: do not sign or open it")
-    terms.check_size(list(tally.contributors))
+    terms.check_size(tally.contributors)
 
 
 def _message(kind: str, tree: Any) -> bytes:

@@ -16,14 +16,11 @@ Source: the normal equations, of which V. Nikolaenko et al., "Privacy-Preserving
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
 
 import numpy as np
-from annotated_types import Ge, Le
 
 from ppdl.errors import DataError
 
-FeatureBits = Annotated[int, Ge(8), Le(16)]
 _EXACT = 2**53  # integers up to here are exact in float64, which BLAS multiplies fast
 _TOLERANCE = 1e-9  # of the largest eigenvalue: below it a negative one is rounding
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -71,17 +71,21 @@ class Terms:
         self.check_size(self.roster)
         self.packing  # noqa: B018 - its rules
 
-    def check_size(self, contributors: Sequence[str] | Mapping[str, Member]) -> None:
+    @property
+    def least_films(self) -> int:
+        """The fewest films that a total, or the difference of two, may be over."""
+        return 0 if self.accept_membership else FILMS_A_FEATURE * self.num_features
+
+    def check_size(self, contributors: Iterable[str]) -> None:
         """Refuse so few films that their total tells who is among them. Raises: ConfigError."""
-        num_films, least = self.declared(contributors), FILMS_A_FEATURE * self.num_features
-        if num_films < least and not self.accept_membership:
+        if (num_films := self.declared(contributors)) < (least := self.least_films):
             raise ConfigError(
                 f"{num_films} films are summed over {self.num_features} features, and below {FILMS_A_FEATURE} films a feature ({least}) "
                 "the key holder can tell whose films are in the total: take fewer features (backbone.num_features) or more films, or say "
                 "pooling.accept_membership=true"
             )
 
-    def declared(self, contributors: Sequence[str] | Mapping[str, Member]) -> int:
+    def declared(self, contributors: Iterable[str]) -> int:
         """Count the films that some hospitals declare."""
         return sum(self.roster[name].num_films for name in contributors)
 

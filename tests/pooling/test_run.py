@@ -306,6 +306,12 @@ def test_bad_terms_are_refused(run, tmp_path):
         Hospital("anna", terms, run.board, tmp_path, run.keys["dora"])
 
 
+def test_the_private_key_of_a_run_stays_out_of_the_project(tmp_path):
+    with pytest.raises(KeyStoreError, match="private keys must not lie inside the project"):
+        Run(tmp_path / "project/run", tmp_path / "project")
+    assert not list(tmp_path.rglob("*.json"))
+
+
 def test_so_few_films_may_be_left_that_nothing_is_added(run):
     run.terms = dataclasses.replace(run.terms, num_features=9)
     for name in NAMES:
