@@ -58,46 +58,18 @@ class Films:
         return np.concatenate([np.eye(num_classes)[self.labels], self.features.astype(np.float64)], axis=1)
 
 
-@dataclass(frozen=True, eq=False)
-class Total:
-    """Hold sums over films, as one hospital has them, or the key holder opens them.
-
-    Attributes:
-        class_counts: int64 (num_classes,).
-        class_sums: of the features of each class, int64 (num_classes, num_features).
-        gram: of x x', int64 (num_features, num_features).
-    """
-
-    class_counts: np.ndarray
-    class_sums: np.ndarray
-    gram: np.ndarray
-
-    @classmethod
-    def of(cls, films: Films, num_classes: int) -> Total:
-        """Return the sums over films, exact while they are below 2^53."""
-        moments = np.rint(second_moments(films.design(num_classes))).astype(np.int64)
-        return cls(np.diagonal(moments)[:num_classes].copy(), moments[:num_classes, num_classes:], moments[num_classes:, num_classes:])
-
-    @property
-    def num_films(self) -> int:
-        return int(self.class_counts.sum())
-
-    @property
-    def moments(self) -> np.ndarray:
-        """Sum of z z', see `Films.design`: float64 (num_classes + num_features,) * 2."""
-        sums = self.class_sums.astype(np.float64)
-        return np.block([[np.diag(self.class_counts.astype(np.float64)), sums], [sums.T, self.gram.astype(np.float64)]])
-
-    def __add__(self, other: Total) -> Total:
-        return Total(self.class_counts + other.class_counts, self.class_sums + other.class_sums, self.gram + other.gram)
-
-    def __sub__(self, other: Total) -> Total:
-        return Total(self.class_counts - other.class_counts, self.class_sums - other.class_sums, self.gram - other.gram)
-
-
 def second_moments(rows: np.ndarray) -> np.ndarray:
-    """Return the sum of z z' over rows."""
+    """Return the sum of z z' over rows (num_films, size): float64 (size, size), exact while it is below 2^53.
+
+    With the rows of `Films.design` this is a total, as a hospital has it or the key holder opens it: counts of classes on the diagonal,
+    then the sums of features by class, then those of their products. Totals add up and subtract as arrays.
+    """
     return rows.T @ rows
+
+
+def num_classes_of(total: np.ndarray, candidates: Films) -> int:
+    """Return the number of classes of a total over features like those of the candidates."""
+    return len(total) - candidates.features.shape[1]
 
 
 def whitener(moments: np.ndarray) -> np.ndarray:

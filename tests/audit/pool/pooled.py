@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ppdl.audit.pool.films import Films
+from ppdl.audit.pool.films import Films, second_moments
 from ppdl.audit.pool.published import PublishedHead
 
 NUM_CLASSES = 3
@@ -16,6 +16,10 @@ def draw(num_films: int, num_features: int, rng: np.random.Generator) -> Films:
     values = rng.standard_t(6, (num_films, num_features)) @ mixing / np.sqrt(num_features) + 0.4 * centres[labels]
     features = np.rint(np.clip(0.3 + 0.2 * values, 0, 1) * LARGEST).astype(np.int64)
     return Films(features, labels, np.arange(num_films))
+
+
+def total_of(films: Films) -> np.ndarray:
+    return second_moments(films.design(NUM_CLASSES))
 
 
 def ridge(films: Films, *, levels: int) -> PublishedHead:

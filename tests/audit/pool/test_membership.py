@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from ppdl.audit.pool.films import Films, Total
+from ppdl.audit.pool.films import Films
 from ppdl.audit.pool.membership import leverage, pool, quadratic
 from ppdl.audit.pool.separation import separation
 from ppdl.errors import DataError
-from tests.audit.pool.pooled import NUM_CLASSES, draw
+from tests.audit.pool.pooled import draw, total_of
 
 
 def of(scores: np.ndarray, num_members: int) -> dict:
@@ -18,7 +18,7 @@ def of(scores: np.ndarray, num_members: int) -> dict:
 def attacked(ratio: int, num_features: int, seed: int = 1):
     rng, n = np.random.default_rng(seed), ratio * num_features
     members, others, reference = draw(n, num_features, rng), draw(200, num_features, rng), draw(240, num_features, rng)
-    return members + others, Total.of(members, NUM_CLASSES), reference, n
+    return members + others, total_of(members), reference, n
 
 
 def test_all_attacks_find_members_of_a_total_over_one_film_a_feature():
@@ -65,4 +65,4 @@ def test_malformed_films_are_refused(changes, message):
 
 def test_a_label_beyond_the_classes_is_refused():
     with pytest.raises(DataError, match="below 2"):
-        Total.of(Films(np.zeros((1, 3), int), np.array([2]), np.zeros(1, int)), 2)
+        Films(np.zeros((1, 3), int), np.array([2]), np.zeros(1, int)).design(2)
