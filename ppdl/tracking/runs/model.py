@@ -8,6 +8,7 @@ with the example run, 0.6 s as here. The tests show once that a logged model loa
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 import tempfile
@@ -61,7 +62,7 @@ def log_model_file(store: Store, run_id: str, path: Path, record: ModelRecord) -
     """
     from mlflow.entities import LoggedModelOutput
 
-    if not zipfile.is_zipfile(path):
+    if not _is_keras_file(path):
         raise TrackingError(f"{path} is not a file that `keras.Model.save` wrote, so it was not logged")
     logged = store.client.create_logged_model(store.experiment_id, name=MODEL_NAME, source_run_id=run_id)
     with tempfile.TemporaryDirectory() as folder:
@@ -98,6 +99,16 @@ def _write_model(folder: str, path: Path, record: ModelRecord, logged: Any, run_
         pip_requirements=[pinned(package) for package in ("keras", "tensorflow", "numpy")],
         metadata=dict(record.metadata),
     )
+
+
+def _is_keras_file(path: Path) -> bool:
+    """Tell whether a file is an archive that holds a network's configuration as JSON."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            json.loads(archive.read("config.json"))
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+        return False
+    return True
 
 
 def _signature(record: ModelRecord) -> Any:

@@ -11,6 +11,8 @@ from typing import Any
 
 import keras
 
+from ppdl.errors import ConfigError
+
 
 class FusedBatchNormalization(keras.layers.BatchNormalization):
     """Compute keras.layers.BatchNormalization with TensorFlow's FusedBatchNormV3 where that applies.
@@ -56,7 +58,12 @@ def fused(model: keras.Model) -> keras.Model:
     """Return a copy of a model, with the same weights and outputs, whose BatchNorm layers are fused.
 
     The copy has weights of its own: `model.set_weights(copy.get_weights())` brings them back.
+
+    Raises:
+        ConfigError: Keras runs on another backend than TensorFlow.
     """
+    if (backend := keras.backend.backend()) != "tensorflow":
+        raise ConfigError(f"networks need Keras on TensorFlow, got backend {backend}: unset KERAS_BACKEND, or set it to tensorflow")
 
     def copy_layer(layer: keras.Layer) -> keras.Layer:
         kind = FusedBatchNormalization if type(layer) is keras.layers.BatchNormalization else type(layer)

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 
+from ppdl.errors import ConfigError
 from ppdl.training.networks.fused import FusedBatchNormalization, fused
 
 tf = pytest.importorskip("tensorflow")
@@ -63,3 +64,9 @@ def test_a_fused_model_keeps_layers_weights_and_what_is_frozen():
     copy.set_weights([w + 1 for w in copy.get_weights()])
     model.set_weights(copy.get_weights())
     np.testing.assert_allclose(copy(x), model(x), rtol=1e-4, atol=1e-4)
+
+
+def test_another_backend_of_keras_is_refused(monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
+    with pytest.raises(ConfigError, match="need Keras on TensorFlow, got backend torch: unset KERAS_BACKEND"):
+        fused(keras.Sequential([keras.Input((2,))]))
