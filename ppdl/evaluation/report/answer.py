@@ -77,14 +77,15 @@ class Answer:
         """Return the cells of HEAD, the run's name as a link if there is an address."""
         accuracy, low, high = (100 * self.found[f"accuracy{end}"] for end in ("", "_low", "_high"))
         difference = [points(self.comparison[key]) for key in ("difference", "low", "high")] if self.comparison else []
+        metrics, tags = self.metrics, self.tags
         forms = {"attacker_ssim": ".2f", "bytes_per_pixel": ".2f", "seconds_to_protect": ".3g"}
         return [
             f"[{self.run}]({link})" if link else self.run,
             f"{accuracy:.1f} [{low:.1f}, {high:.1f}]",
             "{} [{}, {}]".format(*difference) if difference else "",
-            *("" if (value := self.metrics[name]) is None else format(value, form) for name, form in forms.items()),
-            self.tags.get("utility", ""),
-            self.tags["leakage"],
+            *("" if (value := metrics[name]) is None else format(value, form) for name, form in forms.items()),
+            tags.get("utility", ""),
+            tags["leakage"],
         ]
 
 

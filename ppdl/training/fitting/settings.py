@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ppdl.errors import ConfigError
-from ppdl.records.typecheck import Count, NotNegative, Positive, check_types
+from ppdl.records.typecheck import Count, Fraction, NotNegative, Positive, check_types
 from ppdl.training.networks.augment import Augmentation
-from ppdl.training.networks.model import Fraction
 
 LEAST_PART = 8
 

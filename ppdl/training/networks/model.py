@@ -8,19 +8,17 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from annotated_types import Ge, Lt
 
 from ppdl.errors import ConfigError
 from ppdl.protections.view import View
-from ppdl.records.typecheck import Positive, Text, Whole
+from ppdl.records.typecheck import Fraction, Positive, Text, Whole
 
 if TYPE_CHECKING:
     import keras
 
-Fraction = Annotated[float, Ge(0), Lt(1)]
 LEAST_PX = 32  # MobileNetV2 halves the image five times
 FROM_SCRATCH_MOMENTUM = 0.9
 _IMAGENET_ALPHAS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
