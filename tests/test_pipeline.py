@@ -71,12 +71,11 @@ class Checkout:
 
 
 def copy_of_the_project(path: Path) -> None:
-    """Copy what git tracks or would add, as a fresh clone has it, and commit it."""
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"], cwd=PROJECT, capture_output=True, check=True
-    )
+    """Copy what git tracks or would add, but for what a repro left here: as a fresh clone has it."""
+    untracked = ["--others", "--exclude-standard", "--exclude=/reports/"]
+    listed = subprocess.run(["git", "ls-files", "--cached", *untracked, "-z"], cwd=PROJECT, capture_output=True, check=True)
     for name in filter(None, listed.stdout.decode().split("\0")):
-        if (PROJECT / name).is_file():
+        if name != "dvc.lock" and (PROJECT / name).is_file():
             (path / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(PROJECT / name, path / name)
 
