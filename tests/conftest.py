@@ -10,6 +10,9 @@ from hypothesis import settings
 settings.register_profile("any machine", deadline=None)  # timings decide no test
 settings.load_profile("any machine")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# Threads of OpenBLAS and TensorFlow wait for each other busily: beside another worker of pytest-xdist they take twice the time and more.
+for variable in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+    os.environ.setdefault(variable, "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "true")
 os.environ.setdefault("DVC_NO_ANALYTICS", "true")  # of DVC projects that tests make; ours says so itself

@@ -54,7 +54,7 @@ def repro(targets: tuple[str, ...], jobs: int) -> None:
         click.echo("Data and pipelines are up to date.")
         return
     began = time.monotonic()
-    lanes = Lanes(needs, LOGS)
+    lanes = Lanes(needs, LOGS, env=os.environ | shared_cores(jobs))
     with _heeding(lanes.asked), lanes.shown():
         lanes.run(jobs)
     if lanes.asked:
@@ -169,6 +169,7 @@ class Lanes:
     Args:
         needs: the stages, each with those that must have ended before it.
         logs: folder of what they print.
+        env: environment variables of the stages.
 
     Attributes:
         waiting: stages that were not started.
@@ -179,6 +180,7 @@ class Lanes:
 
     needs: Mapping[str, set[str]]
     logs: Path
+    env: Mapping[str, str]
     waiting: list[str] = field(init=False)
     seconds: dict[str, float] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
@@ -261,7 +263,7 @@ class Lanes:
 
         console = Console()
         self._say = partial(console.out, highlight=False)
-        self._env = os.environ | {"COLUMNS": str(console.width)}  # of the tables that stages print
+        self._env = {**self.env, "COLUMNS": str(console.width)}  # of the tables that stages print
         live = Live(get_renderable=self._table, console=console, refresh_per_second=4, transient=True)
         with live if console.is_terminal else nullcontext():
             yield
@@ -277,6 +279,17 @@ class Lanes:
         for name, (_, began) in list(self._running.items()):
             table.add_row(name, f"{time.monotonic() - began:.0f} s", Text(end_of(self.log(name)).rpartition("\n")[2]))
         return table
+
+
+def shared_cores(jobs: int) -> dict[str, str]:
+    """Return the variables that keep stages side by side to their share of the cores; one that the user set stays.
+
+    Threads of OpenBLAS and TensorFlow wait for each other busily, so that two stages with a thread a core each spend twice the time or more.
+    """
+    import joblib
+
+    num = str(max(1, joblib.cpu_count() // jobs))
+    return {name: os.environ.get(name, num) for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")}
 
 
 def longest_chains(needs: Mapping[str, set[str]]) -> dict[str, int]:

@@ -12,7 +12,7 @@ import psutil
 import pytest
 import yaml
 
-from ppdl.cli.repro import end_of, longest_chains
+from ppdl.cli.repro import end_of, longest_chains, shared_cores
 
 STAGE = """
 import pathlib, signal, sys, time
@@ -250,6 +250,15 @@ def test_what_cannot_be_built_is_named(tmp_path):
     (tmp_path / ".dvc").rename(tmp_path / "elsewhere")
     output = pipeline.run("ppdl", "repro", rc=1)
     assert "DVC" in output and "Traceback" not in output
+
+
+def test_stages_share_the_cores_and_what_the_user_set_stays(monkeypatch):
+    monkeypatch.setattr("joblib.cpu_count", lambda: 16)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    assert shared_cores(3) == {"OMP_NUM_THREADS": "3", "TF_NUM_INTRAOP_THREADS": "5", "TF_NUM_INTEROP_THREADS": "5"}
+    assert shared_cores(99)["TF_NUM_INTRAOP_THREADS"] == "1"
 
 
 def test_the_longest_chain_comes_first():

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 
+import joblib
+
 _log = logging.getLogger(__name__)
 
 
@@ -35,5 +37,7 @@ def set_num_threads(num_threads: int | None, num_parts: int = 1) -> None:
 
 
 def num_cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return the number of cores that this process may use: OMP_NUM_THREADS says it, as to OpenBLAS and OpenMP, else the system."""
+    if (said := os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()).isdecimal() and int(said):
+        return int(said)
+    return joblib.cpu_count()
