@@ -284,7 +284,7 @@ class Lanes:
 def shared_cores(jobs: int) -> dict[str, str]:
     """Return the variables that keep stages side by side to their share of the cores; one that the user set stays.
 
-    Threads of OpenBLAS and TensorFlow wait for each other busily, so that two stages with a thread a core each spend twice the time or more.
+    Threads of OpenBLAS and TensorFlow wait for each other busily, so that stages that have a thread a core each spend twice the time.
     """
     import joblib
 
