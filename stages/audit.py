@@ -8,7 +8,6 @@ from omegaconf import DictConfig
 
 from ppdl.audit.examination.base import Target, Truth, scored_rows
 from ppdl.audit.examination.examine import examine
-from ppdl.audit.examination.prior import phantom_prior
 from ppdl.audit.examination.records import write_audit
 from ppdl.audit.examination.setting import Settings, draw_known, draw_queries
 from ppdl.audit.examination.target import encryption_of, release_of, reveal_of, target_of
@@ -16,6 +15,7 @@ from ppdl.config import Workspace, branch, build, construct, stage
 from ppdl.crypto.keys.keypair import generate_keypair
 from ppdl.crypto.keys.keystore import load_public
 from ppdl.crypto.signing import Signing
+from ppdl.datasets.phantoms.public import public_phantoms
 from ppdl.datasets.prepared.reduced import Reduced
 from ppdl.errors import ConfigError
 from ppdl.experiment.experiment import Experiment
@@ -59,7 +59,7 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
 
     target = dataclasses.replace(
         target,
-        prior=phantom_prior(settings.num_prior, target.height, target.width, seed=settings.prior_seed),
+        prior=public_phantoms(settings.num_prior, target.height, target.width, seed=settings.prior_seed),
         known=draw_known(images, unscored, settings.num_known, rng),
         queries=queries.images,
         encrypt=encryption_of(protection, context),

@@ -8,12 +8,12 @@ from omegaconf import DictConfig
 from ppdl.audit.attacks.distinguisher import Distinguisher
 from ppdl.audit.examination.base import Attack, Truth, scored_rows
 from ppdl.audit.examination.examine import examine
-from ppdl.audit.examination.prior import phantom_prior
 from ppdl.audit.examination.records import write_audit
 from ppdl.audit.examination.setting import Settings, draw_queries
 from ppdl.config import Workspace, branch, build, construct, stage
 from ppdl.crypto.keys.keystore import load_public
 from ppdl.crypto.keys.purpose import INFERENCE
+from ppdl.datasets.phantoms.public import public_phantoms
 from ppdl.datasets.prepared.reduced import Reduced
 from ppdl.experiment.experiment import Experiment
 from ppdl.experiment.head_view import server_view
@@ -44,7 +44,7 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
     queries = draw_queries(images, groups, settings.num_queries, np.random.default_rng(settings.seed))
     target = dataclasses.replace(
         see(images),
-        prior=phantom_prior(settings.num_prior, px, px, seed=settings.prior_seed),
+        prior=public_phantoms(settings.num_prior, px, px, seed=settings.prior_seed),
         queries=queries.images,
         encrypt=see,
     )

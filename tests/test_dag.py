@@ -146,7 +146,7 @@ def test_a_stage_depends_on_no_code_that_it_does_not_run(name):
         "ppdl/config/check.py": set(),
         "ppdl/crypto/estimate/images.py": set(),
         "ppdl/crypto/signing.py": set(),
-        "ppdl/datasets/images/dicom.py": {"download", "split"},
+        "ppdl/datasets/images/dicom.py": {"download", "hospitals", "split"},
         "ppdl/evaluation/insight/gradcam.py": {"evaluate"},
         "ppdl/evaluation/report/sections.py": {"evaluate"},
         "ppdl/evaluation/figures/plots.py": {"evaluate"},

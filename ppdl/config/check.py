@@ -18,7 +18,7 @@ import yaml
 from annotated_types import Ge, Le
 from omegaconf import DictConfig
 
-from ppdl.config.components import BRANCH_KEYS, STEPS, build, check_keys, construct, plain, with_steps
+from ppdl.config.components import BRANCH_KEYS, FIT, POOLING, STEPS, build, check_keys, construct, plain, with_part, with_steps
 from ppdl.config.place import CONF
 from ppdl.errors import ConfigError
 from ppdl.records.typecheck import Count, Share, Text
@@ -35,6 +35,8 @@ class Sizes:
     prepared_px: Annotated[int, Ge(8), Le(4096)]
     input_px: Annotated[int, Ge(1), Le(4096)]
     revealed: Sequence[str]
+    fitted: Sequence[str]
+    pooled: Sequence[str]
     listed: Sequence[str]
     branch: str | None
 
@@ -112,10 +114,15 @@ def check_config(cfg: DictConfig | Mapping[str, Any]) -> None:
         _check_protection(name, _mapping(node, f"protections.{name}"), tree)
     for name, node in _mapping(tree.get("heads", {}), "heads").items():
         _check_head(name, _mapping(node, f"heads.{name}"), tree)
-    if sorted(tree["revealed"]) != sorted(stepped := with_steps(tree["protections"])):
-        raise ConfigError(
-            f"revealed follows from the steps of the protections, so it must be {stepped}: leave it out; got {tree['revealed']}"
-        )
+    heads = tree.get("heads", {})
+    computed = {
+        "revealed": ("the steps of the protections", with_steps(tree["protections"])),
+        "fitted": ("the parts of the heads", with_part(heads, FIT)),
+        "pooled": ("the parts of the heads", with_part(heads, POOLING)),
+    }
+    for key, (source, names) in computed.items():
+        if sorted(tree[key]) != sorted(names):
+            raise ConfigError(f"{key} follows from {source}, so it must be {names}: leave it out; got {tree[key]}")
 
 
 def disk_failure(error: OSError, *folders: Path) -> str | None:
@@ -183,11 +190,19 @@ def _check_head(name: str, node: Mapping[str, Any], tree: Mapping[str, Any]) -> 
     if name in tree["protections"]:
         raise ConfigError(f"{where} must have another name than the protection {name}, for both name folders")
     check_keys(node, BRANCH_KEYS["heads"], where)
-    parts = {part: build(_mapping(node.get(part), f"{where}.{part}"), f"{where}.{part}") for part in BRANCH_KEYS["heads"]}
+    if (FIT in node) == (POOLING in node):
+        raise ConfigError(f"{where} must have one of {FIT} (by its owner) and {POOLING} (by hospitals), got {', '.join(node)}")
+    wanted = [part for part in BRANCH_KEYS["heads"] if part in node or part not in (FIT, POOLING)]
+    parts = {part: build(_mapping(node.get(part), f"{where}.{part}"), f"{where}.{part}") for part in wanted}
     if tree["prepared_px"] % parts["backbone"].input_px:
         raise ConfigError(
             f"prepared_px must be a multiple of {where}.backbone.input_px, {parts['backbone'].input_px}, got {tree['prepared_px']}"
         )
+    if POOLING in node:
+        from ppdl.datasets.phantoms.public import PUBLIC_SEED
+
+        if tree["dataset"].get("seed") == PUBLIC_SEED:
+            raise ConfigError(f"dataset.seed must not be {PUBLIC_SEED}: {where}.backbone is made from the phantoms of that seed")
 
 
 def _mapping(node: Any, where: str) -> Mapping[str, Any]:

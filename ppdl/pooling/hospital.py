@@ -56,12 +56,12 @@ class Hospital:
         if member is None or member.signing_key != self.key.public_key().public_bytes_raw().hex():
             raise ConfigError(f"the roster does not name {self.name} with the key that it signs with: pin terms that do")
 
-    def commit(self, features: np.ndarray, labels: np.ndarray, films: Sequence[bytes]) -> None:
+    def commit(self, features: np.ndarray, labels: np.ndarray, films: Sequence[bytes] | None) -> None:
         """Encrypt the sums over films, keep the ciphertexts here, and sign a commitment to them.
 
         Args:
             features: integers (num_films, num_features). labels: (num_films,), numbers of classes.
-            films: SHA-256 of each film's pixels, for the ledger.
+            films: SHA-256 of each film's pixels, for the ledger; None: a rehearsal on one owner's films, which no ledger protects.
 
         Raises:
             DataError: the films are not as many as this hospital declared, or a feature or label is out of range.
@@ -74,7 +74,8 @@ class Hospital:
             raise DataError(f"{self.name} declared {declared} films and brings {len(features)}: call a run with the right number")
         if features.shape[1] != terms.num_features:
             raise ConfigError(f"{self.name} brings {features.shape[1]} features a film, and the terms say {terms.num_features}")
-        record_contribution(self.private_dir, self.name, terms, films)
+        if films is not None:
+            record_contribution(self.private_dir, self.name, terms, films)
         if not self._own.exists():
             public_key = self.board.public_key(terms)
             sums = sums_of(features, labels, num_classes=len(terms.class_names), feature_bits=terms.feature_bits)
@@ -116,6 +117,10 @@ class Hospital:
             write_signed(path, TALLY, tally, self.key)
         elif read_signed(path, TALLY, terms.roster[self.name].signing_key) != tally:
             raise ArtifactError(f"{path}: {self.name} signed another tally of this run before, and signs one a run")
+
+    def drop_released(self) -> None:
+        """Delete the ciphertexts that were kept here, now that the run is over for this hospital."""
+        self._own.unlink(missing_ok=True)
 
     @property
     def _own(self) -> Path:

@@ -20,7 +20,16 @@ from pathlib import Path
 from typing import Any
 
 from ppdl.crypto.arithmetic.paillier import decrypt_batch
-from ppdl.crypto.keys.keyfile import create_private, load_private, only_writer, private_path, read_file, replace_private, save_public
+from ppdl.crypto.keys.keyfile import (
+    create_private,
+    load_private,
+    load_public,
+    only_writer,
+    private_path,
+    read_file,
+    replace_private,
+    save_public,
+)
 from ppdl.crypto.keys.keypair import PrivateKey, generate_keypair
 from ppdl.crypto.keys.keystore import check_private_dir, save_private
 from ppdl.crypto.keys.purpose import FEDERATION
@@ -48,6 +57,16 @@ def make_run_key(board: Board, private_dir: Path, *, key_bits: int, allow_insecu
     save_private(private_dir, key, project=project)
     save_public(board.folder / "public.json", key.public)
     return key.public.fingerprint
+
+
+def abandon_run(board: Board, private_dir: Path) -> None:
+    """Remove the board of a run that nobody goes on with, and its private key: what was released there stays closed."""
+    try:
+        fingerprint = load_public(board.folder / "public.json", FEDERATION).fingerprint
+        private_path(private_dir, fingerprint).unlink(missing_ok=True)
+    except KeyStoreError:
+        pass  # no key was made yet, or its file is damaged
+    shutil.rmtree(board.folder, ignore_errors=True)
 
 
 def signed_tally(board: Board, terms: Terms) -> Tally:

@@ -24,7 +24,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from ppdl.errors import ArtifactError
-from ppdl.pooling.terms import LEAST_HOSPITALS, Terms, canonical
+from ppdl.pooling.sharing import LEAST_HOSPITALS
+from ppdl.pooling.terms import Terms, canonical
 from ppdl.records.atomic import replacing
 from ppdl.records.reading import read_object
 

@@ -12,10 +12,9 @@ from typing import Any
 
 from ppdl.crypto.arithmetic.packing import WidePacking
 from ppdl.errors import ConfigError, PpdlError
+from ppdl.pooling.sharing import FILMS_A_FEATURE, LEAST_HOSPITALS
 from ppdl.pooling.sums import num_sums, slot_bits
 
-LEAST_HOSPITALS = 3
-FILMS_A_FEATURE = 16  # films for each feature below which a total tells who is in it; docs/threat-model.md says what that floor is not
 _DOMAIN = b"PPDL-POOL/1 terms\0"
 _NAME = "[a-z0-9][a-z0-9_-]{0,39}"
 

@@ -45,16 +45,16 @@ def audit(
     ppdl artifact audit encrypted/ --originals plain/ --out sheets/ --json audit.json
     ppdl artifact audit ciphertexts.npy --prior public-xrays/
     """
-    from ppdl.audit.examination.prior import phantom_prior
     from ppdl.audit.folder.examine import audit_folder
     from ppdl.audit.folder.pictures import read_originals, read_pictures, read_prior, target_of_pictures
+    from ppdl.datasets.phantoms.public import public_phantoms
 
     found = read_pictures(path, max_images=max_images)
     truth = None if originals is None else read_originals(originals, found, max_images=max_images)
     height, width = found.values.shape[1:3]
     if prior is None:
         click.echo(f"drawing {_NUM_PRIOR} synthetic chest X-rays for the attacker to compare with (--prior gives others)", err=True)
-        public = phantom_prior(_NUM_PRIOR, height, width, seed=seed + _PRIOR_SEED)
+        public = public_phantoms(_NUM_PRIOR, height, width, seed=seed + _PRIOR_SEED)
     else:
         public = read_prior(prior, height, width)
     target = target_of_pictures(path.name, found.values, public)

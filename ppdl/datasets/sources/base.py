@@ -51,6 +51,14 @@ class Dataset(ABC):
         """
         return ()
 
+    def column(self, name: str, paths: Sequence[str]) -> list[str]:
+        """Return what the column `name` of the set's own table says of films, by their paths in the raw index.
+
+        Raises:
+            ConfigError: the set has no such table.
+        """
+        raise ConfigError(f"there is no column {name!r}: only dataset=folder has a table of films, and that where dataset.patients is set")
+
     @abstractmethod
     def write_raw(self, out_dir: Path) -> None:
         """Write the images below `out_dir/CLASS/images/` and their index to `out_dir/index.csv` (see `write_index`).

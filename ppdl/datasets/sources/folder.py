@@ -60,6 +60,23 @@ class Folder(Dataset):
         """Return `root` and the table of patients, as far as they are set."""
         return tuple(Path(path).expanduser() for path in (self.root, self.patients) if path is not None)
 
+    def column(self, name: str, paths: Sequence[str]) -> list[str]:
+        """Return what the column `name` of `patients` says of films, by their paths in the raw index.
+
+        Raises:
+            ConfigError: `patients` is not set.
+            DataError: the table has no such column, or names nothing for a film.
+        """
+        if self.patients is None or self.root is None:
+            return super().column(name, paths)
+        root = open_root(self.root)
+        copied = {f"{label}/images/{path.name}": path for label, found in find_images(root, self.classes).items() for path in found}
+        wanted = [copied[path] for path in paths if path in copied]
+        if len(wanted) < len(paths):
+            raise DataError(f"{len(paths) - len(wanted)} films are no longer below {root}: put them back, or run `dvc repro`")
+        said = _read_column(Path(self.patients).expanduser(), name, root, wanted)
+        return [said[path] for path in wanted]
+
     def write_raw(self, out_dir: Path) -> None:
         """Copy the images to `out_dir/CLASS/images/` and write their index, last.
 
@@ -78,7 +95,7 @@ class Folder(Dataset):
         """Return the patient of every image, or nothing where none are named."""
         paths = [path for found in images.values() for path in found]
         if self.patients is not None:
-            return _read_patients(Path(self.patients).expanduser(), root, paths)
+            return _read_column(Path(self.patients).expanduser(), "patient", root, paths)
         if self.patient_pattern is None:
             return {}
         matches = {path: re.search(self.patient_pattern, path.name) for path in paths}
@@ -187,8 +204,8 @@ def _class_images(folder: Path) -> list[Path]:
     return taken
 
 
-def _read_patients(file: Path, root: Path, paths: list[Path]) -> dict[Path, str]:
-    """Read the patient of every image from a CSV file with the columns path and patient."""
+def _read_column(file: Path, column: str, root: Path, paths: list[Path]) -> dict[Path, str]:
+    """Read what a column of a CSV file says of every image; another column is the path."""
     try:
         with file.open(encoding="utf-8-sig", newline="") as stream:  # spreadsheets write a byte order mark
             rows = list(csv.DictReader(stream))
@@ -197,20 +214,22 @@ def _read_patients(file: Path, root: Path, paths: list[Path]) -> dict[Path, str]
     except (OSError, csv.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no CSV table, or a field is too long"
         raise DataError(f"dataset.patients {file} cannot be read: {reason}") from error
-    if not rows or not {"path", "patient"} <= set(rows[0]):
+    if not rows or not {"path", column} <= set(rows[0]):
         found = f"the columns {', '.join(map(str, rows[0]))}" if rows else "no rows"
-        raise DataError(f"dataset.patients {file} must have the columns path and patient and a row for every image, found {found}")
+        raise DataError(f"dataset.patients {file} must have the columns path and {column} and a row for every image, found {found}")
     named: dict[str, str] = {}
     twice: dict[str, str] = {}
     for row in rows:
-        path, patient = PurePosixPath(row["path"] or "").as_posix(), (row["patient"] or "").strip()
-        if patient and named.setdefault(path, patient) != patient:
-            twice[path] = f"{path} (for {named[path]} and for {patient})"
+        path, value = PurePosixPath(row["path"] or "").as_posix(), (row[column] or "").strip()
+        if value and named.setdefault(path, value) != value:
+            twice[path] = f"{path} (for {named[path]} and for {value})"
     if twice:
-        raise DataError(f"dataset.patients {file} must name one patient for each image, found {_some(twice.values())}; keep the right rows")
+        raise DataError(
+            f"dataset.patients {file} must name one {column} for each image, found {_some(twice.values())}; keep the right rows"
+        )
     missing = [name for path in paths if not named.get(name := path.relative_to(root).as_posix())]
     if missing:
-        raise DataError(f"dataset.patients {file} names no patient for {_some(missing)}; add rows, with paths relative to {root}")
+        raise DataError(f"dataset.patients {file} names no {column} for {_some(missing)}; add rows, with paths relative to {root}")
     return {path: named[path.relative_to(root).as_posix()] for path in paths}
 
 

@@ -36,21 +36,21 @@ class Calibration:
     Attributes:
         temperature: In [0.01, 100]; 1 leaves the logits as they are.
         num_images: Validation images that it was fitted on.
-        nll_before, nll_after: Mean negative log-likelihood of the true class, at 1 and at `temperature`.
-        ece_before, ece_after: Expected calibration error, see `metrics`.
+        nll_before, nll_after: Mean negative log-likelihood of the true class, at 1 and at `temperature`; None without such images.
+        ece_before, ece_after: Expected calibration error, see `metrics`; None without such images.
     """
 
     temperature: float
     num_images: int
-    nll_before: float
-    nll_after: float
-    ece_before: float
-    ece_after: float
+    nll_before: float | None
+    nll_after: float | None
+    ece_before: float | None
+    ece_after: float | None
 
     @property
     def figures(self) -> dict[str, float]:
-        """What is logged of a training: all but the number of images."""
-        return {name: value for name, value in asdict(self).items() if name != "num_images"}
+        """What is logged of a training: all but the number of images, as far as it was measured."""
+        return {name: value for name, value in asdict(self).items() if name != "num_images" and value is not None}
 
     def write(self, folder: Path) -> None:
         """Write `folder`/calibration.json."""

@@ -6,8 +6,10 @@ server evaluates the head on ciphertexts. See docs/private-head.md.
 
 from __future__ import annotations
 
+import shutil
 import time
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,9 +97,8 @@ class HeadRun(Run):
 
     def _fit(self, features: Features) -> tuple[FittedHead, Calibration]:
         """Fit a head, and its temperature to the validation images."""
-        prepared, node = self.experiment.prepared, plain(self.node.backbone)
+        prepared = self.experiment.prepared
         labels, validation = prepared.index["label"].to_numpy(), prepared.rows("validation")
-        weights = node["weights"] if node["weights"] in (PLAIN, "imagenet") else Path(node["weights"]).name
         fitted = fit_head(
             features.array,
             labels,
@@ -105,12 +106,33 @@ class HeadRun(Run):
             validation,
             settings=build(self.node.fit, f"heads.{self.branch}.fit"),
             class_names=prepared.class_names,
-            backbone={key: value for key, value in node.items() if key != "_target_"}
-            | {"weights": weights, "prepared_px": self.experiment.cfg.prepared_px, "sha256": features.backbone_sha256},
+            backbone=self.backbone_facts(features.backbone_sha256),
         )
         head = fitted.head
         found = calibrate(labels[validation], head.logits(head.quantise(features.array[validation])) * head.logit_scale)
         return replace(fitted, head=replace(head, temperature=found.temperature)), found
+
+    def keep_opened(self, head: QuantisedHead, backbone: Path, origin: Origin, summary: Mapping[str, float], *, stage: str) -> None:
+        """Track a head that came of hospitals' sums as an MLflow run, and write it beside its backbone, as `train` does.
+
+        Args:
+            backbone: file of the public backbone.
+            origin: the sums.
+        """
+        unfitted = Calibration(head.temperature, 0, None, None, None, None)
+        with self.tracked(origin, stage) as tracked:
+            tracked.log_summary({**summary, **unfitted.figures})
+            head.save(self.out_dir)
+            shutil.copyfile(backbone, self.out_dir / BACKBONE_FILE)
+            unfitted.write(self.out_dir)
+            write_built_for(self.out_dir, self._built_for())
+            tracked.write_record(self.out_dir / "run.json")
+
+    def backbone_facts(self, sha256: str) -> dict[str, Any]:
+        """Return what a head says of its backbone, whose file has this SHA-256, without a path."""
+        node = {key: value for key, value in plain(self.node.backbone).items() if key != "_target_"}
+        weights = Path(node["weights"]).name  # of a file; other values have no folder
+        return node | {"weights": weights, "prepared_px": self.experiment.cfg.prepared_px, "sha256": sha256}
 
     def open(self) -> QuantisedHead:
         """Return the trained head.
@@ -157,7 +179,7 @@ class HeadRun(Run):
 
     def _built_for(self) -> dict[str, Any]:
         """Return what a trained head depends on."""
-        chosen = {key: self.node[key] for key in ("backbone", "fit")}
+        chosen = {key: node for key, node in self.node.items() if key != "inference"}
         return {"prepared_px": self.experiment.cfg.prepared_px, f"heads.{self.branch}": chosen}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,14 +13,17 @@ from annotated_types import Ge
 from ppdl.crypto.artifact.shards import hash_file
 from ppdl.errors import ConfigError, DataError
 from ppdl.protections.view import plain_view
-from ppdl.records.typecheck import Positive, Text
+from ppdl.records.typecheck import Count, Positive, Text
 from ppdl.training.networks.model import LEAST_PX, MobileNetV2, as_images
 from ppdl.training.networks.predict import fused_logits, load_model, save_model
 
 if TYPE_CHECKING:
     import keras
 
-PLAIN = "plain"
+PLAIN, PHANTOMS = "plain", "phantoms"
+RANGE = 8  # standard deviations of the public films' features on either side of their mean; what lies beyond is cut
+_LEAST_SPREAD = 0.5  # of the median: a value that public films hardly vary in must not fill its range with films that do
+_LEAST_VALUE = 1e-5  # of the largest singular value: below it a component is rounding
 BACKBONE = "backbone"  # the layer of ppdl.training.networks.model that is MobileNetV2
 
 
@@ -61,8 +64,6 @@ class Backbone:
                 there.
             DataError: the plain network is missing or damaged.
         """
-        import keras
-
         if self.weights == PLAIN:
             model = load_model(plain_model)
             if model.input_shape[1:3] != (self.input_px, self.input_px):
@@ -71,6 +72,12 @@ class Backbone:
             network = model.get_layer(BACKBONE)
         else:
             network = self._network().backbone((self.input_px, self.input_px))
+        return self.assemble(network)
+
+    def assemble(self, network: keras.Model) -> keras.Model:
+        """Return the model that `build` does, of MobileNetV2 without its top. Raises: ConfigError when a layer is not there."""
+        import keras
+
         inputs = keras.Input((self.input_px, self.input_px), dtype="uint8", name="image")
         images = as_images(inputs, plain_view(np.zeros((1, self.input_px, self.input_px), np.uint8)))
         maps = self._up_to_layers(network)(images)
@@ -88,8 +95,94 @@ class Backbone:
         return keras.Model(network.input, outputs, name=BACKBONE)
 
     def _network(self) -> MobileNetV2:
-        weights = None if self.weights == PLAIN else self.weights
+        weights = None if self.weights in (PLAIN, PHANTOMS) else self.weights
         return MobileNetV2(alpha=self.alpha, weights=weights, dropout=0.0, fine_tune_depth=None, batchnorm_momentum=None)
+
+
+@dataclass(frozen=True)
+class PublicBackbone:
+    """Make features in [0, 1] of an image, of public images alone: nothing of it depends on the hospitals' films.
+
+    The outputs of some layers of MobileNetV2, averaged over the image, are projected on the principal components of public films
+    (phantoms), and each component is scaled so that 8 standard deviations on either side of the mean fill [0, 1].
+
+    Args:
+        weights: "phantoms": trained on phantoms of another seed than the set's; "imagenet": Keras downloads them; else the path of a file
+            without the top. Not "plain": that network has seen the hospitals' films.
+        alpha: Width of the network.
+        input_px: Side of the images that it is shown.
+        layers: Names of ReLU layers, whose features stand side by side; None: the last.
+        num_features: Components that are kept; as many as the layers give: none are formed, the features are only scaled. None: one for
+            each 16 films of the hospitals, at most 128.
+
+    Raises:
+        ConfigError: An argument breaks its rule.
+    """
+
+    weights: Text
+    alpha: Positive
+    input_px: Annotated[int, Ge(LEAST_PX)]
+    layers: Sequence[str] | None
+    num_features: Count | None
+
+    def __post_init__(self) -> None:
+        if self.weights == PLAIN:
+            raise ConfigError(
+                f"weights must be {PHANTOMS}, imagenet or the path of a file of public weights, got {PLAIN}: models/plain has seen the "
+                "hospitals' films, and whoever has the backbone could test who is in it"
+            )
+        self.raw  # noqa: B018 - its rules
+
+    @property
+    def raw(self) -> Backbone:
+        """The same without projection and scale."""
+        return Backbone(**{field.name: getattr(self, field.name) for field in fields(Backbone)})
+
+    def build(self, network: keras.Model | None, films: np.ndarray, num_features: int) -> keras.Model:
+        """Build the backbone: model from (batch, input_px, input_px) uint8 to (batch, num_features) float32 in [0, 1].
+
+        Args:
+            network: with `phantoms` the one that was trained on them, as `ppdl.training.networks.model` builds it.
+            films: public, (num_films, input_px, input_px) uint8.
+
+        Raises:
+            ConfigError: the weights do not fit, a layer is not there, or there are fewer components than num_features.
+        """
+        import keras
+
+        model = self.raw.build(Path()) if network is None else self.raw.assemble(network.get_layer(BACKBONE))
+        layer = keras.layers.Dense(num_features, name="components")
+        scaled = keras.layers.ReLU(max_value=1.0, name="range")(layer(model.output))
+        layer.set_weights(public_layer(extract_features(model, films), num_features))
+        return keras.Model(model.input, scaled, name="features")
+
+
+def public_layer(features: np.ndarray, num_features: int) -> list[np.ndarray]:
+    """Return weights (num_values, num_features) and biases (num_features,) of the map from a layer's values to components in [0, 1].
+
+    Args:
+        features: of public films, (num_films, num_values) float32.
+
+    Raises:
+        ConfigError: there are fewer than num_features components that differ between these films.
+
+    Source: principal components: T. Hastie, R. Tibshirani, J. Friedman, The Elements of Statistical Learning, 2nd ed., section 14.5.
+    """
+    mean, num_values = features.mean(axis=0, dtype=np.float64), features.shape[1]
+    if num_features == num_values:
+        spread, components = features.std(axis=0, dtype=np.float64), np.eye(num_values)
+        spread = np.maximum(spread, _LEAST_SPREAD * np.median(spread))
+    else:
+        _, values, vectors = np.linalg.svd(features - mean, full_matrices=False)
+        spread = values / np.sqrt(len(features))
+        if (most := int((spread > _LEAST_VALUE * spread[0]).sum())) < num_features:
+            raise ConfigError(
+                f"backbone.num_features must be at most {most}, the components of {num_values} values of {len(features)} public films, "
+                f"or {num_values}, for all values without projection; got {num_features}"
+            )
+        spread, components = spread[:num_features], vectors[:num_features].T
+    weights = components / (2 * RANGE * spread)
+    return [weights.astype(np.float32), (0.5 - mean @ weights).astype(np.float32)]
 
 
 def save_backbone(backbone: keras.Model, path: Path) -> str:

@@ -1,0 +1,106 @@
+"""A whole run in one process, party by party: what a federation does on as many machines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from ppdl.crypto.keys.keyfile import create_private_dir
+from ppdl.crypto.keys.keystore import check_private_dir
+from ppdl.crypto.signing import load_signing_key, make_signing_key
+from ppdl.errors import PpdlError
+from ppdl.pooling.board import Board
+from ppdl.pooling.hospital import Hospital
+from ppdl.pooling.opening import abandon_run, make_run_key
+from ppdl.pooling.server import add_contributions
+from ppdl.pooling.terms import Member, Terms
+
+
+@dataclass(frozen=True, eq=False)
+class Films:
+    """What a hospital brings, see `Hospital.commit`: features (num_films, num_features), labels and digests (num_films,)."""
+
+    features: np.ndarray
+    labels: np.ndarray
+    digests: Sequence[bytes] | None
+
+
+def call_run(
+    board: Board,
+    draft: Callable[[str, Mapping[str, Member]], Terms],
+    roster: Mapping[str, Member],
+    private_dir: Path,
+    *,
+    allow_insecure_key: bool,
+    project: Path,
+) -> Terms:
+    """Return the terms of the run that was interrupted on `board`, or have the key holder call a new one under a fresh key.
+
+    Args:
+        draft: gives the terms for a key's fingerprint and a roster.
+        private_dir: of the key holder.
+        project: that no private key may lie in.
+
+    Raises:
+        ConfigError: the terms break a rule; nothing is made then.
+        KeyStoreError: see `make_run_key`.
+    """
+    wanted = draft("", roster)
+    try:
+        found = board.read_terms()
+        board.public_key(found)
+        if found.tree == draft(found.fingerprint, roster).tree:
+            return found
+    except PpdlError:
+        pass  # nothing that a run could go on from
+    abandon_run(board, private_dir)
+    fingerprint = make_run_key(board, private_dir, key_bits=wanted.key_bits, allow_insecure_key=allow_insecure_key, project=project)
+    terms = draft(fingerprint, roster)
+    board.write_terms(terms)
+    return terms
+
+
+def rehearse(board: Board, terms: Terms, films: Mapping[str, Films], hospitals_dir: Path) -> None:
+    """Do the steps of all hospitals and of the server. Each looks at what is there, so the same call goes on after a kill.
+
+    Args:
+        films: by hospital.
+        hospitals_dir: with a private folder for each hospital, as `roster_of` left it.
+
+    Raises: see `Hospital` and `add_contributions`.
+    """
+    hospitals = {name: Hospital(name, terms, board, hospitals_dir / name, hospital_key(hospitals_dir / name)) for name in films}
+    for name, own in films.items():
+        hospitals[name].commit(own.features, own.labels, own.digests)
+    for hospital in hospitals.values():
+        hospital.release()
+    add_contributions(board, terms)
+    for hospital in hospitals.values():
+        hospital.countersign()
+    for hospital in hospitals.values():
+        hospital.drop_released()
+
+
+def roster_of(num_films: Mapping[str, int], hospitals_dir: Path, project: Path) -> dict[str, Member]:
+    """Return the roster of hospitals that declare so many films, and make a signing key for who has none.
+
+    Args:
+        hospitals_dir: a folder in that of private keys.
+
+    Raises: KeyStoreError when a private folder lies in the project, or others may enter it.
+    """
+    check_private_dir(hospitals_dir, project)
+    create_private_dir(hospitals_dir.parent)
+    keys = {name: hospital_key(hospitals_dir / name) for name in num_films}
+    return {name: Member(key.public_key().public_bytes_raw().hex(), num_films[name]) for name, key in keys.items()}
+
+
+def hospital_key(private_dir: Path) -> Ed25519PrivateKey:
+    """Load the key that a hospital signs with, or make it."""
+    create_private_dir(private_dir)
+    found = sorted(private_dir.glob("signing-*.json"))
+    return load_signing_key(found[0] if found else make_signing_key(private_dir, private_dir / "signing.pub"))

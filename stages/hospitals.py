@@ -1,0 +1,34 @@
+"""Hospitals: whose films are whose, to data/hospitals/NAME.json. A federation has them apart; an experiment on one set shares them out."""
+
+import numpy as np
+from omegaconf import DictConfig
+
+from ppdl.config import Workspace, branch, build, stage
+from ppdl.experiment.experiment import Experiment
+from ppdl.pooling.sharing import BY_CLASS, Shares, missing_classes, share_at_random, share_by_name
+
+
+def run(cfg: DictConfig, workspace: Workspace) -> None:
+    name, node = branch(cfg, "heads")
+    hospitals = build(node.pooling, f"heads.{name}.pooling").hospitals
+    dataset, prepared = build(cfg.dataset, "dataset"), Experiment(cfg, workspace).prepared
+    rows = np.sort(np.concatenate([prepared.rows(split) for split in ("train", "validation")]))
+    films = prepared.index.iloc[rows]
+    labels, groups = films["label"].to_numpy(), films["group"].to_numpy()
+    named = hospitals != BY_CLASS and not isinstance(hospitals, int)
+    if named:
+        found = share_by_name(rows, groups, dataset.column(hospitals, films["path"].tolist()), divided=False)
+    elif hospitals == BY_CLASS:
+        found = share_by_name(rows, groups, films["class_name"].tolist(), divided=True)
+    else:
+        found = share_at_random(rows, labels, groups, hospitals, cfg.split.seed)
+    Shares(named, found).write(workspace.outputs / f"data/hospitals/{name}.json")
+    lacks = missing_classes(found, prepared.index["label"].to_numpy(), prepared.class_names)
+    for hospital, own in found.items():
+        print(f"{hospital}: {len(own)} films" + (f", none of {', '.join(lacks[hospital])}" if hospital in lacks else ""))
+
+
+main = stage(run)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""Hospitals and server: encrypted sums over each hospital's films, committed to, released, added and countersigned, to data/pool/NAME.
+
+All parties run here, in one process. The key holder's part is a fresh key pair: its private part goes to the folder of private keys.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from omegaconf import DictConfig
+
+from ppdl.config import Workspace, branch, build, checkout, stage
+from ppdl.config.cost import folder_bytes, recorded_cost
+from ppdl.crypto.artifact.shards import hash_file
+from ppdl.crypto.keys.keystore import default_private_dir
+from ppdl.datasets.prepared.reduced import Reduced
+from ppdl.experiment.experiment import Experiment
+from ppdl.pooling.board import Board
+from ppdl.pooling.rehearsal import Films, call_run, rehearse, roster_of
+from ppdl.pooling.sharing import Shares
+from ppdl.pooling.sums import integer_features
+from ppdl.pooling.terms import Member, Terms
+from ppdl.training.networks.features import load_extractor
+
+FEATURE_BITS = 12
+
+
+def run(cfg: DictConfig, workspace: Workspace) -> None:
+    name, node = branch(cfg, "heads")
+    pooling = build(node.pooling, f"heads.{name}.pooling")
+    prepared = Experiment(cfg, workspace).prepared
+    shares = Shares.read(workspace.inputs / f"data/hospitals/{name}.json")
+    backbone = workspace.inputs / f"data/backbone/{name}.keras"
+    private_dir, board = Path(cfg.keygen.private_dir or default_private_dir()), Board(workspace.unfinished / "pool" / name)
+    hospitals_dir = private_dir / "hospitals"
+
+    with recorded_cost(workspace.outputs / f"reports/cost/{name}/pool.json") as cost:
+        sha256 = hash_file(backbone)
+        extract, labels = load_extractor(backbone, sha256=sha256), prepared.index["label"].to_numpy()
+        films = {}
+        for hospital, own in shares.rows.items():
+            features = integer_features(extract(Reduced(prepared.images, node.backbone.input_px), np.array(own)), FEATURE_BITS)
+            digests = [hashlib.sha256(prepared.images[row].tobytes()).digest() for row in own] if shares.named else None
+            films[hospital] = Films(features, labels[own], digests)
+
+        def draft(fingerprint: str, roster: Mapping[str, Member]) -> Terms:
+            return Terms(
+                fingerprint=fingerprint,
+                key_bits=cfg.keygen.key_bits,
+                class_names=prepared.class_names,
+                num_features=features.shape[1],
+                feature_bits=FEATURE_BITS,
+                backbone_sha256=sha256,
+                strengths=pooling.strengths,
+                accept_membership=pooling.accept_membership,
+                roster=roster,
+            )
+
+        roster = roster_of({hospital: len(own) for hospital, own in shares.rows.items()}, hospitals_dir, checkout())
+        terms = call_run(board, draft, roster, private_dir, allow_insecure_key=cfg.keygen.allow_insecure_key, project=checkout())
+        rehearse(board, terms, films, hospitals_dir)
+        cost["bytes"] = folder_bytes(board.folder / "ciphertexts")
+        cost["num_films"], cost["num_sums"] = terms.declared(terms.roster), terms.num_sums
+    out_dir = workspace.outputs / f"data/pool/{name}"
+    shutil.rmtree(out_dir, ignore_errors=True)
+    out_dir.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(board.folder, out_dir)
+    print(f"{name}: {terms.num_sums} sums over {terms.declared(terms.roster)} films of {len(films)} hospitals, under encryption")
+
+
+main = stage(run)
+
+if __name__ == "__main__":
+    main()
