@@ -104,7 +104,7 @@ def epoch_sample() -> Step:
 
     images = np.random.default_rng(0).integers(0, 256, (SAMPLE_IMAGES, PX, PX), np.uint8)
     values = {"learning_rate": 1e-3, "warmup_epochs": 0.5, "weight_decay": 1e-4, "label_smoothing": 0.05, "class_weights": None}
-    values |= {"early_stopping_patience": None, "num_threads": None, "batch_parts": 1, "devices": 1}
+    values |= {"early_stopping_patience": None, "num_threads": None, "devices": 1}
     training = Training(epochs=2, batch_size=16, augmentation={"flip": True, "shift": 0.06}, **values)
     model = MobileNetV2(alpha=0.35, weights=None, dropout=0.2, fine_tune_depth=None, batchnorm_momentum=None)
     rows, clock = np.arange(SAMPLE_IMAGES), Clock()

@@ -5,8 +5,7 @@
     python -m benchmarks.train --json                   # one JSON object a line
 
 Both train the same MobileNetV2 with the same batches of 32. "plain" is keras.applications.MobileNetV2 with AdamW, fed with float32
-arrays, as a tutorial does it; "ours" is what `ppdl.training.fitting.fit` runs, which reads a memory map, augments and shuffles besides; "2
-parts" is ours with batch_parts=2.
+arrays, as a tutorial does it; "ours" is what `ppdl.training.fitting.fit` runs, which reads a memory map, augments and shuffles besides.
 
 images/s is wall time of warm epochs with the pauses between them; "cores" is CPU time over wall time. Both need an idle machine; "CPU ms
 an image" hardly does. Medians. "first step" is mostly tracing. "2 x 1 thread" is two trainings of ours side by side, each with one
@@ -35,9 +34,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 BATCH_SIZE, NUM_IMAGES, NUM_CLASSES = 32, 320, 3
 KINDS = {
     "plain": {},
-    "ours": {"num_threads": None, "batch_parts": 1},
-    "parts": {"num_threads": None, "batch_parts": 2},
-    "single": {"num_threads": 1, "batch_parts": 1},
+    "ours": {"num_threads": None},
+    "single": {"num_threads": 1},
 }
 EPOCHS_A_LAP = 2  # so that a pause between epochs shows
 PROJECT = Path(__file__).resolve().parents[1]
@@ -152,7 +150,7 @@ def _plain(alpha: float, images: np.ndarray, labels: np.ndarray) -> tuple[Any, d
     return network, {"x": floats, "y": labels, "batch_size": BATCH_SIZE}
 
 
-def _ours(alpha: float, images: np.ndarray, labels: np.ndarray, *, num_threads: int | None, batch_parts: int) -> tuple[Any, dict[str, Any]]:
+def _ours(alpha: float, images: np.ndarray, labels: np.ndarray, *, num_threads: int | None) -> tuple[Any, dict[str, Any]]:
     from ppdl.protections.view import plain_view
     from ppdl.training.fitting.session import compiled
     from ppdl.training.fitting.settings import Training
@@ -173,10 +171,9 @@ def _ours(alpha: float, images: np.ndarray, labels: np.ndarray, *, num_threads: 
         augmentation={"flip": True, "shift": 0.06},
         early_stopping_patience=None,
         num_threads=num_threads,
-        batch_parts=batch_parts,
         devices=1,
     )
-    set_num_threads(num_threads, batch_parts)
+    set_num_threads(num_threads)
     view = plain_view(images)
     model = MobileNetV2(alpha=alpha, weights=None, dropout=0.2, fine_tune_depth=None, batchnorm_momentum=None).build(view, NUM_CLASSES)
     targets = np.eye(NUM_CLASSES, dtype=np.float32)[labels]

@@ -31,7 +31,7 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
         raise ConfigError(
             f"audit.prior_seed must differ from dataset.seed, or the public images are the set's; got {settings.prior_seed} twice"
         )
-    attacks = {key: build(attack, f"attacks.{key}") for key, attack in cfg.attacks.items()}
+    attacks = {key: build(attack, f"attacks.{key}", {"num_scored": settings.num_scored}) for key, attack in cfg.attacks.items()}
     public_key = load_public(workspace.inputs / "keys/public.json")
     prepared, protection = Experiment(cfg, workspace).prepared, protection_of(cfg, name)
     encrypted = workspace.inputs / "data/encrypted" / name
@@ -70,7 +70,7 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
     truth = Truth(images, groups, queries.groups, queries.rows)
     audit = examine(attacks, target, truth, seed=settings.seed)
     scratch.rmdir()
-    write_audit(workspace.outputs / "reports/audit" / name, audit, target, truth, num_pictures=settings.num_pictures)
+    write_audit(workspace.outputs / "reports/audit" / name, audit, target, truth)
     print(f"{name}: {audit.verdict.sentence}")
 
 

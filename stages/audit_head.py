@@ -33,7 +33,7 @@ def shortened(attack: Attack) -> Attack:
 def run(cfg: DictConfig, workspace: Workspace) -> None:
     name, node = branch(cfg, "heads")
     settings = construct(Settings, cfg.audit, "audit")
-    attacks = {key: shortened(build(attack, f"attacks.{key}")) for key, attack in cfg.attacks.items()}
+    attacks = {key: shortened(build(attack, f"attacks.{key}", {"num_scored": settings.num_scored})) for key, attack in cfg.attacks.items()}
     public_key = load_public(workspace.inputs / "keys/inference.json", INFERENCE)
     experiment = Experiment(cfg, workspace)
     prepared, see = experiment.prepared, server_view(head_run(experiment, name), public_key)
@@ -50,7 +50,7 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
     )
     truth = Truth(images, groups, queries.groups, queries.rows)
     audit = examine(attacks, target, truth, seed=settings.seed)
-    write_audit(workspace.outputs / "reports/audit" / name, audit, target, truth, num_pictures=settings.num_pictures)
+    write_audit(workspace.outputs / "reports/audit" / name, audit, target, truth)
     print(f"{name}: {audit.verdict.sentence}")
 
 

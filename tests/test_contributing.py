@@ -118,7 +118,7 @@ def test_the_protection_with_steps_of_its_own(example, tmp_path):
 
 
 def test_the_attack(example):
-    attack = config.build(example("+attack@attacks.outline=outline").attacks.outline, "attacks.outline")
+    attack = config.build(example("+attack@attacks.outline=outline").attacks.outline, "attacks.outline", {"num_scored": 20})
     images = np.zeros((3, 32, 32), np.uint8)
     images[:, 8:24, 8:24] = 128
     symbols = np.random.default_rng(0).permutation(256).astype(np.uint8)[images]

@@ -61,7 +61,6 @@ class Evaluation:
 
     num_permutations: Count
     margin: Share
-    seed: Seed
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,7 @@ def check_config(cfg: DictConfig | Mapping[str, Any]) -> None:
     if tree.get("pruning") is not None:
         build(_mapping(tree["pruning"], "pruning"), "pruning")
     for name, attack in _mapping(tree.get("attacks"), "attacks").items():
-        build(_mapping(attack, f"attacks.{name}"), f"attacks.{name}")
+        build(_mapping(attack, f"attacks.{name}"), f"attacks.{name}", {"num_scored": tree["audit"]["num_scored"]})
     for name, node in _mapping(tree.get("protections"), "protections").items():
         _check_protection(name, _mapping(node, f"protections.{name}"), tree)
     for name, node in _mapping(tree.get("heads", {}), "heads").items():

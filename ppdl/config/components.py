@@ -18,12 +18,13 @@ FIT, POOLING = "fit", "pooling"  # of a head: by its owner on plain features, or
 BRANCH_KEYS = {"protections": ["train_on", "views", "scheme", *STEPS], "heads": ["backbone", FIT, POOLING, "inference"]}  # of a node
 
 
-def build(node: DictConfig | Mapping[str, Any], where: str) -> Any:
+def build(node: DictConfig | Mapping[str, Any], where: str, shared: Mapping[str, Any] | None = None) -> Any:
     """Construct the component that a config node names with `_target_`.
 
     Args:
         node: `_target_` and the arguments of its constructor, which may be such nodes themselves.
         where: the node's place in the configuration, for messages.
+        shared: arguments that the component gets where it takes them and the node does not say its own.
 
     Raises:
         ConfigError: unknown target, unknown or missing argument (the nearest valid name is given), or an argument that
@@ -42,7 +43,8 @@ def build(node: DictConfig | Mapping[str, Any], where: str) -> Any:
         cls = get_object(target)
     except Exception as error:
         raise ConfigError(f"{where}._target_ = {target!r} cannot be imported: {error}") from None
-    return construct(cls, arguments, where)
+    taken = {key: value for key, value in (shared or {}).items() if key in inspect.signature(cls).parameters}
+    return construct(cls, {**taken, **arguments}, where)
 
 
 def construct(cls: type, node: DictConfig | Mapping[str, Any], where: str) -> Any:

@@ -18,6 +18,8 @@ from ppdl.private_head.client import PrivateClient
 from ppdl.private_head.evaluator import HeadEvaluator
 from ppdl.private_head.head import QuantisedHead
 
+NUM_SINGLE = 2  # images that are classified one by one too, to measure what one costs
+
 
 @dataclass(frozen=True)
 class Inference:
@@ -25,11 +27,9 @@ class Inference:
 
     Args:
         mask_bits: What a client sees beside a logit depends on the weights by a statistical distance below 2 * 2^-mask_bits; 40 to 128.
-        num_single: Images that are classified one by one too, to measure what one costs.
     """
 
     mask_bits: Annotated[int, Ge(LEAST_MASK_BITS), Le(LARGEST_MASK_BITS)]
-    num_single: Annotated[int, Ge(0)]
 
     def run(self, head: QuantisedHead, features: np.ndarray, private_key: PrivateKey) -> Answers:
         """Encrypt features, evaluate the head on the ciphertexts with the public key, decrypt the logits.
@@ -50,7 +50,7 @@ class Inference:
         parts = [features[start : start + size] for start in range(0, len(features), size)]
         ask, ask_batch = (partial(way, client.public_key) for way in (evaluator.evaluate, evaluator.evaluate_batch))
         together = [batched.ask(len(part), partial(client.request_batch, part), partial(ask_batch, num_images=len(part))) for part in parts]
-        alone = [single.ask(1, partial(client.request, row), ask) for row in features[: self.num_single]]
+        alone = [single.ask(1, partial(client.request, row), ask) for row in features[:NUM_SINGLE]]
         # Only now is anything decrypted, as docs/protocol.md asks of every client: what is sent must not depend on it.
         decrypted = (batched.decrypt(partial(client.answer_batch, *pair)) for pair in zip(together, map(len, parts), strict=True))
         logits = np.concatenate([expected[:0], *decrypted])

@@ -71,7 +71,7 @@ def conf(tmp_path, monkeypatch, params):
         ["dataset=folder", "dataset.root=/data/xrays", "prepared_px=64", "input_px=32"],
         ["+experiment=transfer", 'dataset.root="~/x, (1)"', 'dataset.classes=[Normal,"No, not"]'],
         ["~protections.opaque", "~protections.homomorphic", "training.learning_rate=1e-5"],
-        ["+attack@attacks.as_is=as_is", "attacks.as_is.num_scored=3"],
+        ["+attack@attacks.as_is=as_is", "attacks.as_is.median_px=5"],
         ["dataset=radiography", "dataset.num_images={COVID:3,Normal:4,Lung_Opacity:5,Viral Pneumonia:6}"],
     ],
 )

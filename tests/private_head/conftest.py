@@ -23,5 +23,5 @@ def toy_features(seed: int = 3) -> tuple[np.ndarray, np.ndarray]:
 @pytest.fixture(scope="session")
 def fitted() -> FittedHead:
     features, labels = toy_features()
-    settings = HeadFit((0.01, 1.0, 100.0), "balanced")
+    settings = HeadFit((0.01, 1.0, 100.0))
     return fit_head(features, labels, TRAIN, VALIDATION, settings=settings, class_names=CLASS_NAMES, backbone={"weights": "toy"})

@@ -14,7 +14,7 @@ FEATURES, LABELS = toy_features()
 
 
 def fit(features=FEATURES, labels=LABELS, strengths=(1.0,), class_names=CLASS_NAMES, train=TRAIN, validation=VALIDATION):
-    return fit_head(features, labels, train, validation, settings=HeadFit(strengths, "balanced"), class_names=class_names, backbone={})
+    return fit_head(features, labels, train, validation, settings=HeadFit(strengths), class_names=class_names, backbone={})
 
 
 def test_rounding_to_8_bits_costs_next_to_nothing_and_chance_is_far(fitted):
@@ -84,14 +84,13 @@ def test_features_that_cannot_be_learned_from_are_refused(features, labels, mess
 
 
 @pytest.mark.parametrize(
-    ("strengths", "class_weights", "message"),
+    ("strengths", "message"),
     [
-        ((), None, "strengths: Tuple must have at least 1 item"),
-        ((1.0, 0), None, "strengths.1: must be > 0, got 0"),
-        ((True,), None, "strengths.0: must be a number, got True"),
-        ((1.0,), "even", "class_weights: must be 'balanced', got 'even'"),
+        ((), "strengths: Tuple must have at least 1 item"),
+        ((1.0, 0), "strengths.1: must be > 0, got 0"),
+        ((True,), "strengths.0: must be a number, got True"),
     ],
 )
-def test_settings_that_break_a_rule_are_named(strengths, class_weights, message):
+def test_settings_that_break_a_rule_are_named(strengths, message):
     with pytest.raises(ConfigError, match=message):
-        construct(HeadFit, {"strengths": strengths, "class_weights": class_weights}, "fit")
+        construct(HeadFit, {"strengths": strengths}, "fit")

@@ -14,7 +14,7 @@ from ppdl.crypto.keys.purpose import INFERENCE
 from ppdl.errors import ConfigError, CryptoError
 from ppdl.private_head.client import PrivateClient
 from ppdl.private_head.evaluator import HeadEvaluator
-from ppdl.private_head.inference import Inference, Traffic
+from ppdl.private_head.inference import NUM_SINGLE, Inference, Traffic
 from tests.private_head.conftest import VALIDATION, toy_features
 
 KEY = generate_keypair(512, purpose=INFERENCE, allow_insecure_key=True)
@@ -37,11 +37,11 @@ def test_one_image_and_a_batch_are_answered_alike(fitted, obfuscator):
 
 def test_every_image_is_classified_as_by_the_integer_head(fitted):
     features = fitted.head.quantise(FEATURES)
-    answers = Inference(mask_bits=40, num_single=3).run(fitted.head, features, KEY)
+    answers = Inference(mask_bits=40).run(fitted.head, features, KEY)
     assert np.array_equal(answers.logits, fitted.head.logits(features))
     packing = HeadEvaluator(fitted.head).batch_packing(512)
     batches, size = -(-len(features) // packing.capacity), KEY.public.ciphertext_bytes
-    assert batches > 1 and answers.batched.num_images == len(features) and answers.single.num_images == 3
+    assert batches > 1 and answers.batched.num_images == len(features) and answers.single.num_images == NUM_SINGLE
     assert answers.cost["bytes"] == batches * size * (fitted.head.num_features + fitted.head.num_classes)
     assert answers.cost["single_up_bytes"] == size * HeadEvaluator(fitted.head).packing(512).num_ciphertexts
     assert {f"{way}_{name}" for way in ("batch", "single") for name in Traffic(1).each()} <= answers.cost.keys()
@@ -57,7 +57,7 @@ def test_a_wrong_logit_is_an_error(fitted, monkeypatch, way, where):
 
     monkeypatch.setattr(HeadEvaluator, way, wrong)
     with pytest.raises(CryptoError, match=f"image 0: the logits decrypted {where} are not those of the integer head"):
-        Inference(mask_bits=40, num_single=1).run(fitted.head, fitted.head.quantise(FEATURES), KEY)
+        Inference(mask_bits=40).run(fitted.head, fitted.head.quantise(FEATURES), KEY)
 
 
 def test_nothing_is_decrypted_before_everything_was_asked(fitted, monkeypatch):
@@ -76,13 +76,13 @@ def test_nothing_is_decrypted_before_everything_was_asked(fitted, monkeypatch):
         note(HeadEvaluator, way)
     for way in ("answer", "answer_batch"):
         note(PrivateClient, way)
-    Inference(mask_bits=40, num_single=3).run(fitted.head, fitted.head.quantise(FEATURES), KEY)
+    Inference(mask_bits=40).run(fitted.head, fitted.head.quantise(FEATURES), KEY)
     asked = len(events) // 2
     assert asked > 3 and events == ["HeadEvaluator"] * asked + ["PrivateClient"] * asked
 
 
 def test_no_images_need_no_answers(fitted):
-    answers = Inference(mask_bits=40, num_single=2).run(fitted.head, fitted.head.quantise(FEATURES[:0]), KEY)
+    answers = Inference(mask_bits=40).run(fitted.head, fitted.head.quantise(FEATURES[:0]), KEY)
     assert answers.logits.shape == (0, 3) and answers.cost == {"bytes": 0, "num_images": 0}
 
 
@@ -110,7 +110,6 @@ def test_the_plan_of_a_key_length_is_made_once(fitted, monkeypatch):
     assert built == [512]
 
 
-@pytest.mark.parametrize(("mask_bits", "num_single", "message"), [(39, 1, "bits: must be >= 40"), (40, -1, "num_single: must be >= 0")])
-def test_settings_that_break_a_rule_are_named(mask_bits, num_single, message):
-    with pytest.raises(ConfigError, match=message):
-        construct(Inference, {"mask_bits": mask_bits, "num_single": num_single}, "inference")
+def test_settings_that_break_a_rule_are_named():
+    with pytest.raises(ConfigError, match="bits: must be >= 40"):
+        construct(Inference, {"mask_bits": 39}, "inference")

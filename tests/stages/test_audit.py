@@ -16,7 +16,8 @@ from stages import audit
         ("audit.prior_seed=20220314", "audit.prior_seed must differ from dataset.seed"),
         ("audit.num_queries=0", "audit.num_queries: must be >= 1, got 0"),
         ("+audit.num_querys=3", "did you mean 'num_queries'"),
-        ("attacks.ratio.num_scored=0", "attacks.ratio.num_scored: must be >= 1, got 0"),
+        ("audit.num_scored=0", "audit.num_scored: must be >= 1, got 0"),
+        ("+attacks.ratio.num_scored=0", "attacks.ratio.num_scored: must be >= 1, got 0"),
         ("+attacks.ratio.num_score=3", "did you mean 'num_scored'"),
     ],
 )

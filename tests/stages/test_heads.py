@@ -32,7 +32,7 @@ SMALL = {
     "keygen": {"key_bits": 512, "allow_insecure_key": True},
     "split": {"near_duplicate_bits": 0},
     "audit": {"num_prior": 8},
-    "heads": {NAME: {"backbone": {"input_px": 32, "layers": ["block_3_expand_relu"]}, "inference": {"num_single": 1}}},
+    "heads": {NAME: {"backbone": {"input_px": 32, "layers": ["block_3_expand_relu"]}}},
 }
 ATTACKS = ("blind", "ratio", "distinguisher")
 

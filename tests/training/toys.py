@@ -57,7 +57,6 @@ def training(**changes: Any) -> Training:
         "augmentation": {"flip": True, "shift": 0.1},
         "early_stopping_patience": None,
         "num_threads": None,
-        "batch_parts": 1,
         "devices": 1,
     }
     return construct(Training, values | changes, "training")

@@ -62,6 +62,9 @@ class Distinguisher(Attack):
         best = max(scores, key=lambda name: scores[name])
         return Game(CLASSIFIERS[best](shown[:validation], bits[:validation], shown[validation:]), bits[validation:], best)
 
+    def on_view(self) -> Attack | None:
+        return DistinguisherView(self.num_trials)
+
     def _shown(self, target: Target, images: np.ndarray) -> np.ndarray:
         """Return what stands for each of the chosen images in an artifact, (num_images, num_values) integers."""
         encrypted = target.encrypt(images)
@@ -99,6 +102,9 @@ class DistinguisherView(Distinguisher):
     surface: ClassVar[str] = "view"
     needs: ClassVar[frozenset[str]] = frozenset({REVEAL, PRIOR})
     knowledge: ClassVar[str] = "the revealed view, and views of chosen images"
+
+    def on_view(self) -> Attack | None:
+        return None
 
     def _shown(self, target: Target, images: np.ndarray) -> np.ndarray:
         return _rows(target.reveal(images))

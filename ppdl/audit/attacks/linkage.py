@@ -59,6 +59,9 @@ class Linkage(Attack):
         queries = _unit((_equalised(_small(target.queries, _PX)) - centre) @ directions)
         return np.argsort(-(queries @ gallery.T), axis=1, kind="stable")
 
+    def on_view(self) -> Attack | None:
+        return LinkageView()
+
     def _gallery(self, target: Target, rng: np.random.Generator) -> np.ndarray:
         """Return what an attacker sees of each protected image, equalised, (num_images, 32 * 32) float32."""
         if target.symbols is not None:
@@ -142,6 +145,9 @@ class LinkageView(Linkage):
     needs: ClassVar[frozenset[str]] = frozenset({QUERIES, PRIOR, VIEW})
     wants: ClassVar[frozenset[str]] = frozenset()
     knowledge: ClassVar[str] = "the revealed view, an earlier X-ray of the person who is looked up, and public images"
+
+    def on_view(self) -> Attack | None:
+        return None
 
     def _gallery(self, target: Target, rng: np.random.Generator) -> np.ndarray:
         return self._read(target.view.array, lambda block: block[..., 0])

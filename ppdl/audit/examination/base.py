@@ -197,6 +197,10 @@ class Attack(ABC):
             AttackDoesNotApply: the target has nothing that this attack works on; the message says why.
         """
 
+    def on_view(self) -> Attack | None:
+        """Return the same attack on the revealed view, where it looks at artifacts and there is one."""
+        return None
+
     def score(self, guess: Any, truth: Truth) -> Finding:
         """Compare the guess with the truth: by psnr and ssim, where it is `Rebuilt`."""
         return Finding(score_rebuilt(guess, truth), guess)

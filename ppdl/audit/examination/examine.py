@@ -39,7 +39,7 @@ def examine(attacks: Mapping[str, Attack], target: Target, truth: Truth, *, seed
     """
     results: dict[str, dict[str, Any]] = {}
     rebuilt: dict[str, Rebuilt] = {}
-    bar = tqdm(attacks.items(), desc=f"audit {target.name}", unit="attack")
+    bar = tqdm(on_all_surfaces(attacks).items(), desc=f"audit {target.name}", unit="attack")
     for name, attack in bar:
         bar.set_postfix_str(name)
         said = {"surface": surface_of(attack), "needs": sorted(attack.needs), "knowledge": attack.knowledge, "source": attack.source}
@@ -53,6 +53,12 @@ def examine(attacks: Mapping[str, Attack], target: Target, truth: Truth, *, seed
         if finding.rebuilt is not None:
             rebuilt[name] = finding.rebuilt
     return Audit(results, rebuilt, judge({name: found for name, found in results.items() if "does_not_apply" not in found}))
+
+
+def on_all_surfaces(attacks: Mapping[str, Attack]) -> dict[str, Attack]:
+    """Return attacks by name, and behind each NAME, as NAME_view, the same on the revealed view."""
+    both = ((name, {name: attack, f"{name}_view": attack.on_view()}) for name, attack in attacks.items())
+    return {key: attack for _, pair in both for key, attack in pair.items() if attack is not None}
 
 
 def surface_of(attack: Attack) -> str:

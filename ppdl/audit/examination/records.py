@@ -12,11 +12,12 @@ from ppdl.audit.examination.base import Target, Truth
 from ppdl.audit.examination.examine import Audit
 
 AUDIT_FILE, PICTURES_FILE = "audit.json", "pictures.npz"
+NUM_PICTURES = 6  # images that the report shows, with what the attacks made of them
 HEADLINES = ("psnr", "ssim", "advantage", "top1", "top5")
 _WORDS = ("surface", "needs", "knowledge", "source", "seconds")
 
 
-def write_audit(folder: Path, audit: Audit, target: Target, truth: Truth, *, num_pictures: int) -> None:
+def write_audit(folder: Path, audit: Audit, target: Target, truth: Truth) -> None:
     """Write the figures and the pictures of an audit.
 
     audit.json holds protection, attacks ({attack: metrics}) and verdict. pictures.npz holds, for rows that every rebuilding attack has in
@@ -29,7 +30,7 @@ def write_audit(folder: Path, audit: Audit, target: Target, truth: Truth, *, num
     common = np.arange(target.num_images)
     for found in audit.rebuilt.values():
         common = np.intersect1d(common, found.rows)
-    rows = common[np.linspace(0, len(common) - 1, min(num_pictures, len(common))).round().astype(int)]
+    rows = common[np.linspace(0, len(common) - 1, min(NUM_PICTURES, len(common))).round().astype(int)]
     pictures = {"rows": rows, "original": np.asarray(truth.images[rows]), "seen": np.asarray(target.picture[rows])}
     for name, found in audit.rebuilt.items():
         place = {row: i for i, row in enumerate(found.rows.tolist())}

@@ -21,7 +21,7 @@ class Settings:
         prior_seed: of their drawing.
         num_known: images of the training split that some attackers hold in the clear.
         num_queries: patients that are looked up.
-        num_pictures: images that the report shows.
+        num_scored: images that an attack rebuilds and that are compared with the originals, where it takes such a number.
         seed: of the attackers' choices.
     """
 
@@ -29,7 +29,7 @@ class Settings:
     prior_seed: Whole
     num_known: Count
     num_queries: Count
-    num_pictures: Count
+    num_scored: Count
     seed: Whole
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ppdl.audit.examination.base import Attack, Target
     from ppdl.audit.folder.examine import FolderAudit
 
-_NUM_PRIOR = 200
+_NUM_PRIOR, _NUM_SCORED = 200, 20
 _PRIOR_SEED = 1_000_003  # added to --seed, so that a set of phantoms under audit is not its own public images
 _SHEET_IMAGES, _SHEET_PX = 8, 128
 
@@ -81,7 +81,8 @@ def _attacks(*, with_originals: bool) -> "dict[str, Attack]":
     from ppdl.config import CONF, build
 
     files = {name: CONF / "attack" / f"{name}.yaml" for name in ATTACKS + (WITH_ORIGINALS if with_originals else ())}
-    return {name: build(yaml.safe_load(file.read_text()), str(file)) for name, file in files.items() if file.is_file()}
+    shared = {"num_scored": _NUM_SCORED}
+    return {name: build(yaml.safe_load(file.read_text()), str(file), shared) for name, file in files.items() if file.is_file()}
 
 
 def _print_result(result: "FolderAudit", title: str, *, with_originals: bool) -> None:

@@ -92,8 +92,8 @@ def permute_control(run: Run, predictions: Predictions) -> PermutationResult:
     """Test whether a run that must stay at chance beats it, whatever was found before."""
     from ppdl.evaluation.measures.permutation import permutation_test
 
-    settings = run.experiment.cfg.evaluation
-    return permutation_test(predictions, num_permutations=settings.num_permutations, seed=settings.seed, name=run.name)
+    cfg = run.experiment.cfg
+    return permutation_test(predictions, num_permutations=cfg.evaluation.num_permutations, seed=cfg.seed, name=run.name)
 
 
 def repeat_under_second_key(run: NetworkRun) -> Predictions:

@@ -58,7 +58,7 @@ def fit(
     labels, rows = _checked(view, np.asarray(labels), train_rows, validation_rows, num_classes)
     from ppdl.training.fitting.threads import set_num_threads
 
-    set_num_threads(training.num_threads, training.batch_parts)  # before TensorFlow's first operation
+    set_num_threads(training.num_threads)  # before TensorFlow's first operation
     from ppdl.training.fitting.session import Session
 
     session = Session(

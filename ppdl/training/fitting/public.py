@@ -26,7 +26,6 @@ TRAINING = Training(
     augmentation={"flip": True, "shift": 0.06},
     early_stopping_patience=None,
     num_threads=None,
-    batch_parts=1,
     devices=1,
 )
 VALIDATION_SHARE = 8  # one film of so many chooses the epoch

@@ -14,7 +14,6 @@ from ppdl.protections.view import View
 from ppdl.training.fitting.callbacks import FeedEpoch, Keep, OnEpoch, Progress, RefuseNaN, Report, Stopwatch
 from ppdl.training.fitting.devices import adamw, mirrored
 from ppdl.training.fitting.optimizer import warmup_cosine
-from ppdl.training.fitting.parts import InParts
 from ppdl.training.fitting.result import COLUMNS, FitResult
 from ppdl.training.fitting.settings import Training
 from ppdl.training.fitting.state import State, digest_of, read_state, remove_state
@@ -91,12 +90,10 @@ class Session:
 
 
 def compiled(model: keras.Model, training: Training, steps_per_epoch: int) -> keras.Model:
-    """Return a copy of `model` that trains fast, see `fused` and `InParts`, or on several devices, see `mirrored`, compiled."""
+    """Return a copy of `model` that trains fast, see `fused`, or on several devices, see `mirrored`, compiled."""
     num_steps, warmup_steps = training.epochs * steps_per_epoch, round(training.warmup_epochs * steps_per_epoch)
     with mirrored(training.devices):
         network = fused(model)
-        if training.batch_parts > 1:
-            network = InParts(network, training.batch_parts)
         schedule = warmup_cosine(training.learning_rate, warmup_steps, num_steps)
         optimizer = adamw(schedule, training.weight_decay, network, training.devices)
         # TensorFlow traces a step a second time when the first trace had to create variables.

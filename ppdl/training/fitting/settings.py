@@ -29,9 +29,8 @@ class Training:
         early_stopping_patience: Epochs without a lower validation loss after which training stops; None: never. Either way the weights
             of the epoch with the lowest are the result.
         num_threads: Of TensorFlow, see `set_num_threads`; None: all cores.
-        batch_parts: Parts of a batch that are computed, and normalised by BatchNorm, on their own, see `InParts`: keeps as many cores
-            busy. Whatever the number of threads, for it changes (a little) what is learned.
-        devices: GPUs that share each batch, see `mirrored`; BatchNorm sees the part of each on its own, so it too changes a little.
+        devices: GPUs that share each batch, see `mirrored`; BatchNorm sees the part of each on its own, which changes a little what is
+            learned.
 
     Raises:
         ConfigError: An argument breaks its rule.
@@ -47,20 +46,14 @@ class Training:
     augmentation: Mapping[str, Any] | None
     early_stopping_patience: Count | None
     num_threads: Count | None
-    batch_parts: Count
     devices: Count
 
     def __post_init__(self) -> None:
         if self.warmup_epochs >= self.epochs:
             raise ConfigError(f"warmup_epochs must be less than epochs ({self.epochs}), got {self.warmup_epochs}")
-        if self.batch_parts > 1 and self.batch_size < LEAST_PART * self.batch_parts:
-            rule = f"batch_parts must leave BatchNorm at least {LEAST_PART} images a part"
-            raise ConfigError(f"{rule}, got {self.batch_parts} with batch_size {self.batch_size}")
         if self.devices > 1 and self.batch_size < LEAST_PART * self.devices:
             rule = f"batch_size is shared out over the devices and must leave each at least {LEAST_PART} images"
             raise ConfigError(f"{rule}, got {self.batch_size} with devices {self.devices}")
-        if self.devices > 1 and self.batch_parts > 1:
-            raise ConfigError(f"batch_parts is for the cores of one CPU: it must be 1 with devices {self.devices}, got {self.batch_parts}")
         _ = self.augmenter
 
     @property

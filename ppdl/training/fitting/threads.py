@@ -10,10 +10,10 @@ import joblib
 _log = logging.getLogger(__name__)
 
 
-def set_num_threads(num_threads: int | None, num_parts: int = 1) -> None:
+def set_num_threads(num_threads: int | None) -> None:
     """Share `num_threads` threads, or with None all cores, out among operations that need nothing of each other.
 
-    There are as many as the batch has parts (see `InParts`), and at least two, the gradients by a layer's input and by its weights.
+    Two run at a time: the gradients by a layer's input and by its weights.
 
     The setting holds for the process, and TensorFlow takes it only before its first operation; the log says when a number comes
     too late. With 1, several trainings run side by side, which is the fastest way to train many small networks.
@@ -23,7 +23,7 @@ def set_num_threads(num_threads: int | None, num_parts: int = 1) -> None:
     if num_threads is None and tf.config.list_physical_devices("GPU"):
         return
     total = num_threads or num_cores()
-    at_once = min(total, max(num_parts, 2))  # operations at a time
+    at_once = min(total, 2)  # operations at a time
     within = max(total // at_once, 1)  # threads of each
     threading = tf.config.threading
     try:

@@ -67,7 +67,7 @@ def test_each_attack_is_reported_with_what_it_knows(target):
 
 def test_an_audit_can_be_read_back(target, tmp_path):
     truth = Truth(IMAGES)
-    write_audit(tmp_path / "toy", examine(ATTACKS, target, truth, seed=1), target, truth, num_pictures=5)
+    write_audit(tmp_path / "toy", examine(ATTACKS, target, truth, seed=1), target, truth)
     audits = {"toy": json.loads((tmp_path / "toy/audit.json").read_text())}
     metric = audit_metric(audits)
     assert metric["toy"]["look"] == {"psnr": 100.0, "ssim": pytest.approx(1)}

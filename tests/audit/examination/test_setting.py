@@ -15,7 +15,7 @@ def images():
 
 @pytest.mark.parametrize(("name", "value"), [("num_prior", 0), ("num_known", 1.5), ("num_queries", True), ("seed", -1)])
 def test_settings_name_the_rule(name, value):
-    values = {"num_prior": 10, "prior_seed": 1, "num_known": 5, "num_queries": 5, "num_pictures": 3, "seed": 0}
+    values = {"num_prior": 10, "prior_seed": 1, "num_known": 5, "num_queries": 5, "num_scored": 3, "seed": 0}
     assert Settings(**values).num_prior == 10
     with pytest.raises(ConfigError, match=rf"^audit\.{name}: must be (>= [01]|an integer), got"):
         construct(Settings, values | {name: value}, "audit")

@@ -86,7 +86,7 @@ def test_two_failures_at_once_are_both_kept(places, tmp_path, monkeypatch):
 
 def test_an_evaluation_that_reports_elsewhere_forgets_nothing(tmp_path):
     """By hand, `python -m stages.evaluate` writes its reports to a folder of its own."""
-    cfg = OmegaConf.create({"evaluation": {"num_permutations": 10_000, "seed": 0}, "protections": {"opaque": {"train_on": "encrypted"}}})
+    cfg = OmegaConf.create({"evaluation": {"num_permutations": 10_000}, "seed": 0, "protections": {"opaque": {"train_on": "encrypted"}}})
     header = tmp_path / "data/encrypted/opaque/header.json"
     header.parent.mkdir(parents=True)
     header.write_text("one artifact")

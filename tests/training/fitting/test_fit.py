@@ -169,15 +169,6 @@ def test_on_epoch_ends_the_training(tmp_path):
     assert not (tmp_path / "state").exists()
 
 
-def test_learns_in_parts_too(tmp_path):
-    result = run(tmp_path, training=training(epochs=4, batch_parts=2))
-    assert result.history["val_accuracy"].max() > 0.9
-    logits = predict_logits(result.model, VIEW, VALIDATION_ROWS, 16)
-    assert (logits.argmax(1) == LABELS[VALIDATION_ROWS]).mean() == pytest.approx(result.history["val_accuracy"][result.best_epoch])
-    norm = next(layer for layer in result.model.layers if isinstance(layer, keras.layers.BatchNormalization))
-    assert (type(norm), norm.momentum) == (keras.layers.BatchNormalization, 0.8)
-
-
 def test_class_weights_make_a_rare_class_count(tmp_path):
     # Images carry no signal. Unweighted, the network learns the class shares; weighted, that all classes are alike.
     labels = np.repeat([0, 1, 2], [96, 12, 12])[np.random.default_rng(0).permutation(NUM_IMAGES)]
