@@ -4,7 +4,6 @@ import numpy as np
 from omegaconf import DictConfig
 
 from ppdl.config import Workspace, branch, build, stage
-from ppdl.config.cost import recorded_cost
 from ppdl.datasets.phantoms.film import CLASS_NAMES
 from ppdl.datasets.phantoms.public import PUBLIC_SEED, public_phantoms
 from ppdl.pooling.sharing import FILMS_A_FEATURE, Shares
@@ -19,13 +18,12 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
     backbone = build(node.backbone, f"heads.{name}.backbone")
     num_films = Shares.read(workspace.inputs / f"data/hospitals/{name}.json").num_films
     num_features = backbone.num_features or max(1, min(MOST_FEATURES, num_films // FILMS_A_FEATURE))
-    with recorded_cost(workspace.outputs / f"reports/cost/{name}/backbone.json"):
-        films = public_phantoms(NUM_FILMS, backbone.input_px, backbone.input_px, seed=PUBLIC_SEED, film_px=FILM_PX)
-        network = None
-        if backbone.weights == PHANTOMS:
-            labels, state_dir = np.arange(NUM_FILMS) % len(CLASS_NAMES), workspace.unfinished / "training" / f"{name}-backbone"
-            network = train_on_public(films, labels, alpha=backbone.alpha, seed=PUBLIC_SEED, state_dir=state_dir)
-        save_backbone(backbone.build(network, films, num_features), workspace.outputs / f"data/backbone/{name}.keras")
+    films = public_phantoms(NUM_FILMS, backbone.input_px, backbone.input_px, seed=PUBLIC_SEED, film_px=FILM_PX)
+    network = None
+    if backbone.weights == PHANTOMS:
+        labels, state_dir = np.arange(NUM_FILMS) % len(CLASS_NAMES), workspace.unfinished / "training" / f"{name}-backbone"
+        network = train_on_public(films, labels, alpha=backbone.alpha, seed=PUBLIC_SEED, state_dir=state_dir)
+    save_backbone(backbone.build(network, films, num_features), workspace.outputs / f"data/backbone/{name}.keras")
     print(f"{name}: {num_features} public features, for {num_films} films of the hospitals")
 
 

@@ -6,7 +6,9 @@ Source: ridge regression of the classes' indicators (T. Hastie, R. Tibshirani, J
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,11 +17,13 @@ from ppdl.errors import DataError
 from ppdl.pooling.sums import Sums
 from ppdl.private_head.head import LARGEST_FEATURE, QuantisedHead, rounded_head, spread_floor
 
+_TEMPERATURES = 0.01, 100.0
+
 
 def fit_ridge(
     total: Sums, strengths: Sequence[float], *, class_names: Sequence[str], backbone: Mapping[str, Any]
 ) -> tuple[QuantisedHead, float]:
-    """Solve for a head on 8-bit features in [0, 1], rounded to integers, its temperature 1.
+    """Solve for a head on 8-bit features in [0, 1], rounded to integers, with the temperature that the total implies.
 
     Args:
         total: sums over all films.
@@ -38,7 +42,28 @@ def fit_ridge(
     weights, bias, strength = solve(total, strengths)
     step = (2**total.feature_bits - 1) / LARGEST_FEATURE  # of an 8-bit feature, in steps of the summed ones
     head = rounded_head(weights * step, bias, feature_scale=1 / LARGEST_FEATURE, class_names=class_names, backbone=backbone)
-    return head, strength
+    return replace(head, temperature=temperature(total, weights)), strength
+
+
+def temperature(total: Sums, weights: np.ndarray) -> float:
+    """Return what scores are divided by to become logits, from the total alone, to two digits, so that it tells little more than the head.
+
+    With scores that are normal within each class, of one covariance, the log-odds of two classes are the difference of their scores times
+    the gap between the classes' means of that difference over its variance: the mean of these slopes over all pairs is 1 / temperature.
+    1 where no pair has a slope.
+
+    Source: linear discriminant analysis: Hastie, Tibshirani, Friedman, The Elements of Statistical Learning, 2nd ed., section 4.3.
+    """
+    counts = total.class_counts[:, None]
+    means = total.class_sums / counts
+    scores = means @ weights.T  # (class of the films, class of the score), up to the biases, which cancel
+    within = weights @ ((total.gram - total.class_sums.T @ means) / total.num_films) @ weights.T
+    slopes = []
+    for i, j in itertools.combinations(range(total.num_classes), 2):
+        gap = (scores[i, i] - scores[i, j]) - (scores[j, i] - scores[j, j])
+        spread = within[i, i] + within[j, j] - 2 * within[i, j]
+        slopes += [gap / spread] if gap > 0 and spread > 0 else []
+    return float(f"{np.clip(1 / np.mean(slopes), *_TEMPERATURES):.2g}") if slopes else 1.0
 
 
 def solve(total: Sums, strengths: Sequence[float]) -> tuple[np.ndarray, np.ndarray, float]:

@@ -55,7 +55,20 @@ def test_the_integer_head_says_what_the_solution_says():
     logits = head.logits(head.quantise(features)) * head.logit_scale
     np.testing.assert_allclose(logits, integer_features(features, 12) @ weights.T + bias, atol=0.05)
     assert (logits.argmax(axis=1) == labels).mean() > 0.99
-    assert head.temperature == 1 and head.feature_scale == 1 / 255
+    assert head.feature_scale == 1 / 255
+
+
+def test_the_temperature_is_near_the_best_on_films_that_nobody_summed():
+    from scipy.optimize import minimize_scalar
+    from scipy.special import log_softmax
+
+    features, labels = drawn(num_films=6000, spread=0.3)
+    head, _ = fit_ridge(total_of(features[:3000], labels[:3000]), STRENGTHS, class_names=("a", "b", "c"), backbone={})
+    scores, truth = head.logits(head.quantise(features[3000:])) * head.logit_scale, labels[3000:]
+    loss = lambda t: -log_softmax(scores / t, axis=1)[np.arange(3000), truth].mean()  # noqa: E731
+    best = minimize_scalar(loss, bounds=(0.01, 10), method="bounded").x
+    assert loss(head.temperature) < loss(best) + 0.01 < loss(1) - 0.1
+    assert head.temperature == float(f"{head.temperature:.2g}")
 
 
 def test_features_that_never_vary_do_no_harm():

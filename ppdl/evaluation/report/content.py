@@ -54,7 +54,7 @@ class ReportContent:
         synthetic: the images are drawn, of nobody.
         audit: by branch, {"attacks": {attack: metrics}, "verdict": {"level", "sentence", "best_attack", "best_ssim"}}.
         pictures: by branch, some images.
-        cost: by branch and step (encrypt, stem, reveal, inference), what `recorded_cost` wrote.
+        cost: by branch and step (encrypt, stem, reveal, pool, open, inference), what `recorded_cost` wrote.
         data: reports/data.json.
         config: the composed configuration as plain values, with nothing secret and no private path in it.
         provenance: git_commit (str or None), git_dirty (bool), hashes {path: hash}, versions {package: version}.

@@ -28,13 +28,15 @@ SHOWN = {  # of an attack's figures, in the other tables
     *("advantage_least", "advantage_found", "top1_least", "top1_found"),
     *("knowledge", "needs", "source", "surface", "does_not_apply", "by_count", "union"),
 }
-STEPS = ("encrypt", "stem", "reveal", "inference")
-LEARNED, NOT_LEARNED, UNDECIDED, PRIVATE = "learned", "not learned", "undecided", "private"
+STEPS = ("encrypt", "stem", "reveal", "pool", "open", "inference")
+LEARNED, NOT_LEARNED, UNDECIDED, PRIVATE, POOLED = "learned", "not learned", "undecided", "private", "pooled"
 SUMMARY = {
     LEARNED: "A network learned from {}.",
     NOT_LEARNED: "It learned nothing from {}: it stays at chance there.",
     UNDECIDED: "Whether it learned from {} cannot be told from so few patients.",
     PRIVATE: "Test images of {} were classified on ciphertexts, by a head that was trained on plain features.",
+    POOLED: "Test images of {} were classified on ciphertexts, by a head that was trained on sums under encryption: the key holder saw one "
+    "total over all hospitals' films.",
     "broken": "Attackers rebuilt the images of {}.",
     "leaky": "Attackers got something out of {}.",
     "unbroken": "No attack here got anything out of {}, which is no proof that none can.",
@@ -86,8 +88,8 @@ def _summary(content: ReportContent) -> list[str]:
 
 def _learned(content: ReportContent, name: str) -> str:
     """Say whether a run's accuracy, or by the permutation test its predictions, are above chance."""
-    if name in (content.config.get("heads") or {}):  # trained on plain features: nothing was learned from ciphertexts
-        return PRIVATE
+    if (head := (content.config.get("heads") or {}).get(name)) is not None:  # no network learned from ciphertexts
+        return POOLED if "pooling" in head else PRIVATE
     if control := content.metrics[name].get("control"):
         return {AT_CHANCE: NOT_LEARNED, CANNOT_TELL: UNDECIDED}.get(control, LEARNED)
     above = content.metrics[name]["accuracy_low"] > content.metrics["baselines"]["chance"]["accuracy"]
