@@ -4,7 +4,6 @@ All parties run here, in one process. The key holder's part is a fresh key pair:
 """
 
 import hashlib
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from ppdl.crypto.keys.keystore import default_private_dir
 from ppdl.datasets.prepared.reduced import Reduced
 from ppdl.experiment.experiment import Experiment
 from ppdl.pooling.board import Board
-from ppdl.pooling.rehearsal import Films, call_run, rehearse, roster_of
+from ppdl.pooling.rehearsal import Films, call_run, rehearse, roster_of, take_away
 from ppdl.pooling.sharing import Shares
 from ppdl.pooling.sums import integer_features
 from ppdl.pooling.terms import Member, Terms
@@ -63,10 +62,7 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
         rehearse(board, terms, films, hospitals_dir)
         cost["bytes"] = folder_bytes(board.folder / "ciphertexts")
         cost["num_films"], cost["num_sums"] = terms.declared(terms.roster), terms.num_sums
-    out_dir = workspace.outputs / f"data/pool/{name}"
-    shutil.rmtree(out_dir, ignore_errors=True)
-    out_dir.parent.mkdir(parents=True, exist_ok=True)
-    shutil.move(board.folder, out_dir)
+    take_away(board, terms, workspace.outputs / f"data/pool/{name}", hospitals_dir)
     print(f"{name}: {terms.num_sums} sums over {terms.declared(terms.roster)} films of {len(films)} hospitals, under encryption")
 
 

@@ -118,13 +118,14 @@ class Hospital:
         elif read_signed(path, TALLY, terms.roster[self.name].signing_key) != tally:
             raise ArtifactError(f"{path}: {self.name} signed another tally of this run before, and signs one a run")
 
-    def drop_released(self) -> None:
-        """Delete the ciphertexts that were kept here, now that the run is over for this hospital."""
-        self._own.unlink(missing_ok=True)
-
     @property
     def _own(self) -> Path:
-        return self.private_dir / f"{self.name}.{self.terms.digest[:16]}.npy"
+        return kept_ciphertexts(self.private_dir, self.name, self.terms)
 
     def _ciphertexts(self) -> np.ndarray:
         return read_rows(self._own, self.terms, self.board.public_key(self.terms))
+
+
+def kept_ciphertexts(private_dir: Path, name: str, terms: Terms) -> Path:
+    """Return where a hospital keeps its ciphertexts until the run is over."""
+    return private_dir / f"{name}.{terms.digest[:16]}.npy"

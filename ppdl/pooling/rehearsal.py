@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from ppdl.crypto.keys.keystore import check_private_dir
 from ppdl.crypto.signing import load_signing_key, make_signing_key
 from ppdl.errors import PpdlError
 from ppdl.pooling.board import Board
-from ppdl.pooling.hospital import Hospital
+from ppdl.pooling.hospital import Hospital, kept_ciphertexts
 from ppdl.pooling.opening import abandon_run, make_run_key
 from ppdl.pooling.server import add_contributions
 from ppdl.pooling.terms import Member, Terms
@@ -81,8 +82,15 @@ def rehearse(board: Board, terms: Terms, films: Mapping[str, Films], hospitals_d
     add_contributions(board, terms)
     for hospital in hospitals.values():
         hospital.countersign()
-    for hospital in hospitals.values():
-        hospital.drop_released()
+
+
+def take_away(board: Board, terms: Terms, out_dir: Path, hospitals_dir: Path) -> None:
+    """Move the finished board to `out_dir`; from then on hospitals need not keep what they released."""
+    shutil.rmtree(out_dir, ignore_errors=True)
+    out_dir.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(board.folder, out_dir)
+    for name in terms.roster:
+        kept_ciphertexts(hospitals_dir / name, name, terms).unlink(missing_ok=True)
 
 
 def roster_of(num_films: Mapping[str, int], hospitals_dir: Path, project: Path) -> dict[str, Member]:

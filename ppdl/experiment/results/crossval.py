@@ -93,9 +93,10 @@ def fold_of(experiment: Experiment, k: int) -> Experiment:
 def chosen_runs(experiment: Experiment) -> list[NetworkRun | HeadRun]:
     """Return the runs to cross-validate: all of the configuration, or those that crossval.runs names.
 
-    A head on the features of `plain` is none of them: a fold keeps no network.
+    A head on the features of `plain` is none of them: a fold keeps no network. Nor is a head of several hospitals: folds would open
+    totals that overlap.
     """
-    runs = [run for run in runs_of(experiment) if not isinstance(run, HeadRun) or run.node.backbone.weights != PLAIN]
+    runs = [run for run in runs_of(experiment) if not isinstance(run, HeadRun) or (run.is_fitted and run.node.backbone.weights != PLAIN)]
     wanted = experiment.cfg.crossval.runs
     if wanted is None:
         return runs

@@ -1,7 +1,7 @@
 """Private inference as a branch of the pipeline: heads of the configuration, how they are trained, used and attacked.
 
-The model owner trains a head on features of plain images. Clients compute features with the public backbone and encrypt them; the owner's
-server evaluates the head on ciphertexts. See docs/private-head.md.
+A model owner trains a head on features of plain images, or several hospitals do on encrypted sums (`ppdl.pooling`). Clients compute
+features with the public backbone and encrypt them; the owner's server evaluates the head on ciphertexts. See docs/private-head.md.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Features:
 
 
 class HeadRun(Run):
-    """A linear head on features of plain images, which classifies ciphertexts; its branch is a key of `heads`."""
+    """A linear head on features of images, which classifies ciphertexts; its branch is a key of `heads`."""
 
     is_control = False
     key_purpose = INFERENCE
@@ -58,8 +58,13 @@ class HeadRun(Run):
 
     @property
     def node(self) -> DictConfig:
-        """The node of the configuration: backbone, fit, inference."""
+        """The node of the configuration: backbone, fit or pooling, inference."""
         return self.experiment.cfg.heads[self.branch]
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether its owner trains it; else hospitals do, on encrypted sums."""
+        return "fit" in self.node
 
     def write_features(self, rows: np.ndarray) -> Features:
         """Build the backbone, write it to models/NAME, and return the features of some prepared images; all others are zero."""
