@@ -171,7 +171,7 @@ def public_layer(features: np.ndarray, num_features: int) -> list[np.ndarray]:
     mean, num_values = features.mean(axis=0, dtype=np.float64), features.shape[1]
     if num_features == num_values:
         spread, components = features.std(axis=0, dtype=np.float64), np.eye(num_values)
-        spread = np.maximum(spread, _LEAST_SPREAD * np.median(spread))
+        spread = np.maximum(spread, _LEAST_SPREAD * np.median(spread[spread > 0]) if spread.any() else 1.0)
     else:
         _, values, vectors = np.linalg.svd(features - mean, full_matrices=False)
         spread = values / np.sqrt(len(features))

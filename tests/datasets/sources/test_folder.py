@@ -100,6 +100,22 @@ def test_patients_are_read_from_a_table(write_classes, write_raw, tmp_path):
     assert [row["patient"] for row in write_raw(root, patients=str(table))] == ["000", "001", "002"] * 2
 
 
+def test_another_column_of_the_table_says_something_of_each_film(write_classes, write_raw, tmp_path):
+    root, table = write_classes(A=3, B=3), tmp_path / "patients.csv"
+    lines = [f"{name}/images/{name}-{i}.png,{i},site {i}" for name in "AB" for i in range(3)]
+    table.write_text("path,patient,hospital\n" + "\n".join(lines))
+    paths = [row["path"] for row in write_raw(root, patients=str(table))]
+    settings = {"root": str(root), "classes": None, "on_bad_image": "raise", "patient_pattern": None}
+    dataset = Folder(**settings, patients=str(table))
+    assert dataset.column("hospital", paths[::-1]) == [f"site {i}" for i in (2, 1, 0)] * 2
+    with pytest.raises(DataError, match="must have the columns path and ward"):
+        dataset.column("ward", paths)
+    with pytest.raises(DataError, match="1 films are no longer below"):
+        dataset.column("hospital", [*paths, "A/images/gone.png"])
+    with pytest.raises(ConfigError, match=r"there is no column 'hospital': .* where dataset.patients is set"):
+        Folder(**settings, patients=None).column("hospital", paths)
+
+
 @pytest.mark.parametrize("again", ["A/images/A-0.png", "./A/images/A-0.png", "A//images/A-0.png"])
 def test_an_image_of_two_patients_is_refused_by_name(again, write_classes, write_raw, tmp_path):
     """The last row would win: one patient on both sides of the split."""

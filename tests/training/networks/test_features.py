@@ -9,7 +9,7 @@ import pytest
 from ppdl.config import construct
 from ppdl.errors import ConfigError, DataError
 from ppdl.protections.view import plain_view
-from ppdl.training.networks.features import Backbone, extract_features, load_backbone, save_backbone
+from ppdl.training.networks.features import Backbone, PublicBackbone, extract_features, load_backbone, public_layer, save_backbone
 from ppdl.training.networks.model import MobileNetV2
 from ppdl.training.networks.predict import save_model
 
@@ -96,3 +96,48 @@ def test_a_file_that_is_no_backbone_is_refused(tmp_path):
     keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]).save(tmp_path / "other.keras")
     with pytest.raises(DataError, match="must be a model from"):
         load_backbone(tmp_path / "other.keras")
+
+
+def test_components_of_public_films_fill_a_sixteenth_of_their_range_and_are_uncorrelated():
+    rng = np.random.default_rng(2)
+    films = np.float32(rng.normal(3, 1, (200, 12)) @ rng.normal(0, 1, (12, 30)))
+    weights, bias = public_layer(films, 5)
+    found = films @ weights + bias
+    np.testing.assert_allclose(found.mean(axis=0), 0.5, atol=1e-4)
+    np.testing.assert_allclose(np.cov(found.T, bias=True), np.eye(5) / 16**2, atol=1e-5)
+    largest = np.linalg.eigvalsh(np.cov(films.T, bias=True))[::-1][:5]  # they are those of the largest variance
+    np.testing.assert_allclose(1 / (16 * np.linalg.norm(weights, axis=0)) ** 2, largest, rtol=1e-3)
+
+
+def test_all_values_are_scaled_without_projection():
+    films = np.float32(np.random.default_rng(2).normal([3, 5, 5], [1, 2, 0.001], (500, 3)))
+    weights, bias = public_layer(films, 3)
+    assert (weights[~np.eye(3, dtype=bool)] == 0).all()
+    np.testing.assert_allclose((films @ weights + bias).std(axis=0)[:2], 1 / 16, rtol=1e-3)
+    assert np.diagonal(weights)[2] < 1 / (16 * 0.4)  # what hardly varies does not get a range to itself
+    assert np.isfinite(public_layer(np.ones((4, 3), np.float32), 3)[0]).all()
+
+
+def test_a_public_backbone_answers_in_range_and_is_read_back(network, tmp_path):
+    public = PublicBackbone("phantoms", 0.35, 32, ("block_3_expand_relu",), 3)
+    model = public.build(network, IMAGES, 3)
+    found = extract_features(model, IMAGES)
+    raw = extract_features(public.raw.assemble(network.get_layer("backbone")), IMAGES)
+    weights, bias = public_layer(raw, 3)
+    np.testing.assert_allclose(found, np.clip(raw @ weights + bias, 0, 1), atol=1e-4)
+    sha256 = save_backbone(model, tmp_path / "public.keras")
+    np.testing.assert_allclose(extract_features(load_backbone(tmp_path / "public.keras", sha256=sha256), IMAGES), found, atol=1e-6)
+    kernel, bias = model.get_layer("components").get_weights()
+    model.get_layer("components").set_weights([kernel * 100, bias])
+    extreme = extract_features(model, IMAGES)
+    assert extreme.min() == 0 and extreme.max() == 1  # what lies beyond 8 standard deviations is cut
+
+
+def test_more_components_than_public_films_give_are_refused(network):
+    with pytest.raises(ConfigError, match=r"backbone.num_features must be at most 4, .* of 5 public films, or 48, .*; got 5"):
+        PublicBackbone("phantoms", 0.35, 32, ("block_3_expand_relu",), 5).build(network, IMAGES, 5)
+
+
+def test_a_backbone_that_has_seen_the_hospitals_films_is_refused_by_name():
+    with pytest.raises(ConfigError, match=r"weights must be phantoms, imagenet .*, got plain: models/plain has seen the hospitals' films"):
+        construct(PublicBackbone, {"weights": "plain", "alpha": 0.35, "input_px": 32, "layers": None, "num_features": None}, "backbone")

@@ -1,0 +1,207 @@
+"""The stages of a pooled head on phantoms, with a public backbone of random weights: what they write, and what they refuse."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+
+from ppdl.config import PARAMS, Workspace, build, plain
+from ppdl.config.check import check_config
+from ppdl.crypto.keys.keystore import ensure_keypair
+from ppdl.crypto.keys.purpose import FEDERATION, INFERENCE
+from ppdl.datasets.phantoms.public import PUBLIC_SEED
+from ppdl.datasets.prepared.arrays import load_prepared
+from ppdl.datasets.prepared.reduced import Reduced
+from ppdl.datasets.prepared.splitting import Split
+from ppdl.datasets.preparing.prepare import prepare
+from ppdl.errors import ArtifactError, ConfigError, KeyStoreError
+from ppdl.experiment.experiment import Experiment
+from ppdl.experiment.results.crossval import chosen_runs
+from ppdl.experiment.training.head_run import head_run
+from ppdl.pooling import opening
+from ppdl.pooling.board import Board
+from ppdl.pooling.ridge import fit_ridge
+from ppdl.pooling.sharing import Shares
+from ppdl.pooling.sums import Sums, integer_features, sums_of
+from ppdl.private_head.head import load_head
+from ppdl.training.networks.features import extract_features, load_backbone
+from ppdl.training.networks.model import MobileNetV2
+from stages import backbone, hospitals, pool, private_inference
+from stages import open as opens
+from tests.secrets_search import find_private_key, private_keys
+
+NAME = "pooled_head"
+SMALL = {
+    "dataset": {"num_images": 96, "size_px": 48, "images_per_patient": 2},
+    "prepared_px": 64,
+    "input_px": 32,
+    "branch": NAME,
+    "keygen": {"key_bits": 512, "allow_insecure_key": True},
+    "split": {"near_duplicate_bits": 0},
+    "heads": {NAME: {"backbone": {"input_px": 32, "layers": ["block_3_expand_relu"]}}},
+}
+
+
+class Checkout:
+    """What the stages made, and what could be seen while they did."""
+
+    def __init__(self, root, private_dir):
+        self.root, self.private_dir, self.workspace = root, private_dir, Workspace(root, root)
+        self.cfg = OmegaConf.merge(OmegaConf.load(PARAMS), SMALL)
+        self.cfg.keygen.private_dir = str(private_dir)
+        network = MobileNetV2(alpha=0.35, weights=None, dropout=0.0, fine_tune_depth=None, batchnorm_momentum=None)
+        network.backbone((32, 32)).save_weights(root / "random.weights.h5")
+        self.cfg.heads[NAME].backbone.weights = str(root / "random.weights.h5")
+        self.totals: list[Sums] = []
+
+    def run(self, *stages, **changes):
+        for stage in stages:
+            stage.run(OmegaConf.merge(self.cfg, {"heads": {NAME: changes}}), self.workspace)
+
+    @property
+    def prepared(self):
+        return load_prepared(self.root / "data/prepared")
+
+    @property
+    def shares(self):
+        return Shares.read(self.root / f"data/hospitals/{NAME}.json")
+
+    @property
+    def board(self):
+        return Board(self.root / "data/pool" / NAME)
+
+    def total_in_the_clear(self):
+        rows = np.sort(np.concatenate([self.prepared.rows(split) for split in ("train", "validation")]))
+        model = load_backbone(self.root / f"data/backbone/{NAME}.keras")
+        features = integer_features(extract_features(model, Reduced(self.prepared.images, 32), rows), 12)
+        return sums_of(features, self.prepared.index["label"].to_numpy()[rows], num_classes=4, feature_bits=12)
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    """Run the stages once, up to private inference; look for the run's private key before it is used and goes."""
+    found = Checkout(tmp_path_factory.mktemp("checkout"), tmp_path_factory.mktemp("keys"))
+    root, cfg = found.root, found.cfg
+    (root / "data").mkdir()
+    build(cfg.dataset, "dataset").write_raw(root / "data/raw")
+    params = plain({key: cfg[key] for key in ("dataset", "split", "prepared_px")})
+    split = Split(**plain(cfg.split))
+    prepare(root / "data/raw", root / "data/prepared", root / "reports", split=split, prepared_px=64, on_bad_image="raise", params=params)
+    key = {"key_bits": 512, "allow_insecure_key": True, "project": root, "purpose": INFERENCE}
+    ensure_keypair(root / "keys/inference.json", found.private_dir, **key)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root}/mlflow.db")
+        patch.setattr(backbone, "NUM_FILMS", 24)
+        patch.setattr(backbone, "FILM_PX", 64)
+        check = opening.check_total
+        patch.setattr(opening, "check_total", lambda total, num_films: (found.totals.append(total), check(total, num_films)))
+        found.run(hospitals, backbone, pool)
+        (found.key,) = (key for key in private_keys(found.private_dir) if key.public.purpose == FEDERATION)
+        found.run(opens, private_inference)
+    return found
+
+
+def test_the_opened_total_is_that_of_all_films_together_and_is_opened_once(checkout):
+    (total,) = checkout.totals
+    assert total.flat().tolist() == checkout.total_in_the_clear().flat().tolist()
+    assert total.num_films == sum(len(checkout.prepared.rows(split)) for split in ("train", "validation"))
+
+
+def test_the_head_is_solved_from_that_total(checkout):
+    head, strengths = load_head(checkout.root / "models" / NAME), checkout.cfg.heads[NAME].pooling.strengths
+    expected, _ = fit_ridge(checkout.total_in_the_clear(), strengths, class_names=checkout.prepared.class_names, backbone={})
+    assert (head.weights == expected.weights).all() and (head.bias == expected.bias).all()
+    assert (head.temperature, head.logit_scale, head.feature_scale) == (expected.temperature, expected.logit_scale, 1 / 255)
+    assert head.num_features == checkout.shares.num_films // 16  # no more than tell who is in the total
+    assert head.backbone["weights"] == "random.weights.h5" and head.backbone["prepared_px"] == 64
+    assert str(checkout.root) not in (checkout.root / "models" / NAME / "head.json").read_text()
+    assert json.loads((checkout.root / "models" / NAME / "calibration.json").read_text())["temperature"] == head.temperature
+
+
+def test_test_images_are_classified_on_ciphertexts_as_by_a_head_that_its_owner_trains(checkout):
+    head, prepared = load_head(checkout.root / "models" / NAME), checkout.prepared
+    rows = prepared.rows("test")
+    model = load_backbone(checkout.root / "models" / NAME / "backbone.keras", sha256=head.backbone["sha256"])
+    features = head.quantise(extract_features(model, Reduced(prepared.images, 32), rows))
+    found = np.load(checkout.root / "data/private" / NAME / "logits.npz")
+    assert np.array_equal(found["logits"], head.logits(features)) and np.array_equal(found["rows"], rows)
+    predictions = head_run(Experiment(checkout.cfg, checkout.workspace), NAME).predict()
+    assert np.array_equal(predictions.logits.argmax(1), head.logits(features).argmax(1))
+
+
+def test_the_run_is_recorded_as_what_it_was(checkout):
+    record = json.loads((checkout.root / "models" / NAME / "run.json").read_text())
+    assert record["metrics"]["fit/num_hospitals"] == 3 and record["metrics"]["fit/num_films"] == checkout.shares.num_films
+    assert "**sums under encryption**" in record["tags"]["mlflow.note.content"] and "plain" not in record["tags"]["mlflow.note.content"]
+    assert record["tags"]["key_fingerprint"] == checkout.board.read_terms().fingerprint
+    assert record["dataset"]["path"] == f"data/pool/{NAME}" if "path" in record["dataset"] else True
+
+
+def test_no_private_key_and_nothing_of_a_single_hospital_is_left(checkout):
+    assert find_private_key(checkout.key, [checkout.root, checkout.private_dir]) == []
+    seeds = [json.loads(path.read_text())["d"].encode() for path in checkout.private_dir.rglob("signing-*.json")]
+    assert len(seeds) == 3
+    files = [path for path in checkout.root.rglob("*") if path.is_file()]
+    assert not [path for path in files if any(seed in path.read_bytes() for seed in seeds)]
+    assert not list(checkout.private_dir.rglob("*.npy")) and not list(checkout.private_dir.rglob("*.contributions.json"))
+
+
+def test_the_same_run_gives_the_same_head_again_and_another_configuration_none(checkout, tmp_path):
+    there = Workspace(checkout.root, tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+        opens.run(checkout.cfg, there)
+    again, first = load_head(tmp_path / "models" / NAME), load_head(checkout.root / "models" / NAME)
+    assert (again.weights == first.weights).all() and len(checkout.totals) == 1
+    changed = OmegaConf.merge(checkout.cfg, {"heads": {NAME: {"pooling": {"strengths": [0.5]}}}})
+    with pytest.raises(ArtifactError, match="called with another strengths than the key holder's configuration"):
+        opens.run(changed, there)
+    with pytest.raises(KeyStoreError):
+        opens.run(OmegaConf.merge(checkout.cfg, {"keygen": {"private_dir": str(tmp_path)}}), there)
+    with pytest.raises(ConfigError, match=r"heads.pooled_head.pooling.strengths: built for"):
+        private_inference.run(changed, checkout.workspace)
+
+
+def test_another_backbone_than_the_hospitals_had_is_refused(checkout, tmp_path):
+    for name in ("data/pool", "data/prepared"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).symlink_to(checkout.root / name)
+    (tmp_path / "data/backbone").mkdir()
+    shutil.copy(checkout.root / f"data/backbone/{NAME}.keras", tmp_path / f"data/backbone/{NAME}.keras")
+    with (tmp_path / f"data/backbone/{NAME}.keras").open("ab") as file:
+        file.write(b" ")
+    with pytest.raises(ArtifactError, match="is not the backbone that the hospitals' features were made with"):
+        opens.run(checkout.cfg, Workspace(tmp_path, tmp_path))
+
+
+def test_hospitals_by_class_lack_classes_which_is_said(checkout, tmp_path, capsys):
+    changed = OmegaConf.merge(checkout.cfg, {"heads": {NAME: {"pooling": {"hospitals": "class"}}}})
+    hospitals.run(changed, Workspace(checkout.root, tmp_path))
+    shares = Shares.read(tmp_path / f"data/hospitals/{NAME}.json")
+    assert list(shares.rows) == ["covid", "lung_opacity", "normal", "viral_pneumonia"] and not shares.named
+    assert "none of COVID, Lung_Opacity, Viral Pneumonia" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="there is no column 'site'"):
+        hospitals.run(OmegaConf.merge(changed, {"heads": {NAME: {"pooling": {"hospitals": "site"}}}}), Workspace(checkout.root, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"heads": {NAME: {"backbone": {"weights": "plain"}}}}, "models/plain has seen the hospitals' films"),
+        ({"heads": {NAME: {"fit": {"strengths": [1]}}}}, "heads.pooled_head must have one of fit .* and pooling"),
+        ({"dataset": {"seed": PUBLIC_SEED}}, f"dataset.seed must not be {PUBLIC_SEED}: heads.pooled_head.backbone is made from"),
+        ({"pooled": []}, r"pooled follows from the parts of the heads, so it must be \['pooled_head'\]"),
+    ],
+)
+def test_a_configuration_that_cannot_be_is_refused_before_any_work(change, message):
+    with pytest.raises(ConfigError, match=message):
+        check_config(OmegaConf.merge(OmegaConf.load(PARAMS), change))
+
+
+def test_a_cross_validation_opens_no_overlapping_totals(checkout):
+    cfg = OmegaConf.merge(checkout.cfg, {"crossval": {"runs": None}})
+    assert NAME not in {run.name for run in chosen_runs(Experiment(cfg, checkout.workspace))}
