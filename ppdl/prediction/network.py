@@ -141,7 +141,7 @@ class Network:
 
         Cost: that of the protection's steps (3072 bits, 128 px, homomorphic: some 0.5 s an image), and a second for the first call.
         """
-        from ppdl.training.networks.predict import fused_logits
+        from ppdl.training.networks.predict import predict_logits
 
         with tempfile.TemporaryDirectory(prefix="ppdl-") as folder:
             view = view_of(
@@ -154,7 +154,7 @@ class Network:
             )
             inputs = np.array(view.array[np.arange(len(images))])  # its files go
             view = replace(view, array=inputs)
-        logits = fused_logits(self._fused, view, np.arange(len(images)), _BATCH_SIZE)
+        logits = predict_logits(self._fused, view, np.arange(len(images)), _BATCH_SIZE)
         unseen = None if view.table is None else (~self.seen[inputs]).mean(axis=(1, 2))
         return NetworkAnswers(logits, apply_temperature(logits, self.temperature), unseen, inputs)
 

@@ -144,7 +144,7 @@ def _train_fold(tree: dict[str, Any], workspace: Workspace, name: str, k: int) -
 def _network_fold(run: NetworkRun, path: Path) -> str:
     result = run.train(stage="stages.crossval", progress=False, keep_model=False)
     if run.experiment.cfg.crossval.test:
-        run.predict(result.model).save(path)
+        run.predict(result.network).save(path)
     best = result.history.set_index("epoch").loc[result.best_epoch]
     return f"{run.name}: validation accuracy {best['val_accuracy']:.4f} at epoch {result.best_epoch}, {result.seconds:.0f} s"
 

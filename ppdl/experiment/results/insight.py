@@ -102,7 +102,7 @@ def accuracy_by_part(run: NetworkRun, masks: np.ndarray, rows: np.ndarray, predi
     Returns:
         lungs_num_images and lungs_chance; whole_accuracy, only_lungs_accuracy and without_lungs_accuracy with their ends.
     """
-    from ppdl.training.networks.predict import fused_logits
+    from ppdl.training.networks.predict import predict_logits
 
     prepared, batch_size = run.experiment.prepared, run.experiment.cfg.training.batch_size
     labels = prepared.index["label"].to_numpy()[rows]
@@ -110,7 +110,7 @@ def accuracy_by_part(run: NetworkRun, masks: np.ndarray, rows: np.ndarray, predi
     said = {"whole": predictions_of_rows(predictions, prepared, rows)}
     for part in PARTS:
         left = blanked(run.source.view, masks, prepared.rows("train"), part)
-        said[part] = predictions_of(prepared, rows, fused_logits(run.fused, left, rows, batch_size))
+        said[part] = predictions_of(prepared, rows, predict_logits(run.fused, left, rows, batch_size))
     for part, of_part in said.items():
         of = evaluate(of_part)
         found |= {f"{part}_accuracy{end}": of[f"accuracy{end}"] for end in ("", "_low", "_high")}

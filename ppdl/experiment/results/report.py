@@ -111,6 +111,6 @@ def repeat_under_second_key(run: NetworkRun) -> Predictions:
     cfg = with_values(cfg, {"signing": {"trusted": {train_on: []}}})  # nobody signs what is made here
     there = Experiment(cfg, dataclasses.replace(workspace, inputs=folder, outputs=folder), prepared)
     again = dataclasses.replace(run, experiment=there, name=f"{run.name}-second-key")
-    predictions = again.predict(again.train(stage="stages.evaluate", keep_model=False).model)
+    predictions = again.predict(again.train(stage="stages.evaluate", keep_model=False).network)
     shutil.rmtree(folder)
     return predictions

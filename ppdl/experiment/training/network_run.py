@@ -60,12 +60,11 @@ class NetworkRun(Run):
 
     def predict(self, model: Any = None) -> Predictions:
         """Return what the trained network says of the test images, or another `model` of the same view."""
-        from ppdl.training.networks.fused import fused
-        from ppdl.training.networks.predict import fused_logits
+        from ppdl.training.networks.predict import predict_logits
 
-        prepared, network = self.experiment.prepared, self.fused if model is None else fused(model)
+        prepared, network = self.experiment.prepared, self.fused if model is None else model
         rows = prepared.rows("test")
-        return predictions_of(prepared, rows, fused_logits(network, self.source.view, rows, self.experiment.cfg.training.batch_size))
+        return predictions_of(prepared, rows, predict_logits(network, self.source.view, rows, self.experiment.cfg.training.batch_size))
 
     def train(self, *, stage: str, progress: bool = True, keep_model: bool = True) -> FitResult:
         """Train, track, write the model folder.
@@ -106,7 +105,7 @@ class NetworkRun(Run):
 
         rows = self.experiment.prepared.rows("validation")
         labels = self.experiment.prepared.index["label"].to_numpy()[rows]
-        return calibrate(labels, predict_logits(result.model, self.source.view, rows, self.experiment.cfg.training.batch_size))
+        return calibrate(labels, predict_logits(result.network, self.source.view, rows, self.experiment.cfg.training.batch_size))
 
     def _keep(self, result: FitResult, tracked: TrainingRun) -> None:
         from ppdl.training.networks.predict import save_model

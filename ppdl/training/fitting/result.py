@@ -19,6 +19,7 @@ class FitResult:
 
     Attributes:
         model: With the weights of the best epoch; not compiled.
+        network: The copy of it that was trained, see `ppdl.training.networks.fused`, with the same weights.
         history: One row an epoch, columns COLUMNS, also of epochs before an interruption. Epochs count from 0.
         best_epoch: The epoch with the lowest validation loss.
         seconds: Time spent, building the network included, without the time that an interrupted training lay still.
@@ -27,6 +28,7 @@ class FitResult:
     """
 
     model: keras.Model
+    network: keras.Model
     history: pd.DataFrame
     best_epoch: int
     seconds: float

@@ -68,9 +68,10 @@ class Session:
             finally:
                 bar.close()
         self.model.set_weights(keep.best)
+        self.network.set_weights(keep.best)
         remove_state(self.state_dir)
         history = pd.DataFrame(keep.history, columns=COLUMNS)
-        return FitResult(self.model, history, keep.best_epoch, keep.seconds, keep.overhead_s, first)
+        return FitResult(self.model, self.network, history, keep.best_epoch, keep.seconds, keep.overhead_s, first)
 
     def _fit(self, first_epoch: int, callbacks: list[keras.callbacks.Callback]) -> None:
         self.network.fit(

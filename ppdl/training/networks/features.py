@@ -15,7 +15,7 @@ from ppdl.errors import ConfigError, DataError
 from ppdl.protections.view import plain_view
 from ppdl.records.typecheck import Count, Positive, Text
 from ppdl.training.networks.model import LEAST_PX, MobileNetV2, as_images
-from ppdl.training.networks.predict import fused_logits, load_model, save_model
+from ppdl.training.networks.predict import load_model, predict_logits, save_model
 
 if TYPE_CHECKING:
     import keras
@@ -237,6 +237,6 @@ def _extractor(backbone: keras.Model, batch_size: int = 64) -> Callable[..., np.
     network = fused(backbone)
 
     def extract(images: Any, rows: np.ndarray | None = None) -> np.ndarray:
-        return fused_logits(network, plain_view(images), np.arange(len(images)) if rows is None else rows, batch_size)
+        return predict_logits(network, plain_view(images), np.arange(len(images)) if rows is None else rows, batch_size)
 
     return extract

@@ -19,30 +19,23 @@ if TYPE_CHECKING:
 def predict_logits(model: keras.Model, view: View, rows: np.ndarray, batch_size: int) -> np.ndarray:
     """Return the logits of `rows` of a view, (num_rows, num_classes) float32, in their order.
 
-    Memory does not grow with the number of images.
+    Quickest with a model that `ppdl.training.networks.fused.fused` made: many calls then share one traced graph. Memory does not grow
+    with the number of images.
 
     Raises:
         ConfigError: The model was built for views of another shape.
         DataError: The view holds symbols that its table, and so the model, does not have.
     """
-    from ppdl.training.networks.fused import fused
-
-    return fused_logits(fused(model), view, rows, batch_size)
-
-
-def fused_logits(fused_model: keras.Model, view: View, rows: np.ndarray, batch_size: int) -> np.ndarray:
-    """Do the same as `predict_logits` with a model that `ppdl.training.networks.fused.fused` made: many calls then share one traced
-    graph."""
     from ppdl.training.networks.data import Batches, check_symbols
 
-    expected, found = tuple(fused_model.input_shape[1:]), tuple(view.array.shape[1:])
+    expected, found = tuple(model.input_shape[1:]), tuple(view.array.shape[1:])
     if expected != found:
         raise ConfigError(f"view {view.name!r} must have the shape {expected} that the model was trained on, got {found}")
     if not len(rows):
-        return np.zeros((0, fused_model.output_shape[-1]), np.float32)
+        return np.zeros((0, model.output_shape[-1]), np.float32)
     check_symbols(view, rows)
     batches = Batches(view, rows, batch_size=batch_size)
-    return np.asarray(fused_model.predict(batches, verbose=0), np.float32)
+    return np.asarray(model.predict(batches, verbose=0), np.float32)
 
 
 def save_model(model: keras.Model, path: Path) -> None:
