@@ -18,7 +18,8 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
     backbone = build(node.backbone, f"heads.{name}.backbone")
     num_films = Shares.read(workspace.inputs / f"data/hospitals/{name}.json").num_films
     num_features = backbone.num_features or max(1, min(MOST_FEATURES, num_films // FILMS_A_FEATURE))
-    films = public_phantoms(NUM_FILMS, backbone.input_px, backbone.input_px, seed=PUBLIC_SEED, film_px=FILM_PX)
+    px = backbone.input_px
+    films = public_phantoms(NUM_FILMS, px, px, seed=PUBLIC_SEED, film_px=max(FILM_PX, px))
     network = None
     if backbone.weights == PHANTOMS:
         labels, state_dir = np.arange(NUM_FILMS) % len(CLASS_NAMES), workspace.unfinished / "training" / f"{name}-backbone"

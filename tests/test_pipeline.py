@@ -28,7 +28,8 @@ SMALL = [
     "keygen.key_bits=512",
     "keygen.allow_insecure_key=true",
 ]
-RUNS = {"plain", "deterministic", "opaque", "homomorphic", "private_head"}
+HEADS = {"private_head", "pooled_head"}
+RUNS = {"plain", "deterministic", "opaque", "homomorphic", *HEADS}
 pytestmark = pytest.mark.pipeline
 
 
@@ -166,11 +167,12 @@ def test_one_mlflow_run_a_training_with_test_results(clone):
     assert set(runs) == RUNS
     for name, run in runs.items():
         assert run["status"] == "FINISHED"
-        assert {"test/accuracy", "test/border_accuracy", "val/accuracy", "fit/seconds"} <= run["metrics"].keys()
+        assert {"test/accuracy", "test/border_accuracy"} <= run["metrics"].keys()
+        assert ({"val/accuracy", "fit/seconds"} <= run["metrics"].keys()) is (name != "pooled_head")  # whose validation films are summed
         assert run["tags"]["protection"] == name
         assert run["params"]["training.epochs"] == "1"
         assert len(run["tags"]["mlflow.source.git.commit"]) == 40
-    for name in RUNS - {"plain", "private_head"}:
+    for name in RUNS - {"plain", *HEADS}:
         assert runs[name]["tags"]["key_fingerprint"] == public_key(clone)["fingerprint"]
         assert {"cost/encrypt_seconds", "fit/expansion_factor", "fit/artifact_bytes"} <= runs[name]["metrics"].keys()
     assert {name: run["tags"]["confidential"] for name, run in runs.items()} == {
@@ -178,22 +180,36 @@ def test_one_mlflow_run_a_training_with_test_results(clone):
         "deterministic": "false",
         "opaque": "true",
         "private_head": "true",
+        "pooled_head": "true",
         "homomorphic": "false",  # its ciphertexts are, but the trainer reads what the key holder revealed
     }
 
 
-def test_private_inference_answers_as_the_integer_head_and_shows_the_server_nothing(clone):
-    rows = np.load(clone.path / "data/private/private_head/logits.npz")
-    head = json.loads((clone.path / "models/private_head/head.json").read_text())
+@pytest.mark.parametrize("name", sorted(HEADS))
+def test_private_inference_answers_as_the_integer_head_and_shows_the_server_nothing(clone, name):
+    rows = np.load(clone.path / f"data/private/{name}/logits.npz")
+    head = json.loads((clone.path / f"models/{name}/head.json").read_text())
     test_images = json.loads((clone.path / "reports/metrics.json").read_text())["plain"]["num_images"]
     assert rows["logits"].shape == (test_images, len(head["class_names"])) and rows["logits"].dtype == np.int64
-    cost = json.loads((clone.path / "reports/cost/private_head/inference.json").read_text())
+    cost = json.loads((clone.path / f"reports/cost/{name}/inference.json").read_text())
     assert cost["num_images"] == test_images and cost["single_up_bytes"] > cost["batch_up_bytes"] > 0
-    audit = json.loads((clone.path / "reports/audit.json").read_text())["private_head"]
+    audit = json.loads((clone.path / "reports/audit.json").read_text())[name]
     assert audit["verdict"].startswith("unbroken") and audit["distinguisher"]["advantage_low"] < 0.1
-    (run,) = (run for run in clone.runs() if run["name"] == "private_head")
-    assert {"fit/val_accuracy", "fit/val_accuracy_unrounded", "cost/inference_single_encrypt_s"} <= run["metrics"].keys()
-    assert "models/private_head/head.npz" not in clone.run("git", "ls-files", "--others", "--exclude-standard")
+    (run,) = (run for run in clone.runs() if run["name"] == name)
+    assert "cost/inference_single_encrypt_s" in run["metrics"]
+    assert f"models/{name}/head.npz" not in clone.run("git", "ls-files", "--others", "--exclude-standard")
+
+
+def test_a_head_of_three_hospitals_came_of_sums_under_encryption(clone):
+    board, shares = clone.path / "data/pool/pooled_head", json.loads((clone.path / "data/hospitals/pooled_head.json").read_text())
+    assert {path.stem for path in (board / "tallies").iterdir()} == shares["rows"].keys() == {f"hospital_{k}" for k in (1, 2, 3)}
+    (run,) = (run for run in clone.runs() if run["name"] == "pooled_head")
+    assert run["metrics"]["fit/num_films"] == sum(map(len, shares["rows"].values()))
+    assert "trained on **sums under encryption**" in run["tags"]["mlflow.note.content"]
+    page = (clone.path / "reports/report.html").read_text()
+    assert "Test images of pooled_head were classified on ciphertexts, by a head that was trained on sums under encryption" in page
+    fingerprint = json.loads((board / "terms.json").read_text())["fingerprint"]
+    assert not (Path(clone.env["PPDL_PRIVATE_KEY_DIR"]) / f"{fingerprint}.json").exists()  # the run is over
 
 
 def public_key(checkout: Checkout, name: str = "public") -> dict:
@@ -220,7 +236,7 @@ def test_a_sweep_leaves_dvc_clean_and_is_tagged(clone):
 
 
 def test_a_sweep_over_what_lies_upstream_names_the_command_to_use(clone):
-    overrides = ["branch=deterministic", "input_px=16", "~heads.private_head"]  # 16 px is less than the head's backbone takes
+    overrides = ["branch=deterministic", "input_px=16", *(f"~heads.{name}" for name in HEADS)]  # 16 px is less than their backbones take
     output = clone.run(sys.executable, "-m", "stages.train_encrypted", *SMALL, *overrides, fails=True)
     assert "input_px: built for 32, the configuration says 16" in output
     given = [text for text in [*SMALL, *overrides] if not text.startswith("branch=")]
