@@ -118,6 +118,14 @@ def test_the_summary_follows_from_the_figures(full: Page, tmp_path: Path):
     assert "learned from deterministic, opaque and homomorphic." in text and "opaque BEATS chance" in text
 
 
+def test_a_head_is_said_to_be_trained_as_it_was(tmp_path: Path):
+    content = full_content()
+    heads = {"deterministic": {"fit": {}}, "opaque": {"pooling": {}}}
+    text = page_of(replace(content, config={**content.config, "heads": heads}), tmp_path).text
+    assert "deterministic were classified on ciphertexts, by a head that was trained on plain features." in text
+    assert "opaque were classified on ciphertexts, by a head that was trained on sums under encryption: the key holder saw one total" in text
+
+
 def test_no_accuracy_stands_without_what_attackers_get(least: Page):
     text = least.text
     assert "No attack was run. Nothing on this page says what the protections hide." in text
