@@ -123,7 +123,7 @@ def test_a_head_is_said_to_be_trained_as_it_was(tmp_path: Path):
     heads = {"deterministic": {"fit": {}}, "opaque": {"pooling": {}}}
     text = page_of(replace(content, config={**content.config, "heads": heads}), tmp_path).text
     assert "deterministic were classified on ciphertexts, by a head that was trained on plain features." in text
-    assert "opaque were classified on ciphertexts, by a head that was trained on sums under encryption: the key holder saw one total" in text
+    assert "opaque were classified on ciphertexts, by a head that was trained on sums under encryption: the key holder saw one" in text
 
 
 def test_no_accuracy_stands_without_what_attackers_get(least: Page):
