@@ -107,8 +107,9 @@ def check_config(cfg: DictConfig | Mapping[str, Any]) -> None:
         build(_mapping(tree.get(name), name), name)
     if tree.get("pruning") is not None:
         build(_mapping(tree["pruning"], "pruning"), "pruning")
+    shared = {"num_scored": _mapping(tree.get("audit"), "audit")["num_scored"]}
     for name, attack in _mapping(tree.get("attacks"), "attacks").items():
-        build(_mapping(attack, f"attacks.{name}"), f"attacks.{name}", {"num_scored": tree["audit"]["num_scored"]})
+        build(_mapping(attack, f"attacks.{name}"), f"attacks.{name}", shared)
     for name, node in _mapping(tree.get("protections"), "protections").items():
         _check_protection(name, _mapping(node, f"protections.{name}"), tree)
     for name, node in _mapping(tree.get("heads", {}), "heads").items():

@@ -98,8 +98,9 @@ def misspelt(folder: Path) -> Target:
 
 
 def _typed(path: tuple) -> bool:
-    """Leave out texts that may be anything: a target that cannot be imported is refused by name, a folder is looked for when it is read."""
-    return path[-1] not in ("_target_", "name", "handle")
+    """Leave out texts that may be anything: a target that cannot be imported is refused by name, a folder or column is looked for when it
+    is read."""
+    return path[-1] not in ("_target_", "name", "handle", "hospitals")
 
 
 def _keyed(path: tuple) -> bool:
