@@ -103,6 +103,19 @@ def test_a_fresh_clone_runs_and_a_second_repro_has_nothing_to_do(clone):
     assert "Data and pipelines are up to date" in clone.run("dvc", "repro")
 
 
+def test_a_comment_in_report_gradcam_signing_and_estimate_reruns_evaluate_alone(clone):
+    """tests/test_dag.py holds the same of a module of each room, by the deps in dvc.yaml."""
+    names = ["evaluation/report/sections", "evaluation/insight/gradcam", "crypto/signing", "crypto/estimate/images", "tracking/runs/page"]
+    files = {path: path.read_text() for path in (clone.path / f"ppdl/{name}.py" for name in names)}
+    for path, text in files.items():
+        path.write_text(f"{text}# a comment\n")
+    changed = json.loads(clone.run("dvc", "status", "--json"))
+    for path, text in files.items():
+        path.write_text(text)
+    always = ["always changed"]
+    assert [name for name, why in changed.items() if why != ["always changed"]] == ["evaluate"]
+
+
 def test_every_protection_was_attacked_and_the_report_says_so(clone):
     audit = json.loads((clone.path / "reports/audit.json").read_text())
     assert audit.keys() == RUNS - {"plain"}
