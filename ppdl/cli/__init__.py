@@ -43,6 +43,6 @@ def main() -> None:
     ppdl key make                              a key pair; the private part stays outside the project
     ppdl artifact inspect data/encrypted/deterministic
     ppdl artifact audit FOLDER                 attack anybody's "encrypted" images
-    ppdl sweep summary                         the trials of a sweep, best first, and what mattered
+    ppdl sweep summary                         the trials of a sweep, best first
     ppdl model register                        the best run of each protection into MLflow's registry
     """

@@ -63,15 +63,13 @@ def store(tmp_path, monkeypatch):
     return store
 
 
-def test_the_table_the_figure_and_the_command_to_take_the_best_over(store, tmp_path):
+def test_the_table_and_the_command_to_take_the_best_over(store):
     result = CliRunner().invoke(main, ["sweep", "summary"])
     assert result.exit_code == 0, result.output
     rows = [line.split() for line in result.output.splitlines() if line.strip() and line.split()[0].isdigit()]
     assert [row[:3] for row in rows] == [["1", "done", "0.400"], ["2", "pruned", "0.800"], ["0", "done", "0.900"], ["3", "diverged", "inf"]]
     assert rows[0][3:] == ["87.5", "32", "61", "0.0123"]
-    assert "Not to be read: 4 trials are too few, 20 are the least" in result.output
     assert "dvc exp run -S training.learning_rate=0.0123456789\n" in result.output
-    assert (tmp_path / FOLDER / "sweep.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_command_repeats_all_that_the_trial_was_given(store):
@@ -83,8 +81,8 @@ def test_the_command_repeats_all_that_the_trial_was_given(store):
     assert f"dvc exp run {' '.join(f'-S {text}' for text in given)}\n" in output
 
 
-def test_json_alone(store, tmp_path):
-    result = CliRunner().invoke(main, ["sweep", "summary", "--json", FOLDER, "--out", str(tmp_path / "made/x.png")])
+def test_json_alone(store):
+    result = CliRunner().invoke(main, ["sweep", "summary", "--json", FOLDER])
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
     assert found["sweep"] == FOLDER and [trial["job"] for trial in found["trials"]] == [1, 2, 0, 3]
@@ -98,8 +96,7 @@ def test_json_alone(store, tmp_path):
         "seconds": 61.0,
         "params": {"training.learning_rate": "0.0123456789"},
     }
-    assert found["trials"][3]["val_log_loss"] is None and found["importance"]["falls"].keys() == {"training.learning_rate"}
-    assert (tmp_path / "made/x.png").exists()
+    assert found["trials"][3]["val_log_loss"] is None
 
 
 def test_an_unknown_sweep_names_those_that_there_are(store):
