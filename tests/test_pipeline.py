@@ -112,7 +112,6 @@ def test_a_comment_in_report_gradcam_signing_and_estimate_reruns_evaluate_alone(
     changed = json.loads(clone.run("dvc", "status", "--json"))
     for path, text in files.items():
         path.write_text(text)
-    always = ["always changed"]
     assert [name for name, why in changed.items() if why != ["always changed"]] == ["evaluate"]
 
 

@@ -18,7 +18,7 @@ from ppdl.crypto.workers.parallel import Executor
 from ppdl.datasets.images.gray import BadImageError
 from ppdl.datasets.images.image_io import read_gray
 from ppdl.datasets.prepared.reduced import Reduced
-from ppdl.datasets.prepared.resize import area_resize
+from ppdl.datasets.prepared.resize import area_mean, area_resize
 from ppdl.errors import ArtifactError, ConfigError, KeyStoreError, TrackingError
 from ppdl.prediction.recipe import Recipe
 from ppdl.protections.base import Protection
@@ -34,15 +34,16 @@ _FEW_IMAGES = 8  # from here on starting worker processes costs less than it sav
 
 
 def read_images(
-    paths: Iterable[Any], prepared_px: int, read: Callable[[Any], np.ndarray] = read_gray
+    paths: Iterable[Any], prepared_px: int, read: Callable[[Any], np.ndarray] = read_gray, *, input_px: int | None = None
 ) -> tuple[np.ndarray, list[Any], dict[Any, str]]:
     """Read image files as stage `split` does: 8-bit gray, squashed to a square of `prepared_px` by area mean.
 
     Args:
         paths: files, or what `read` takes.
+        input_px: side that they are then shrunk to, which divides prepared_px; None: they are not.
 
     Returns:
-        Images (num_readable, prepared_px, prepared_px) uint8, the paths that they are of, and why each of the other paths was not read.
+        Images (num_readable, px, px) uint8, the paths that they are of, and why each of the other paths was not read.
 
     Raises:
         DataError: a file is DICOM and pydicom is missing.
@@ -54,8 +55,8 @@ def read_images(
             readable.append(path)
         except BadImageError as error:
             bad[path] = str(error)
-    shape = (len(images), prepared_px, prepared_px)
-    return np.stack(images) if images else np.empty(shape, np.uint8), readable, bad
+    prepared = np.stack(images) if images else np.empty((0, prepared_px, prepared_px), np.uint8)
+    return area_mean(prepared, input_px or prepared_px), readable, bad
 
 
 def protection_of(recipe: Recipe) -> Protection:

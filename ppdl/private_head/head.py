@@ -5,8 +5,6 @@ A folder holds `head.json`, the public part, and `head.npz`, the secret weights 
 
 import json
 import math
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from ppdl.crypto.artifact.shards import hash_file
 from ppdl.errors import DataError
+from ppdl.records.reading import hash_file, read_arrays, read_object
 
 FORMAT = "ppdl-head/1"
 JSON_FILE, ARRAYS_FILE, BACKBONE_FILE = "head.json", "head.npz", "backbone.keras"
 LARGEST_FEATURE = 255
+_ADVICE = "fetch it with `dvc pull`, or train it with `dvc repro`"
 _LARGEST_WEIGHT = 127
 _LEAST_SPREAD = 0.5  # of the median spread: a feature that hardly varies must not get the weight that makes all steps coarse
 
@@ -185,16 +184,9 @@ def load_head(path: Path) -> QuantisedHead:
     folder = Path(path)
     public, sha256 = _public(folder / JSON_FILE)
     arrays = folder / ARRAYS_FILE
-    advice = "fetch it with `dvc pull`, or train it with `dvc repro`"
-    if not arrays.is_file():
-        raise DataError(f"{arrays} is missing: {advice}")
-    if hash_file(arrays) != sha256:
-        raise DataError(f"{arrays} does not have the SHA-256 that {JSON_FILE} names, {sha256!r}: damaged, or of another head; {advice}")
-    try:
-        with np.load(arrays, allow_pickle=False) as file:
-            weights, bias = file["weights"], file["bias"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{arrays} cannot be read ({type(error).__name__}): {advice}") from None
+    if arrays.is_file() and hash_file(arrays) != sha256:
+        raise DataError(f"{arrays} does not have the SHA-256 that {JSON_FILE} names, {sha256!r}: damaged, or of another head; {_ADVICE}")
+    weights, bias = read_arrays(arrays, DataError, names=("weights", "bias"), missing=_ADVICE, damaged=_ADVICE).values()
     if weights.shape != (len(public.class_names), public.num_features):
         raise DataError(f"{arrays} holds weights {weights.shape}, and {JSON_FILE} names {len(public.class_names)} x {public.num_features}")
     try:
@@ -206,16 +198,7 @@ def load_head(path: Path) -> QuantisedHead:
 
 
 def _public(path: Path) -> tuple[PublicHead, str]:
-    advice = "fetch it with `dvc pull`, or train it with `dvc repro`"
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing: {advice}") from None
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as JSON ({error}): {advice}") from None
-    found = content.pop("format", None) if isinstance(content, dict) else None
-    if found != FORMAT:
-        raise DataError(f'{path} must have "format": {FORMAT!r}, got {found!r}: {advice}')
+    content = read_object(path, DataError, missing=_ADVICE, damaged=_ADVICE, form=FORMAT)
     sha256 = content.pop("arrays_sha256", None)
     try:
         return PublicHead(**{**content, "class_names": tuple(content.get("class_names", ()))}), sha256

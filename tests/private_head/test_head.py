@@ -63,7 +63,7 @@ def test_the_public_file_and_the_text_of_a_head_hold_no_weight(fitted, tmp_path)
         (lambda folder: (folder / "head.json").unlink(), r"head.json is missing"),
         (lambda folder: (folder / "head.npz").write_bytes(b"PK"), r"head.npz does not have the SHA-256"),
         (lambda folder: (folder / "head.json").write_text("{"), r"head.json cannot be read as JSON"),
-        (lambda folder: (folder / "head.json").write_text("[]"), r'must have "format": \'ppdl-head/1\', got None'),
+        (lambda folder: (folder / "head.json").write_text("[]"), "must hold a JSON object, got list"),
         (lambda folder: edit(folder, temperature=0), r"temperature must be a finite number above 0, got 0"),
         (lambda folder: edit(folder, num_features=3), r"holds weights \(3, 24\), and head.json names 3 x 3"),
         (lambda folder: edit(folder, class_names=[]), r"class_names must be names"),

@@ -11,7 +11,6 @@ A folder of three or four files, `meta.json` written last:
 """
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ import pandas as pd
 
 from ppdl.datasets.prepared.splitting import SPLITS
 from ppdl.errors import ConfigError, DataError
+from ppdl.records.reading import read_object
 
 IMAGES_NAME, MASKS_NAME, INDEX_NAME, META_NAME = "images.npy", "masks.npy", "index.csv", "meta.json"
 COLUMNS = ("path", "class_name", "label", "group", "fold", "split")
@@ -87,14 +87,8 @@ _AGAIN = "run the split stage again (`dvc repro split`)"
 
 
 def _load_meta(path: Path) -> dict[str, Any]:
-    try:
-        meta = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise DataError(f"{path} is missing, so the images were not prepared to the end; {_AGAIN}") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} cannot be read: {error}; {_AGAIN}") from error
-    missing = [key for key in META_KEYS if not isinstance(meta, dict) or key not in meta]
-    if missing:
+    meta = read_object(path, DataError, missing=f"the images were not prepared to the end; {_AGAIN}", damaged=_AGAIN)
+    if missing := [key for key in META_KEYS if key not in meta]:
         raise DataError(f"{path} lacks {', '.join(missing)}; {_AGAIN}")
     names = meta["class_names"]
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):

@@ -6,8 +6,6 @@ pooled without counting an image twice or losing one.
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ import pandas as pd
 
 from ppdl.errors import DataError
 from ppdl.records.atomic import replacing
+from ppdl.records.reading import read_arrays
 
 if TYPE_CHECKING:
     from ppdl.datasets.prepared.arrays import Prepared
@@ -88,13 +87,8 @@ class Predictions:
         Raises:
             DataError: The file is missing, damaged, of another kind, or its arrays do not fit each other.
         """
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                fields = {name: file[name] for name in FIELDS}
-        except FileNotFoundError:
-            raise DataError(f"{path}: no such predictions; evaluate writes them, run `dvc repro evaluate`") from None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise DataError(f"{path}: not predictions with {', '.join(FIELDS)} ({error}); delete it and evaluate again") from None
+        again = "delete it, and cross-validate again"
+        fields: dict[str, Any] = read_arrays(path, DataError, names=FIELDS, missing="cross-validate to the end", damaged=again)
         try:
             return cls(**fields)
         except DataError as error:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ppdl.errors import DataError
-from ppdl.records.reading import read_object
+from ppdl.records.reading import read_arrays, read_object
 
 REBUILT = "rebuilt__"
 AUDIT_FILE, PICTURES_FILE = "audit.json", "pictures.npz"  # of the stages `audit` and `audit_head`
@@ -126,14 +124,7 @@ def read_pictures(path: Path, measures: Mapping[str, Callable[[np.ndarray, np.nd
     Raises:
         DataError: the file lacks, is damaged, lacks an array, or holds one of another shape or type.
     """
-    try:
-        file = np.load(path, allow_pickle=False)
-        if isinstance(file, np.ndarray):
-            raise ValueError("it is one array and no archive")
-        with file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{path} cannot be read as pictures of an audit: {error}; run the stage `audit` again") from error
+    arrays = read_arrays(path, DataError, names=None, missing="run the stage `audit`", damaged="run the stage `audit` again")
     _check_pictures(path, arrays)
     attacks = {name.removeprefix(REBUILT): images for name, images in arrays.items() if name.startswith(REBUILT)}
     rows = []

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shutil
 import time
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +27,7 @@ from ppdl.experiment.training.run import PIXELS, PLAIN, Origin, Run
 from ppdl.private_head.fit import FittedHead, fit_head
 from ppdl.private_head.head import BACKBONE_FILE, PublicHead, QuantisedHead, load_head, load_public_head
 from ppdl.private_head.inference import Answers, Inference
+from ppdl.records.reading import read_arrays
 
 if TYPE_CHECKING:
     from ppdl.crypto.keys.keypair import PrivateKey
@@ -165,11 +165,9 @@ class HeadRun(Run):
         """
         path, head = self.experiment.workspace.inputs / "data/private" / self.branch / "logits.npz", load_public_head(self.trained)
         rows = self.experiment.prepared.rows("test")
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                logits, found = file["logits"], file["rows"]
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise DataError(f"{path} cannot be read ({type(error).__name__}): run `dvc repro`") from None
+        logits, found = read_arrays(
+            path, DataError, names=("logits", "rows"), missing="run `dvc repro`", damaged="run `dvc repro`"
+        ).values()
         if not np.array_equal(found, rows) or logits.shape != (len(rows), len(head.class_names)):
             raise DataError(
                 f"{path} holds logits {logits.shape} of other test images than data/prepared has ({len(rows)}): run `dvc repro`"

@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from ppdl.crypto.artifact.shards import hash_file
 from ppdl.errors import ArtifactError, ConfigError
 from ppdl.records.atomic import move_folder
+from ppdl.records.reading import hash_file, read_object
 from ppdl.records.typecheck import check_types
 
 FORMAT = "PPDL-VIEW/1"
@@ -161,15 +161,7 @@ def read_header(folder: Path) -> RevealedHeader:
         ArtifactError: missing, of another format, or with other fields.
     """
     path = Path(folder) / HEADER_FILE
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ArtifactError(f"{path} is missing, so nothing was revealed here to the end; {_AGAIN}") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise ArtifactError(f"{path} cannot be read: {error}; {_AGAIN}") from None
-    found = content.pop("format", None) if isinstance(content, dict) else None
-    if found != FORMAT:
-        raise ArtifactError(f"{path}: format must be {FORMAT!r}, found {found!r}; {_AGAIN}")
+    content = read_object(path, ArtifactError, missing=f"nothing was revealed here to the end; {_AGAIN}", damaged=_AGAIN, form=FORMAT)
     names = {field.name for field in fields(RevealedHeader)}
     if set(content) != names:
         raise ArtifactError(f"{path}: fields must be {sorted(names)}, found {sorted(content)}; {_AGAIN}")

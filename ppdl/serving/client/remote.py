@@ -13,7 +13,6 @@ import numpy as np
 from ppdl.crypto.artifact.fields import quote
 from ppdl.crypto.keys.keypair import PrivateKey, check_purpose
 from ppdl.crypto.keys.purpose import INFERENCE
-from ppdl.datasets.prepared.reduced import Reduced
 from ppdl.errors import CryptoError, DataError, ServerError
 from ppdl.prediction.predict import FileAnswer, FileAnswers
 from ppdl.prediction.steps import read_images
@@ -139,10 +138,10 @@ def predict_remote(
     remote = connect(server, private_key, num_images=len(paths))
     head = remote.statement.head
     prepared_px, input_px = _sizes(head)
-    images, readable, bad = read_images(paths, prepared_px)
+    images, readable, bad = read_images(paths, prepared_px, input_px=input_px)
     if not readable:
         return remote.statement, FileAnswers([], bad, images)
-    features = load_features(head, backbone_dir)(Reduced(images, input_px)[np.arange(len(images))])
+    features = load_features(head, backbone_dir)(images)
     rows = [
         FileAnswer(path, head.class_names[int(p.argmax())], dict(zip(head.class_names, p.tolist(), strict=True)), None)
         for path, p in zip(readable, head.probabilities(remote.logits(features)), strict=True)

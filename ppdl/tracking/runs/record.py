@@ -100,25 +100,13 @@ def read_record(path: Path) -> RunRecord:
     import pydantic
 
     advice = "fetch it with `dvc pull`, or train again with `dvc repro`"
-    tree = read_formatted(path, FORMAT, advice)
+    tree = read_object(path, TrackingError, missing=advice, damaged=advice, form=FORMAT)
     try:
         return pydantic.TypeAdapter(RunRecord).validate_python(tree)
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise TrackingError(f"{path} is not a complete {FORMAT} record ({where}: {first['msg']}): {advice}") from None
-
-
-def read_formatted(path: Path, form: str, advice: str) -> dict[str, Any]:
-    """Read a JSON object whose "format" is `form`, and return its other members.
-
-    Raises:
-        TrackingError: the file is missing, is not JSON, or is not of this format; it ends with `advice`.
-    """
-    tree = read_object(path, TrackingError, missing=advice, damaged=advice)
-    if (found := tree.pop("format", None)) != form:
-        raise TrackingError(f'{path} must have "format": {form!r}, got {found!r}: {advice}')
-    return tree
 
 
 def _finite(node: Any) -> Any:

@@ -79,8 +79,9 @@ def test_a_wrong_index_is_refused(old, new, message, folder):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "meta.json cannot be read: "),
-        ("[]", "meta.json lacks class_names, images_sha256"),
+        ("{", "meta.json cannot be read as JSON"),
+        ("[]", "meta.json must hold a JSON object, got list"),
+        ("{}", "meta.json lacks class_names, images_sha256"),
         ('{"class_names": []}', "meta.json lacks images_sha256"),
     ],
 )

@@ -276,7 +276,7 @@ def test_a_crash_leaves_nothing_that_loads(run, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "write_report", fail)
     with pytest.raises(OSError, match="disk full"):
         run(seed=2)
-    with pytest.raises(DataError, match=r"meta\.json is missing, so the images were not prepared to the end; run the split stage again"):
+    with pytest.raises(DataError, match=r"meta\.json is missing: the images were not prepared to the end; run the split stage again"):
         load_prepared(tmp_path / "prepared")
     assert sorted(path.name for path in (tmp_path / "prepared").iterdir()) == ["images.npy", "index.csv"]
 

@@ -420,9 +420,9 @@ def damaged_view(folder, change):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda folder, header: (folder / "header.json").unlink(), "header.json is missing, so nothing was revealed here to the end"),
+        (lambda folder, header: (folder / "header.json").unlink(), "header.json is missing: nothing was revealed here to the end"),
         (lambda folder, header: (folder / VIEW_FILE).unlink(), "view.npy is missing"),
-        (lambda folder, header: header.update(format="PPDL-VIEW/2"), "format must be 'PPDL-VIEW/1', found 'PPDL-VIEW/2'"),
+        (lambda folder, header: header.update(format="PPDL-VIEW/2"), 'must have "format": .PPDL-VIEW/1., got .PPDL-VIEW/2.'),
         (lambda folder, header: header.pop("scale"), "header.json: fields must be"),
         (lambda folder, header: header.update(view_sha256="0" * 64), "view.npy: damaged: SHA-256 must be 0000"),
         (lambda folder, header: header.update(shape=[7, 4, 4, 1]), r"must hold one int16 array \[7, 4, 4, 1\]"),
