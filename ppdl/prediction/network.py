@@ -12,6 +12,7 @@ import numpy as np
 
 from ppdl.crypto.artifact.header import NUM_SYMBOLS
 from ppdl.crypto.artifact.header_file import HEADER_FILE
+from ppdl.crypto.artifact.shards import hash_file
 from ppdl.crypto.keys.keypair import PublicKey
 from ppdl.crypto.keys.keystore import load_public
 from ppdl.datasets.prepared.arrays import load_prepared
@@ -20,7 +21,6 @@ from ppdl.evaluation.predictions.calibration import apply_temperature, load_cali
 from ppdl.prediction.recipe import PLAIN, RECIPE_FILE, Recipe, read_recipe
 from ppdl.prediction.steps import protection_of, view_of
 from ppdl.protections.context import KeyHolder
-from ppdl.records.reading import hash_file
 from ppdl.tracking.runs.record import read_record
 
 MODEL_FILE, PUBLIC_FILE, ARTIFACT_DIR, SEEN_FILE = "model.keras", "public.json", "artifact", "seen.npy"

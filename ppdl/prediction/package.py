@@ -16,6 +16,7 @@ import pandas as pd
 from PIL import Image
 
 from ppdl.crypto.artifact.header_file import HEADER_FILE
+from ppdl.crypto.artifact.shards import hash_file
 from ppdl.crypto.keys.keystore import save_public
 from ppdl.crypto.workers.parallel import Executor
 from ppdl.errors import TrackingError
@@ -25,7 +26,6 @@ from ppdl.prediction.pyfunc import COLUMN
 from ppdl.prediction.recipe import PLAIN, RECIPE_FILE, Recipe
 from ppdl.prediction.steps import protection_of
 from ppdl.protections.context import Context
-from ppdl.records.reading import hash_file
 
 _ONE_WORKER = Executor(num_workers=1, shard_mib=4, min_shards=1, table_mib=64)
 

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ppdl.errors import ConfigError, TrackingError
-from ppdl.records.reading import read_object
-from ppdl.tracking.runs.record import RunRecord
+from ppdl.tracking.runs.record import RunRecord, read_formatted
 
 FORMAT = "ppdl-recipe/1"
 RECIPE_FILE = "recipe.json"
@@ -95,7 +94,7 @@ def read_recipe(folder: Path) -> Recipe:
         TrackingError: missing, of another format, or incomplete.
     """
     path, advice = folder / RECIPE_FILE, "register the model again with `ppdl model register`"
-    tree = read_object(path, TrackingError, missing=advice, damaged=advice, form=FORMAT)
+    tree = read_formatted(path, FORMAT, advice)
     names = {field.name for field in fields(Recipe)}
     if set(tree) != names:
         raise TrackingError(f"{path} must have {sorted(names)}, got {sorted(tree)}: {advice}")

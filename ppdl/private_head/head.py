@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from ppdl.crypto.artifact.shards import hash_file
 from ppdl.errors import DataError
-from ppdl.records.reading import hash_file, read_arrays, read_object
+from ppdl.records.reading import read_arrays, read_object
 
 FORMAT = "ppdl-head/1"
 JSON_FILE, ARRAYS_FILE, BACKBONE_FILE = "head.json", "head.npz", "backbone.keras"

@@ -1,6 +1,5 @@
 """Read what another command wrote, or say what is wrong with it and what to do."""
 
-import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -41,9 +40,3 @@ def read_arrays(path: Path, error: type[PpdlError], *, names: Iterable[str] | No
         raise error(f"{path} is missing: {missing}") from None
     except Exception as reason:  # numpy, zipfile and zlib let through nearly every kind
         raise error(f"{path} cannot be read as arrays ({type(reason).__name__}: {reason}): {damaged}") from None
-
-
-def hash_file(path: Path) -> str:
-    """Compute the SHA-256 of a file in constant memory."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

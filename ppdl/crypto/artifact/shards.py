@@ -16,7 +16,6 @@ import numpy as np
 
 from ppdl.crypto.artifact.fields import RESTORE, Shard
 from ppdl.errors import ArtifactError
-from ppdl.records.reading import hash_file
 
 SHARED = "all workers must share one file system: keep the checkout on one that every node of the cluster mounts"
 
@@ -59,6 +58,12 @@ def write_blocks(path: Path, shape: tuple[int, ...], blocks: Iterable[np.ndarray
 def write_shard(path: Path, array: np.ndarray, first_image: int, num_images: int) -> Shard:
     """Write a whole array as one shard."""
     return write_blocks(path, array.shape, [array], first_image, num_images)
+
+
+def hash_file(path: Path) -> str:
+    """Compute the SHA-256 of a file in constant memory."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_size(path: Path, shard: Shard) -> None:

@@ -24,10 +24,9 @@ from filelock import FileLock, Timeout
 from ppdl.crypto.artifact.fields import Shard
 from ppdl.crypto.artifact.header import Header
 from ppdl.crypto.artifact.header_file import HEADER_FILE, write_text
-from ppdl.crypto.artifact.shards import SHARED, check_size
+from ppdl.crypto.artifact.shards import SHARED, check_size, hash_file
 from ppdl.errors import ArtifactError
 from ppdl.records.atomic import move_folder, partial_path, replacing
-from ppdl.records.reading import hash_file
 
 logger = logging.getLogger(__name__)
 

@@ -8,6 +8,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from ppdl.config import build, check_built_for, construct, plain
+from ppdl.crypto.artifact.shards import hash_file
 from ppdl.crypto.signing import Signing
 from ppdl.datasets.prepared.reduced import Reduced
 from ppdl.errors import ConfigError
@@ -15,7 +16,6 @@ from ppdl.experiment.experiment import PREPARED, Experiment
 from ppdl.experiment.training.run import PLAIN, Origin
 from ppdl.protections.base import Protection
 from ppdl.protections.view import View, plain_view
-from ppdl.records.reading import hash_file
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,10 @@ from typing import Any
 
 import numpy as np
 
+from ppdl.crypto.artifact.shards import hash_file
 from ppdl.errors import ArtifactError, ConfigError
 from ppdl.records.atomic import move_folder
-from ppdl.records.reading import hash_file, read_object
+from ppdl.records.reading import read_object
 from ppdl.records.typecheck import check_types
 
 FORMAT = "PPDL-VIEW/1"

@@ -22,11 +22,10 @@ from ppdl.crypto.artifact.fields import Protection, Shard
 from ppdl.crypto.artifact.header import Header, shard_name
 from ppdl.crypto.artifact.header_file import HEADER_FILE
 from ppdl.crypto.artifact.reading import Artifact, open_artifact
-from ppdl.crypto.artifact.shards import read_shard, write_shard
+from ppdl.crypto.artifact.shards import hash_file, read_shard, write_shard
 from ppdl.crypto.encryption.partial import Partial
 from ppdl.errors import ArtifactError, ConfigError, CryptoError
 from ppdl.protections.steps.filters import LARGEST_PIXEL, Filters, filters_sha256, weight_bits_for
-from ppdl.records.reading import hash_file
 
 if TYPE_CHECKING:
     from ppdl.crypto.keys.keypair import PublicKey

@@ -100,13 +100,18 @@ def read_record(path: Path) -> RunRecord:
     import pydantic
 
     advice = "fetch it with `dvc pull`, or train again with `dvc repro`"
-    tree = read_object(path, TrackingError, missing=advice, damaged=advice, form=FORMAT)
+    tree = read_formatted(path, FORMAT, advice)
     try:
         return pydantic.TypeAdapter(RunRecord).validate_python(tree)
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise TrackingError(f"{path} is not a complete {FORMAT} record ({where}: {first['msg']}): {advice}") from None
+
+
+def read_formatted(path: Path, form: str, advice: str) -> dict[str, Any]:
+    """Read a JSON object whose "format" is `form`, and return its other members. Raises: TrackingError, which ends with `advice`."""
+    return read_object(path, TrackingError, missing=advice, damaged=advice, form=form)
 
 
 def _finite(node: Any) -> Any:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from annotated_types import Ge
 
+from ppdl.crypto.artifact.shards import hash_file
 from ppdl.errors import ConfigError, DataError
 from ppdl.protections.view import plain_view
-from ppdl.records.reading import hash_file
 from ppdl.records.typecheck import Count, Positive, Text
 from ppdl.training.networks.model import LEAST_PX, MobileNetV2, as_images
 from ppdl.training.networks.predict import load_model, predict_logits, save_model
