@@ -26,6 +26,8 @@ SYMBOLS, CIPHERTEXTS, PUBLIC_KEY, VIEW = "symbols", "ciphertexts", "public_key",
 PICTURE, PRIOR, KNOWN, QUERIES, ENCRYPT, RELEASE = "picture", "prior", "known", "queries", "encrypt", "release"
 REKEY, REVEAL = "rekey", "reveal"
 
+# What belongs beside a figure that the verdict reads (ppdl.audit.examination.verdict).
+BESIDE = {"ssim": {"psnr"}, "advantage": {"advantage_low", "num_guessed"}, "top1": {"top1_low", "chance_top1", "num_queries"}}
 _T = TypeVar("_T")
 # A part of a target or of the truth; None where it is not there. Its type says `Any` for that: `Target.only` makes sure that what an attack
 # needs is there, which no type can tell, so attacks use what they need as it is, and ask `is None` of what they want.
@@ -166,10 +168,18 @@ class Finding:
     Attributes:
         metrics: figures by name, JSON values; one level of nesting for curves, such as {"by_count": {"1": {"ssim": ...}}}.
         rebuilt: the images behind `ssim` and `psnr`, for the report.
+
+    Raises:
+        ConfigError: a figure that the verdict reads stands without those that belong BESIDE it.
     """
 
     metrics: dict[str, Any]
     rebuilt: Rebuilt | None = None
+
+    def __post_init__(self) -> None:
+        for name, others in BESIDE.items():
+            if name in self.metrics and (missing := sorted(others - self.metrics.keys())):
+                raise ConfigError(f"an attack that reports {name} must report {', '.join(missing)} as well, for the verdict reads them")
 
 
 class Attack(ABC):

@@ -88,3 +88,11 @@ def test_the_blind_guess_sees_public_images_alone(target):
 def test_rebuilt_images_must_have_the_shape_of_the_originals():
     with pytest.raises(ConfigError, match="shape"):
         score_rebuilt(Rebuilt(np.array([0]), np.zeros((1, 8, 8), np.uint8)), Truth(IMAGES))
+
+
+@pytest.mark.parametrize(
+    ("figure", "missing"), [("top1", "chance_top1, num_queries, top1_low"), ("advantage", "advantage_low, num_guessed"), ("ssim", "psnr")]
+)
+def test_a_figure_that_the_verdict_reads_needs_those_beside_it(figure, missing):
+    with pytest.raises(ConfigError, match=f"reports {figure} must report {missing} as well"):
+        Finding({figure: 0.5})
