@@ -1,4 +1,4 @@
-"""Report what the split stage made of the raw images: `data.json`, `dropped.csv` and two pictures."""
+"""Report what the split stage made of the raw images: `data.json`, `dropped.csv` and a picture."""
 
 import json
 import logging
@@ -15,7 +15,6 @@ from ppdl.datasets.prepared.splitting import SPLITS, Split
 from ppdl.datasets.preparing.scan import Selection
 from ppdl.records.atomic import replacing
 
-_COLOURS = dict(zip(SPLITS, ("#4477aa", "#ccbb44", "#aa3377"), strict=True))  # Paul Tol's bright scheme: safe for colour-blind readers
 _IMAGES_A_CLASS = 8
 _log = logging.getLogger(__name__)
 
@@ -31,7 +30,7 @@ def write_report(
     *,
     num_masks: int,
 ) -> None:
-    """Write `data.json`, `dropped.csv`, `data/class_counts.png` and `data/contact_sheet.png` below `report_dir`.
+    """Write `data.json`, `dropped.csv` and `data/contact_sheet.png` below `report_dir`.
 
     The contact sheet shows images: it is as confidential as they are.
 
@@ -49,12 +48,9 @@ def write_report(
     dropped = pd.DataFrame([(item.path, item.reason) for item in selection.dropped], columns=["path", "reason"])
     with replacing(report_dir / "dropped.csv") as path:
         dropped.to_csv(path, index=False, lineterminator="\n")
-    for name, figure in (
-        ("class_counts", draw_class_counts(summary["images"], class_names)),
-        ("contact_sheet", draw_contact_sheet(images, index, class_names, split.seed)),
-    ):
-        with replacing(report_dir / "data" / f"{name}.png") as path:
-            figure.savefig(path, format="png", dpi=120, metadata={"Software": None})  # no version: the same bytes, so DVC sees no change
+    with replacing(report_dir / "data/contact_sheet.png") as path:
+        sheet = draw_contact_sheet(images, index, class_names, split.seed)
+        sheet.savefig(path, format="png", dpi=120, metadata={"Software": None})  # no version: the same bytes, so DVC sees no change
 
 
 def summarise(
@@ -90,30 +86,6 @@ def summarise(
         "for_processing_files": for_processing,
         "near_duplicate_clusters": [index["path"].iloc[rows].tolist() for rows in members],
     }
-
-
-def draw_class_counts(counts: dict[str, dict[str, int]], class_names: Sequence[str]) -> Figure:
-    """Draw the images of each class in each split as grouped bars, each with its number.
-
-    Args:
-        counts: Split to class to number of images.
-    """
-    figure = Figure(figsize=(max(6.0, 1.7 * len(class_names) + 1.5), 4.2), layout="constrained")
-    axes = figure.subplots()
-    width = 0.27
-    for number, part in enumerate(SPLITS):
-        heights = [counts[part][name] for name in class_names]
-        centres = np.arange(len(class_names)) + (number - 1) * width
-        bars = axes.bar(centres, heights, width * 0.94, color=_COLOURS[part], label=f"{part} ({sum(heights):,})")
-        axes.bar_label(bars, fmt="{:,.0f}", fontsize=8, padding=2)
-    axes.set_xticks(np.arange(len(class_names)), [name.replace("_", " ") for name in class_names], parse_math=False)
-    axes.tick_params(axis="x", length=0)
-    axes.set_ylabel("images")
-    axes.set_title("Images by class and split", loc="left")
-    axes.margins(y=0.12)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, ncols=len(SPLITS), loc="upper right", bbox_to_anchor=(1, 1.12), fontsize=9)
-    return figure
 
 
 def draw_contact_sheet(images: np.ndarray, index: pd.DataFrame, class_names: Sequence[str], seed: int) -> Figure:

@@ -1,11 +1,11 @@
-"""The pictures of the report show what they say."""
+"""The contact sheet shows what it says."""
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
 from ppdl.datasets.prepared.splitting import Split
-from ppdl.datasets.preparing.data_report import draw_class_counts, draw_contact_sheet, write_report
+from ppdl.datasets.preparing.data_report import draw_contact_sheet, write_report
 from ppdl.datasets.preparing.scan import Picture, Selection
 
 NAMES = ["Lung_Opacity", "$Normal_{x"]  # matplotlib would take the second for a formula
@@ -24,14 +24,6 @@ def case(tmp_path):
     )
     images = np.random.default_rng(0).integers(0, 256, (12, 16, 16), dtype=np.uint8)
     return images, index
-
-
-def test_bars_have_the_heights_of_the_counts():
-    counts = {"train": dict(zip(NAMES, (70, 30), strict=True)), "validation": dict.fromkeys(NAMES, 5), "test": dict.fromkeys(NAMES, 10)}
-    axes = draw_class_counts(counts, NAMES).axes[0]
-    assert [[bar.get_height() for bar in bars] for bars in axes.containers] == [[70, 30], [5, 5], [10, 10]]
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["train (100)", "validation (10)", "test (20)"]
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["Lung Opacity", "$Normal {x"]
 
 
 def test_the_contact_sheet_shows_each_class_in_its_row(tmp_path):
@@ -58,7 +50,6 @@ def test_the_files_are_whole_and_the_same_each_time(tmp_path):
         write_report(tmp_path, images, index, NAMES, selection, np.arange(12), split, num_masks=0)
         contents.append({path.name: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()})
     assert contents[0] == contents[1]
-    assert set(contents[0]) == {"data.json", "dropped.csv", "class_counts.png", "contact_sheet.png"}
-    for name in ("class_counts", "contact_sheet"):
-        with Image.open(tmp_path / "data" / f"{name}.png") as image:
-            assert image.width > 500 and len(image.convert("L").getcolors()) > 20
+    assert set(contents[0]) == {"data.json", "dropped.csv", "contact_sheet.png"}
+    with Image.open(tmp_path / "data/contact_sheet.png") as image:
+        assert image.width > 500 and len(image.convert("L").getcolors()) > 20
