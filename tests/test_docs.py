@@ -55,10 +55,12 @@ def words_of(page: Path) -> str:
 
 
 def commands(page: Path) -> Iterator[list[str]]:
-    """Yield the words of each simple command in the page's shell blocks."""
+    """Yield the words of each simple command in the page's shell blocks, and in the comments of whole configuration files."""
     for language, text, _ in blocks(page):
         if language in SHELLS:
             yield from simple_commands(text)
+        elif language == "yaml":
+            yield from simple_commands("\n".join(re.findall(r"^# ((?:dvc|ppdl|python -m) .*)", text, re.MULTILINE)))
 
 
 def simple_commands(text: str) -> Iterator[list[str]]:
@@ -104,7 +106,7 @@ class Settings:
     """What the configuration knows, and what a page adds to it by showing whole files."""
 
     def __init__(self, page: Path | None = None) -> None:
-        self.fields = {field.name for file in reference.read_conf() for field in file.fields}
+        self.fields = {field.name for field in reference.read_fields() if field.meaning != reference.SECTION}
         self.files = {path.relative_to(CONF).as_posix() for path in CONF.glob("**/*.yaml")}
         for language, text, above in blocks(page) if page else ():
             shown = LOCATION.match(above)
