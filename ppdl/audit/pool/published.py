@@ -1,4 +1,4 @@
-"""Whose films a head was trained on: what its user can ask, who has nothing else."""
+"""Whose films a head was trained on: what its user can ask, who has nothing else, and a hospital, which has its own films besides."""
 
 from __future__ import annotations
 
@@ -53,30 +53,43 @@ def margins(candidates: Films, head: PublishedHead) -> np.ndarray:
     return own - logits.max(axis=1)
 
 
-def pool(candidates: Films, head: PublishedHead) -> np.ndarray:
+def pool(candidates: Films, head: PublishedHead, own: Films | None = None) -> np.ndarray:
     """Score all candidates, who hold all members, together: on which of them is this head the ridge solution? float64 (num_candidates,).
 
     At the solution sum of w z (y - y_hat)' = (0, penalty * weights), z = (1, x). Multiplied by the inverse Hessian, the error of both
     sides is that of rounding the head: uniform, so of variance step^2 / 12, and independent from weight to weight. What is returned is the
-    mean of w given that, w being of mean and variance of a draw of num_films among the candidates.
+    mean of w given that, w being of mean and variance of a draw of the unknown members among the candidates.
+
+    Args:
+        own: members that the attacker knows: those of a hospital that asks about the others'. They are no candidates.
 
     Cost: a linear system of num_candidates unknowns, 0.1 s for 1,000.
 
     Source: influence of a film on a solution: R. Cook, S. Weisberg, Residuals and Influence in Regression, 1982.
     """
-    num, num_classes = len(candidates), len(head.weights)
-    share = head.num_films / num
+    num, num_unknown = len(candidates), head.num_films - (0 if own is None else len(own))
+    share = num_unknown / num
     if not 0 < share < 1:
-        raise DataError(f"candidates must be more than the {head.num_films} members, got {num}")
-    rows = np.concatenate([np.ones((num, 1)), candidates.features.astype(np.float64)], axis=1)
-    left = np.eye(num_classes)[candidates.labels] - head.logits(candidates)
+        raise DataError(f"candidates must be more than the {num_unknown} members, got {num}")
+    rows, left = _influences(candidates, head)
     hessian = share * rows.T @ rows + np.diag(np.concatenate([[0.0], head.penalty]))
+    gradient = np.concatenate([np.zeros((1, len(head.weights))), head.penalty[:, None] * head.weights.T])
+    if own is not None:
+        known, known_left = _influences(own, head)
+        hessian += known.T @ known
+        gradient -= known.T @ known_left
     scale = np.sqrt(np.diagonal(hessian))
     inverse = np.linalg.inv(hessian / scale[:, None] / scale) / scale[:, None] / scale
     error = np.concatenate([[head.bias_step], np.full(len(head.penalty), head.step)]) / np.sqrt(12)
     moved = rows @ inverse / error
-    wanted = inverse @ np.concatenate([np.zeros((1, num_classes)), head.penalty[:, None] * head.weights.T]) / error[:, None]
+    wanted = inverse @ gradient / error[:, None]
     kernel = (moved @ moved.T) * (left @ left.T)
     gap = (moved @ wanted * left).sum(axis=1) - share * kernel.sum(axis=1)
     noise = 1 / (share * (1 - share)) + _FLOOR * np.trace(kernel) / num
     return share + np.linalg.solve(kernel + noise * np.eye(num), gap)
+
+
+def _influences(films: Films, head: PublishedHead) -> tuple[np.ndarray, np.ndarray]:
+    """Return z (num_films, 1 + num_features) and y - y_hat (num_films, num_classes)."""
+    rows = np.concatenate([np.ones((len(films), 1)), films.features.astype(np.float64)], axis=1)
+    return rows, np.eye(len(head.weights))[films.labels] - head.logits(films)

@@ -27,6 +27,17 @@ def test_coarser_heads_tell_less():
     assert coarse < fine - 0.1
 
 
+def test_a_hospital_that_knows_its_own_films_tells_the_others_better():
+    rng = np.random.default_rng(6)
+    own, unknown, others = draw(400, 40, rng), draw(200, 40, rng), draw(200, 40, rng)
+    head = ridge(own + unknown, levels=127)
+    user = of(pool(own + unknown + others, head)[400:], 200)
+    hospital = of(pool(unknown + others, head, own), 200)
+    assert hospital["auc"] > user["auc"] + 0.02
+    with pytest.raises(DataError, match="more than the 200 members"):
+        pool(unknown, head, own)
+
+
 def test_of_films_that_trained_no_head_nothing_is_found():
     rng = np.random.default_rng(4)
     head, strangers = ridge(draw(200, 40, rng), levels=127), draw(400, 40, rng)
