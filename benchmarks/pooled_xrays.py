@@ -37,11 +37,12 @@ from ppdl.errors import DataError
 from ppdl.evaluation.measures.metrics import evaluate
 from ppdl.evaluation.measures.statistics import compare
 from ppdl.evaluation.predictions.predictions import Predictions, pool
-from ppdl.experiment.head_view import published_head
+from ppdl.experiment.pool_view import published_head
 from ppdl.pooling.ridge import fit_ridge, solve
 from ppdl.pooling.sharing import FILMS_A_FEATURE, share_at_random, share_by_name
 from ppdl.pooling.sums import Sums, integer_features, slot_bits, sums_of
 from ppdl.private_head.head import QuantisedHead
+from ppdl.records.atomic import replacing
 from ppdl.training.networks.features import load_extractor, public_layer
 
 HEAD = "private_head"
@@ -101,12 +102,23 @@ def read(folder: Path) -> Images:
     with np.load(folder / "data/features" / HEAD / "features.npz") as file:
         raw = file["features"]
     index, split = prepared.index, Split(**prepared.meta["params"]["split"])
-    extract = load_extractor(backbone, sha256=hash_file(backbone))
-    px = prepared.meta["prepared_px"]
     labels, groups = index["label"].to_numpy(), index["group"].to_numpy()
     folds, _ = assign_splits(labels, groups, split, class_names=prepared.class_names)
-    public = extract(public_phantoms(NUM_PHANTOMS, px, px, seed=PUBLIC_SEED))
+    public = public_features(backbone, prepared.meta["prepared_px"], folder / "data/features/phantoms.npz")
     return Images(folder, raw, public, labels, groups, folds, index["path"].to_numpy(), prepared.class_names, split.seed)
+
+
+def public_features(backbone: Path, px: int, kept: Path) -> np.ndarray:
+    """Return the features of phantoms, (NUM_PHANTOMS, num_values) float32, and keep them beside the others: they take minutes."""
+    sha256 = hash_file(backbone)
+    if kept.exists():
+        with np.load(kept) as file:
+            if str(file["sha256"]) == sha256:
+                return file["features"]
+    found = load_extractor(backbone, sha256=sha256)(public_phantoms(NUM_PHANTOMS, px, px, seed=PUBLIC_SEED))
+    with replacing(kept) as unfinished, unfinished.open("wb") as file:
+        np.savez(file, features=found, sha256=sha256)
+    return found
 
 
 class Tested:
@@ -245,13 +257,18 @@ def encrypted(images: Images, features: np.ndarray, k: int, key_bits: int, head:
     tested.add(f"pooled, {features.shape[1]} features, summed and asked under encryption", others, answers.logits * again.logit_scale)
 
 
-def examine(images: Images, key_bits: int | None, reference: str) -> dict[str, Any]:
-    """Return {"accuracy": rows, "membership": rows}; key_bits: of encrypted sums, for all features and for 16 films a feature."""
+def examine(images: Images, wanted: list[int] | None, key_bits: int | None, reference: str) -> dict[str, Any]:
+    """Return {"accuracy": rows, "membership": rows}.
+
+    Args:
+        wanted: numbers of features; None: all of them, and so many that RATIOS films come on each.
+        key_bits: of encrypted sums, for all features and for 16 films a feature; None: none are encrypted.
+    """
     tested, attacked = Tested(images), []
     in_the_clear(images, tested)
     num_films, num_values = int((images.folds != 0).sum()), images.raw.shape[1]
     sizes = [num_values, *(d for d in (num_films // ratio for ratio in RATIOS) if d < num_values)]
-    for num_features in sizes:
+    for num_features in wanted or sizes:
         told, features = Told(), images.features(num_features)
         for k in range(images.folds.max() + 1):
             head = examine_fold(images, features, k, tested, told)
@@ -290,12 +307,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="of a finished cross-validation of private_head")
     parser.add_argument("--reference", default="plain", help="run of the folder that others are compared with (plain)")
+    parser.add_argument("--features", type=int, nargs="+", metavar="N", help="only so many (all of the backbone's, and 1 to 16 films each)")
     parser.add_argument("--encrypted", type=int, nargs="?", const=2048, metavar="BITS", help="sum and ask under Paillier (2048)")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     images = read(args.folder)
     images.tested(args.reference)  # refused before minutes of work
-    found = examine(images, args.encrypted, args.reference)
+    found = examine(images, args.features, args.encrypted, args.reference)
     if args.json:
         print(json.dumps(found, indent=1))
         return

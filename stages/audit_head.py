@@ -6,8 +6,8 @@ import numpy as np
 from omegaconf import DictConfig
 
 from ppdl.audit.attacks.distinguisher import Distinguisher
-from ppdl.audit.examination.base import Attack, Truth, scored_rows
-from ppdl.audit.examination.examine import examine
+from ppdl.audit.examination.base import Attack, Target, Truth, scored_rows
+from ppdl.audit.examination.examine import Audit, examine
 from ppdl.audit.examination.records import write_audit
 from ppdl.audit.examination.setting import Settings, draw_queries
 from ppdl.config import Workspace, branch, build, construct, stage
@@ -30,15 +30,15 @@ def shortened(attack: Attack) -> Attack:
     return attack
 
 
-def run(cfg: DictConfig, workspace: Workspace) -> None:
-    name, node = branch(cfg, "heads")
+def attack_server(experiment: Experiment, name: str) -> tuple[Audit, Target, Truth]:
+    """Attack what the server of a head holds of some test images."""
+    cfg, workspace, px = experiment.cfg, experiment.workspace, experiment.cfg.heads[name].backbone.input_px
     settings = construct(Settings, cfg.audit, "audit")
     attacks = {key: shortened(build(attack, f"attacks.{key}", {"num_scored": settings.num_scored})) for key, attack in cfg.attacks.items()}
     public_key = load_public(workspace.inputs / "keys/inference.json", INFERENCE)
-    experiment = Experiment(cfg, workspace)
     prepared, see = experiment.prepared, server_view(head_run(experiment, name), public_key)
 
-    rows, px = prepared.rows("test"), node.backbone.input_px
+    rows = prepared.rows("test")
     rows = rows[scored_rows(len(rows), NUM_REQUESTS)]
     images, groups = Reduced(prepared.images, px)[rows], prepared.index["group"].to_numpy()[rows]
     queries = draw_queries(images, groups, settings.num_queries, np.random.default_rng(settings.seed))
@@ -49,7 +49,12 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
         encrypt=see,
     )
     truth = Truth(images, groups, queries.groups, queries.rows)
-    audit = examine(attacks, target, truth, seed=settings.seed)
+    return examine(attacks, target, truth, seed=settings.seed), target, truth
+
+
+def run(cfg: DictConfig, workspace: Workspace) -> None:
+    name, _ = branch(cfg, "heads")
+    audit, target, truth = attack_server(Experiment(cfg, workspace), name)
     write_audit(workspace.outputs / "reports/audit" / name, audit, target, truth)
     print(f"{name}: {audit.verdict.sentence}")
 

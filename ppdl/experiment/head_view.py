@@ -1,20 +1,15 @@
-"""What an attacker sees of private inference, and of a head that several hospitals trained."""
+"""What an attacker sees of private inference."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ppdl.audit.examination.base import Target
-from ppdl.audit.pool.films import Films
-from ppdl.audit.pool.published import PublishedHead
 from ppdl.crypto.keys.keypair import PublicKey
 from ppdl.experiment.training.head_run import HeadRun
-from ppdl.pooling.ridge import solve
-from ppdl.pooling.sums import sums_of
-from ppdl.private_head.head import BACKBONE_FILE, LARGEST_FEATURE, QuantisedHead, load_public_head, spread_floor
+from ppdl.private_head.head import BACKBONE_FILE, load_public_head
 from ppdl.protections.schemes.opaque import as_squares, bytes_side
 
 
@@ -47,25 +42,3 @@ def server_view(run: HeadRun, public_key: PublicKey) -> Any:
         )
 
     return see
-
-
-def published_head(
-    head: QuantisedHead, candidates: Films, *, num_films: int, strengths: Sequence[float], feature_bits: int
-) -> PublishedHead:
-    """Return what an attacker with candidates makes of a pooled head. The strength, which is not published, it guesses as the key holder
-    chose it: by generalised cross-validation, on the candidates.
-
-    Args:
-        num_films: of all hospitals, as they declared them. strengths, feature_bits: in the terms of the run.
-    """
-    step = (2**feature_bits - 1) / LARGEST_FEATURE  # of a feature of the head, in those of the films
-    total = sums_of(candidates.features, candidates.labels, num_classes=head.num_classes, feature_bits=feature_bits)
-    spread, strength = candidates.features.std(axis=0), solve(total, strengths)[-1]
-    return PublishedHead(
-        weights=head.weights * (head.logit_scale / step),
-        bias=head.bias * head.logit_scale,
-        step=head.logit_scale / step,
-        bias_step=head.logit_scale,
-        penalty=strength * num_films * np.maximum(spread, spread_floor(spread)) ** 2,
-        num_films=num_films,
-    )

@@ -8,8 +8,10 @@
    above `ADVANTAGE`, and *finds patients* when the lower end of the interval of its top-1 rate is above twice chance.
 3. An attack that finds nothing says what it would have found: for every rule that counts trials `smallest_effects` gives the smallest
    figure that would have counted, and the smallest true one that so many trials find with probability `POWER`.
-4. `broken`: the ciphertexts are rebuilt. `leaky`: the ciphertexts show, repeat, tell apart or give patients away, or the revealed view
-   does. `unbroken`: none of it, which is no proof.
+4. An attack *tells members*, the films that a head was trained on, when the lower end of the interval of its area under the ROC curve is
+   above one half. For each party that may, the sentence names its best attack, or what it would have found.
+5. `broken`: the ciphertexts are rebuilt. `leaky`: the ciphertexts show, repeat, tell apart or give patients away, the revealed view does,
+   or a party tells members. `unbroken`: none of it, which is no proof.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,7 +24,8 @@ ADVANTAGE = 0.1
 POWER = 0.8
 BLIND = "blind"
 COSTLY = ("known", "public_key")  # needs that count more than any number of others, in this order
-ARTIFACT, VIEW = "artifact", "view"
+ARTIFACT, VIEW, POOL = "artifact", "view", "pool"
+CHANCE = 0.5  # of an area under the ROC curve
 BROKEN, LEAKY, UNBROKEN = "broken", "leaky", "unbroken"
 
 
@@ -46,7 +49,8 @@ def judge(results: Mapping[str, Mapping[str, Any]]) -> Verdict:
     """Apply the rules of this module.
 
     Args:
-        results: by attack, its metrics, with `surface` (artifact or view), `needs` and `knowledge`; attacks that do not apply are left out.
+        results: by attack, its metrics, with `surface` (artifact, view or pool, which has a `party` too), `needs` and `knowledge`; attacks
+            that do not apply are left out.
     """
     artifact = {name: found for name, found in results.items() if found.get("surface") == ARTIFACT}
     view = {name: found for name, found in results.items() if found.get("surface") == VIEW}
@@ -64,6 +68,8 @@ def judge(results: Mapping[str, Mapping[str, Any]]) -> Verdict:
         level, text = UNBROKEN, f"No attack here got anything out of the ciphertexts, which is no proof that none can.{_unseen(artifact)}"
     if view:
         level, text = _with_view(level, text, view, shown, blind, marks[VIEW])
+    if pool := {name: found for name, found in results.items() if found.get("surface") == POOL and "auc" in found}:
+        level, text = _with_pool(level, text, pool)
     return Verdict(level, text, best[1] if best else None, best[0] if best else None)
 
 
@@ -140,6 +146,23 @@ def _with_view(
     as_good = shown is not None and shown[0] >= REBUILT
     advice = " Treat it as the images themselves." if as_good else ""
     return (LEAKY if level == UNBROKEN else level), f"{text} The revealed view is in the clear: {'; '.join(reasons)}.{advice}"
+
+
+def _with_pool(level: str, text: str, pool: Mapping[str, Any]) -> tuple[str, str]:
+    """Add which party tells the films that a head was trained on."""
+    told, unseen = [], []
+    for party in dict.fromkeys(found["party"] for found in pool.values()):
+        own = {name: found for name, found in pool.items() if found["party"] == party}
+        name = max(own, key=lambda name: own[name]["auc_low"])
+        if own[name]["auc_low"] > CHANCE:
+            told.append(f"{party} (area under the ROC curve {own[name]['auc']:.2f} by {name})")
+        else:
+            unseen.append(
+                f"{party}, where {min(found['auc_found'] for found in own.values()):.2f} would have been found {POWER:.0%} of the time"
+            )
+    said = f" Who tells whose films trained it: {'; '.join(told)}." if told else ""
+    said += f" Who does not: {'; '.join(unseen)}." if unseen else ""
+    return (LEAKY if told and level == UNBROKEN else level), text + said
 
 
 def _best(results: Mapping[str, Mapping[str, Any]]) -> tuple[float, str] | None:

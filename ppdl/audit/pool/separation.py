@@ -14,10 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from ppdl.audit.examination.verdict import POWER
+from ppdl.audit.examination.verdict import CHANCE, POWER
 from ppdl.errors import DataError
 
-CHANCE = 0.5
 _CONFIDENCE = 0.95
 _NEARLY = 1 - 1e-12  # the variance is zero at 1, which is a root of its own
 

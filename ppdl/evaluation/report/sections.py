@@ -26,6 +26,7 @@ SHOWN = {  # of an attack's figures, in the other tables
     *("ssim", "psnr", "advantage", "top1", "top5"),
     *("advantage_low", "advantage_high", "top1_low", "top1_high", "top5_low", "top5_high", "chance_top1", "chance_top5"),
     *("advantage_least", "advantage_found", "top1_least", "top1_found"),
+    *("auc", "auc_low", "auc_high", "auc_least", "auc_found", "party"),
     *("knowledge", "needs", "source", "surface", "does_not_apply", "by_count", "union"),
 }
 STEPS = ("encrypt", "stem", "reveal", "pool", "open", "inference")
