@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
+from ppdl.audit.examination.records import headlines
 from ppdl.config import PARAMS, Workspace, build, plain
 from ppdl.config.check import check_config
 from ppdl.crypto.keys.keystore import ensure_keypair
@@ -18,7 +19,8 @@ from ppdl.datasets.prepared.arrays import load_prepared
 from ppdl.datasets.prepared.reduced import Reduced
 from ppdl.datasets.prepared.splitting import Split
 from ppdl.datasets.preparing.prepare import prepare
-from ppdl.errors import ArtifactError, ConfigError, KeyStoreError
+from ppdl.errors import ArtifactError, ConfigError, DataError, KeyStoreError
+from ppdl.evaluation.report.content import read_pictures
 from ppdl.experiment.experiment import Experiment
 from ppdl.experiment.results.crossval import chosen_runs
 from ppdl.experiment.training.head_run import head_run
@@ -30,7 +32,7 @@ from ppdl.pooling.sums import Sums, integer_features, sums_of
 from ppdl.private_head.head import load_head
 from ppdl.training.networks.features import extract_features, load_backbone
 from ppdl.training.networks.model import MobileNetV2
-from stages import backbone, hospitals, pool, private_inference
+from stages import audit_pool, backbone, hospitals, pool, private_inference
 from stages import open as opens
 from tests.secrets_search import find_private_key, private_keys
 
@@ -205,3 +207,24 @@ def test_a_configuration_that_cannot_be_is_refused_before_any_work(change, messa
 def test_a_cross_validation_opens_no_overlapping_totals(checkout):
     cfg = OmegaConf.merge(checkout.cfg, {"crossval": {"runs": None}})
     assert NAME not in {run.name for run in chosen_runs(Experiment(cfg, checkout.workspace))}
+
+
+def test_the_audit_tells_party_by_party_whose_films_trained_the_head(checkout, tmp_path):
+    cfg = OmegaConf.merge(checkout.cfg, {"audit": {"num_prior": 40}})
+    cfg.attacks = {key: cfg.attacks[key] for key in ("blind", "ratio")}
+    audit_pool.run(cfg, Workspace(checkout.root, tmp_path))
+    folder = tmp_path / "reports/audit" / NAME
+    audit = json.loads((folder / "audit.json").read_text())
+    attacks, num_films = audit["attacks"], checkout.shares.num_films
+    assert attacks["ratio"]["shared_obfuscators"] == 0 and attacks["key_holder_pool"]["num_members"] == num_films
+    assert attacks["key_holder_pool"]["auc_low"] > 0.5 and "Who tells whose films trained it: key holder" in audit["verdict"]["sentence"]
+    assert attacks["single_film"]["features_exact"] and attacks["subtraction"]["largest_error_of_last_hospital"] == 0
+    rows, (pictures,) = headlines(audit), read_pictures(folder / "pictures.npz", {})[:1]
+    assert rows["user_pool_auc"] == attacks["user_pool"]["auc"] and "single_film" in pictures.rebuilt
+
+    shares = json.loads((checkout.root / f"data/hospitals/{NAME}.json").read_text())
+    first = next(iter(shares["rows"]))
+    shutil.copytree(checkout.root, tmp_path / "other", ignore=shutil.ignore_patterns("raw", "mlflow*"))
+    (tmp_path / f"other/data/hospitals/{NAME}.json").write_text(json.dumps({"named": False, "rows": {first: shares["rows"][first]}}))
+    with pytest.raises(DataError, match=r"is not the head of the films of data/hospitals/pooled_head\.json"):
+        audit_pool.run(cfg, Workspace(tmp_path / "other", tmp_path))

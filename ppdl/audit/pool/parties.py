@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -84,26 +85,19 @@ def attack_parties(pooled: Pooled, rng: np.random.Generator) -> tuple[dict[str, 
         ("key_holder", KEY_HOLDER, "the total", members),
         ("two_parties", WITH_HOSPITAL, f"the sums of {name}, which any hospital can take from the board", own),
     ):
-        total = pooled.total(who)
-        tell(f"{prefix}_leverage", party, f"{what}, and the film", _LEVERAGE, who, others, lambda c, t=total: membership.leverage(c, t))
-        tell(
-            f"{prefix}_quadratic",
-            party,
-            f"{what}, the film, and {is_reference.sum()} others like it",
-            _QUADRATIC,
-            who,
-            others[~is_reference],
-            lambda c, t=total: membership.quadratic(c, t, others[is_reference]),
-        )
-        tell(
-            f"{prefix}_pool",
-            party,
-            f"{what}, and films that hold all members",
-            _POOL,
-            who,
-            others,
-            lambda c, t=total: membership.pool(c, t),
-        )
+        total, reference = pooled.total(who), others[is_reference]
+        asks = {
+            "leverage": (f"{what}, and the film", _LEVERAGE, others, partial(membership.leverage, total=total)),
+            "quadratic": (
+                f"{what}, the film, and {len(reference)} others like it",
+                _QUADRATIC,
+                others[~is_reference],
+                partial(membership.quadratic, total=total, reference=reference),
+            ),
+            "pool": (f"{what}, and films that hold all members", _POOL, others, partial(membership.pool, total=total)),
+        }
+        for attack, (knowledge, source, not_who, scores) in asks.items():
+            tell(f"{prefix}_{attack}", party, knowledge, source, who, not_who, scores)
     knows = "the integer head, how many films trained it"
     hospital = f"{knows}, its own films, and films that hold all other members"
     tell("hospital_pool", HOSPITAL, hospital, _INFLUENCE, rest, others, lambda c: published.pool(c, head(own + c), own))
