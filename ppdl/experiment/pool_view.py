@@ -1,4 +1,4 @@
-"""What an attacker makes of a head that several hospitals trained."""
+"""What attackers of a head that several hospitals trained have to do with, and what they make of it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,20 @@ from functools import partial
 
 import numpy as np
 
+from ppdl.audit.examination.base import Target, Truth, scored_rows
 from ppdl.audit.pool.films import Films
+from ppdl.audit.pool.parties import Pooled
+from ppdl.audit.pool.pictures import Pictures
 from ppdl.audit.pool.published import PublishedHead
+from ppdl.datasets.prepared.reduced import Reduced
+from ppdl.errors import DataError
+from ppdl.experiment.training.head_run import HeadRun
+from ppdl.pooling.board import Board
 from ppdl.pooling.ridge import fit_ridge, solve
-from ppdl.pooling.sums import sums_of
-from ppdl.private_head.head import LARGEST_FEATURE, QuantisedHead, spread_floor
+from ppdl.pooling.sharing import Shares
+from ppdl.pooling.sums import integer_features, sums_of
+from ppdl.private_head.head import BACKBONE_FILE, LARGEST_FEATURE, QuantisedHead, spread_floor
+from ppdl.training.networks.features import load_extractor
 
 
 def published_head(
@@ -57,3 +66,33 @@ class PooledHeads:
     def __call__(self, members: Films) -> Callable[[Films], PublishedHead]:
         head = self.head(members)
         return partial(published_head, head, num_films=len(members), strengths=self.strengths, feature_bits=self.feature_bits)
+
+
+def examined(run: HeadRun, target: Target, truth: Truth) -> Pooled:
+    """Return what an examiner knows of the hospitals' run of a head.
+
+    Args:
+        target, truth: of some test images, evenly spaced.
+
+    Raises:
+        DataError: the head is not that of the hospitals' films.
+    """
+    inputs, prepared, path = run.experiment.workspace.inputs, run.experiment.prepared, f"data/hospitals/{run.branch}.json"
+    board, shares = Board(inputs / f"data/pool/{run.branch}"), Shares.read(inputs / path)
+    terms, contributors, head = board.read_terms(), board.read_tally().contributors, run.open()
+    extract = load_extractor(run.trained / BACKBONE_FILE, sha256=head.backbone["sha256"])
+    images, index = Reduced(prepared.images, target.height), prepared.index
+
+    def films(rows: np.ndarray) -> Films:
+        features = integer_features(extract(images, rows), terms.feature_bits)
+        return Films(features, index["label"].to_numpy()[rows], index["group"].to_numpy()[rows])
+
+    hospitals = {hospital: films(np.array(rows)) for hospital, rows in shares.rows.items() if hospital in contributors}
+    others = prepared.rows("test")
+    public = integer_features(extract(target.prior), terms.feature_bits)
+    pictures = Pictures(public, target.prior, scored_rows(len(others), len(truth.images)), np.asarray(truth.images))
+    heads = PooledHeads(terms.strengths, terms.feature_bits, prepared.class_names)
+    pooled = Pooled(hospitals, films(others), len(prepared.class_names), heads, pictures)
+    if not np.array_equal(heads.head(pooled.members).weights, head.weights):
+        raise DataError(f"{run.trained} is not the head of the films of {path}: run `dvc repro`")
+    return pooled
