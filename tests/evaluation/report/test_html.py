@@ -191,6 +191,23 @@ def test_a_new_protection_and_a_new_attack_need_no_change(tmp_path: Path):
     assert "oracle a crystal ball SSIM 0.50" in text and "rot13 leaky So." in text
 
 
+def test_who_tells_members_stands_with_the_interval_and_what_would_have_been_found(tmp_path: Path):
+    area = {"auc": 0.69, "auc_low": 0.67, "auc_high": 0.71, "auc_least": 0.52, "auc_found": 0.54}
+    attack = area | {"party": "user of the head", "knowledge": "user of the head: the integer head", "surface": "pool"}
+    fewer = {
+        "by_ratio": [{"films a feature": 16, "user pool": 0.69}],
+        "party": "key holder",
+        "knowledge": "key holder: the total",
+        "surface": "pool",
+    }
+    content = least_content()
+    attacks = {"user_pool": attack, "fewer_films": fewer}
+    audit = {name: found | {"attacks": found["attacks"] | attacks} for name, found in content.audit.items()}
+    text = page_of(replace(content, audit=audit), tmp_path).text
+    assert "members, area under ROC 0.69 [0.67, 0.71] counts from 0.52; a true 0.54 is found 4 times of 5" in text
+    assert "films a feature user pool 16 0.69" in text
+
+
 def test_everything_from_a_file_is_escaped(tmp_path: Path):
     evil = "<script>alert(1)</script>"
     verdict = {"level": "leaky", "sentence": evil, "best_attack": evil, "best_ssim": None}
