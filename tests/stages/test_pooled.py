@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
+from ppdl.audit.examination.quality import image_psnr, image_ssim
 from ppdl.audit.examination.records import headlines
 from ppdl.config import PARAMS, Workspace, build, plain
 from ppdl.config.check import check_config
@@ -219,8 +220,9 @@ def test_the_audit_tells_party_by_party_whose_films_trained_the_head(checkout, t
     assert attacks["ratio"]["shared_obfuscators"] == 0 and attacks["key_holder_pool"]["num_members"] == num_films
     assert attacks["key_holder_pool"]["auc_low"] > 0.5 and "Who tells whose films trained it: key holder" in audit["verdict"]["sentence"]
     assert attacks["single_film"]["features_exact"] and attacks["subtraction"]["largest_error_of_last_hospital"] == 0
-    rows, (pictures,) = headlines(audit), read_pictures(folder / "pictures.npz", {})[:1]
-    assert rows["user_pool_auc"] == attacks["user_pool"]["auc"] and "single_film" in pictures.rebuilt
+    assert headlines(audit)["user_pool_auc"] == attacks["user_pool"]["auc"]
+    first, *_ = read_pictures(folder / "pictures.npz", {"psnr": image_psnr, "ssim": image_ssim})
+    assert first.rebuilt["single_film"].ssim > -1
 
     shares = json.loads((checkout.root / f"data/hospitals/{NAME}.json").read_text())
     first = next(iter(shares["rows"]))

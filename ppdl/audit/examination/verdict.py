@@ -161,7 +161,7 @@ def _with_pool(level: str, text: str, pool: Mapping[str, Any]) -> tuple[str, str
                 f"{party}, where {min(found['auc_found'] for found in own.values()):.2f} would have been found {POWER:.0%} of the time"
             )
     said = f" Who tells whose films trained it: {'; '.join(told)}." if told else ""
-    said += f" Who does not: {'; '.join(unseen)}." if unseen else ""
+    said += f" Nothing found in what these have: {'; '.join(unseen)}." if unseen else ""
     return (LEAKY if told and level == UNBROKEN else level), text + said
 
 
