@@ -145,17 +145,17 @@ def test_a_stage_depends_on_no_code_that_it_does_not_run(name):
 
 # What an edit of a module, be it of a comment, is known to rerun: the rooms that the stages stand on, and what should rerun few.
 TRAINING = {"train_plain", "train_encrypted", "evaluate"}
-NETWORKS = TRAINING | {"train_head", "private_inference", "audit_head", "backbone", "pool", "open"}
+NETWORKS = TRAINING | {"train_head", "private_inference", "audit_head", "backbone", "pool", "open", "audit_pool"}
 ASKING = {"train_head", "private_inference", "audit_head", "evaluate"}
 EDITS: dict[str, set[str]] = {
     "ppdl/__main__.py": set(),
     "ppdl/arrays.py": set(),
-    "ppdl/audit/attacks/ordering.py": {"audit", "audit_head"},
-    "ppdl/audit/examination/verdict.py": {"audit", "audit_head", "evaluate"},
+    "ppdl/audit/attacks/ordering.py": {"audit", "audit_head", "audit_pool"},
+    "ppdl/audit/examination/verdict.py": {"audit", "audit_head", "audit_pool", "evaluate"},
     "ppdl/audit/folder/examine.py": set(),
     "ppdl/cli/estimate.py": set(),
     "ppdl/config/check.py": set(),
-    "ppdl/crypto/arithmetic/packing.py": ASKING | {"pool", "open", "encrypt", "stem", "reveal", "audit", "train_encrypted"},
+    "ppdl/crypto/arithmetic/packing.py": ASKING | {"pool", "open", "audit_pool", "encrypt", "stem", "reveal", "audit", "train_encrypted"},
     "ppdl/crypto/estimate/images.py": set(),
     "ppdl/crypto/signing.py": set(),
     "ppdl/datasets/images/dicom.py": {"download", "split", "hospitals"},
@@ -167,11 +167,11 @@ EDITS: dict[str, set[str]] = {
     "ppdl/evaluation/measures/metrics.py": {"evaluate"},
     "ppdl/evaluation/report/sections.py": {"evaluate"},
     "ppdl/experiment/results/page.py": {"evaluate"},
-    "ppdl/pooling/board.py": {"pool", "open"},
+    "ppdl/pooling/board.py": {"pool", "open", "audit_pool"},
     "ppdl/prediction/network.py": set(),
-    "ppdl/private_head/client.py": ASKING | {"open"},
-    "ppdl/protections/schemes/opaque.py": {"encrypt", "audit", "train_encrypted", "audit_head", "evaluate"},
-    "ppdl/protections/steps/noise.py": {"reveal", "audit", "audit_head", "evaluate"},
+    "ppdl/private_head/client.py": ASKING | {"open", "audit_pool"},
+    "ppdl/protections/schemes/opaque.py": {"audit_pool", "encrypt", "audit", "train_encrypted", "audit_head", "evaluate"},
+    "ppdl/protections/steps/noise.py": {"audit_pool", "reveal", "audit", "audit_head", "evaluate"},
     "ppdl/records/atomic.py": set(),
     "ppdl/serving/protocol.py": set(),
     "ppdl/tracking/runs/page.py": set(),

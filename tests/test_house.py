@@ -23,15 +23,15 @@ PROJECT = Path(__file__).resolve().parents[1]
 PLUGINS = ("ppdl.audit.attacks", "stages")  # one file an attack, a stage
 LIMITS = {
     "rooms": 20,  # the 20th is pooling
-    "arrows between rooms": 85,
+    "arrows between rooms": 86,
     "circles of modules": 0,
     "circles of folders": 0,
     "modules in one folder": 12,
-    "lines of code": 20_502,
+    "lines of code": 20_735,
     "functions that take cfg outside experiment and stages": 5,
     "functions that take cfg and workspace outside experiment and stages": 0,
-    "functions that take cfg in experiment and stages": 22,
-    "functions that take cfg and workspace in experiment and stages": 20,
+    "functions that take cfg in experiment and stages": 23,
+    "functions that take cfg and workspace in experiment and stages": 21,
     "leaves of params.yaml": 125,
 }
 NO_CODE = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENCODING, tokenize.ENDMARKER}
