@@ -73,7 +73,7 @@ def build_checkout(root: Path, private_dir: Path, branches: tuple[str, ...] = ("
     """Run every stage up to training, with the stages' own functions."""
     cfg = OmegaConf.merge(OmegaConf.load(PARAMS), SMALL)
     cfg.protections = {name: cfg.protections[name] for name in branches}
-    cfg.heads = {}
+    cfg.heads, cfg.fitted, cfg.pooled = {}, [], []
     cfg.keygen.private_dir = str(private_dir)
     (root / "data").mkdir(parents=True)
     (root / "params.yaml").write_text(yaml.safe_dump(plain(cfg)))

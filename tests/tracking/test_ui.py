@@ -41,7 +41,7 @@ def fill(root: Path, content: ReportContent) -> None:
     """Log a run for each training as the stages do."""
     cfg = OmegaConf.load(PARAMS)
     cfg.protections = {name: cfg.protections[name] for name in EXPANSION}  # those that the made-up figures are of
-    cfg.heads = {}
+    cfg.heads, cfg.fitted, cfg.pooled = {}, [], []
     history = pd.DataFrame({"epoch": [0, 1, 2], "loss": [1.4, 0.9, 0.5], "val_loss": [1.3, 1, 0.7]})
     history = history.assign(accuracy=[0.3, 0.6, 0.8], val_accuracy=[0.4, 0.6, 0.8])
     write_html(root / "reports" / REPORT, content)
