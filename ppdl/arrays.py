@@ -81,3 +81,17 @@ class LazyRows:
         if wanted.size and not -len(self) <= wanted.min() <= wanted.max() < len(self):
             raise IndexError(f"rows must be in [{-len(self)}, {len(self)}), got {wanted.min()} to {wanted.max()}")
         return np.where(wanted < 0, wanted + len(self), wanted)
+
+
+class MappedRows(LazyRows):
+    """Stand for an array whose row i is computed from row i of another.
+
+    Args:
+        rows: what is read, indexed on its first axis.
+        function: turns (k, ...) rows of it into (k, *row_shape).
+        row_shape: shape of a row of the result.
+        dtype: dtype of the result.
+    """
+
+    def __init__(self, rows: Any, function: Callable[[np.ndarray], np.ndarray], row_shape: tuple[int, ...], dtype: Any) -> None:
+        super().__init__(len(rows), row_shape, dtype, lambda key: function(np.asarray(rows[key])))

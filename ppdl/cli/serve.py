@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -28,10 +29,19 @@ import click
 @click.option("--tls-cert", type=click.Path(path_type=Path, dir_okay=False), help="Certificate chain, PEM.")
 @click.option("--tls-key", type=click.Path(path_type=Path, dir_okay=False), help="Its private key, PEM.")
 @click.option(
-    "--trusted-proxy", metavar="ADDRESS", multiple=True, help="Reverse proxy whose X-Forwarded-For names the client; may be repeated."
+    "--trusted-proxy",
+    "trusted_proxies",
+    metavar="ADDRESS",
+    multiple=True,
+    help="Reverse proxy whose X-Forwarded-For names the client; may be repeated.",
 )
 @click.option(
-    "--workers", type=click.IntRange(min=1), default=os.cpu_count() or 1, show_default="all cores", help="Processes that compute."
+    "--workers",
+    "num_workers",
+    type=click.IntRange(min=1),
+    default=os.cpu_count() or 1,
+    show_default="all cores",
+    help="Processes that compute.",
 )
 @click.option(
     "--max-queue",
@@ -41,30 +51,14 @@ import click
     help="Queries in work or waiting, a quarter of them one client's; more get 503.",
 )
 @click.option("--max-body", type=click.IntRange(min=1), default=2 << 20, show_default=True, help="Bytes of one query.")
-@click.option("--rate", type=click.FloatRange(min=0, min_open=True), default=50, show_default=True, help="Requests a second of one client.")
+@click.option(
+    "--rate", "per_s", type=click.FloatRange(min=0, min_open=True), default=50, show_default=True, help="Requests a second of one client."
+)
 @click.option("--max-queries-per-key", type=click.IntRange(min=1), default=250, show_default=True, help="Images for one key, ever.")
 @click.option("--max-keys", type=click.IntRange(min=1), default=1, show_default=True, help="Keys that one client may register.")
-@click.option("--insecure-open-network", is_flag=True, help="Listen beyond this machine without TLS or tokens.")
+@click.option("--insecure-open-network", "insecure_network", is_flag=True, help="Listen beyond this machine without TLS or tokens.")
 @click.option("--allow-insecure-key", is_flag=True, help="Take 512-bit keys, which can be broken, for tests only.")
-def serve(
-    host: str,
-    port: int,
-    head: Path,
-    state: Path | None,
-    token_file: Path | None,
-    new_token: str | None,
-    tls_cert: Path | None,
-    tls_key: Path | None,
-    trusted_proxy: tuple[str, ...],
-    workers: int,
-    max_queue: int,
-    max_body: int,
-    rate: float,
-    max_queries_per_key: int,
-    max_keys: int,
-    insecure_open_network: bool,
-    allow_insecure_key: bool,
-) -> None:
+def serve(new_token: str | None, token_file: Path | None, state: Path | None, **settings: Any) -> None:
     """Answer encrypted queries with a head's encrypted logits. The server learns nothing of the images; a client learns the logits.
 
     Enough queries determine the head, so each key has a budget. Beyond this machine TLS and tokens are asked for. docs/protocol.md says
@@ -86,23 +80,4 @@ def serve(
         click.echo(token)
         click.echo(f"this is the only time that the token is shown; {token_file} holds its SHA-256", err=True)
         return
-    run(
-        ServerSettings(
-            host=host,
-            port=port,
-            head=head,
-            state=state or default_state(),
-            token_file=token_file,
-            tls_cert=tls_cert,
-            tls_key=tls_key,
-            trusted_proxies=trusted_proxy,
-            insecure_network=insecure_open_network,
-            num_workers=workers,
-            max_queue=max_queue,
-            max_body=max_body,
-            per_s=rate,
-            allow_insecure_key=allow_insecure_key,
-            max_queries_per_key=max_queries_per_key,
-            max_keys=max_keys,
-        )
-    )
+    run(ServerSettings(token_file=token_file, state=state or default_state(), **settings))

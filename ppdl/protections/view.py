@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ppdl.arrays import Rows
+from ppdl.arrays import LazyRows, Rows
 from ppdl.errors import ConfigError
 
 
@@ -44,6 +45,10 @@ class View:
             self._check_scale()
         else:
             self._check_table(self.table)
+
+    def reading(self, read: Callable[[slice | np.ndarray], np.ndarray]) -> View:
+        """Return the view with rows that are made as they are asked for, in the place of its own; see `LazyRows`."""
+        return replace(self, array=LazyRows(self.array.shape[0], self.array.shape[1:], self.array.dtype, read))
 
     def _check_array(self) -> None:
         shape, dtype = self.array.shape, self.array.dtype

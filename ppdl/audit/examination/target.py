@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ppdl.arrays import MappedRows
 from ppdl.audit.examination.base import Symbols, Target
 from ppdl.audit.examination.release_view import release_view
 from ppdl.crypto.artifact.reading import Artifact, open_artifact
-from ppdl.protections.schemes.lazy import MappedRows
 from ppdl.protections.schemes.opaque import as_squares, bytes_side
 from ppdl.protections.steps.filters import Filters
 from ppdl.protections.steps.noise import NoiseSecret

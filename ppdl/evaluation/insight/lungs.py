@@ -12,9 +12,6 @@ Source: Maguolo and Nanni 2021 (arXiv 2004.12823), who trained networks on image
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
-
 import numpy as np
 from scipy import ndimage
 
@@ -29,7 +26,7 @@ _SAMPLE = 256  # training images behind the value of what is blanked
 _CHUNK = 256
 
 
-def lungs(masks: np.ndarray, px: int, rows: np.ndarray) -> np.ndarray:
+def lungs(masks: np.ndarray, px: int, rows: slice | np.ndarray) -> np.ndarray:
     """Return where the grown lungs are in some rows, (len(rows), px, px) bool.
 
     Args:
@@ -39,39 +36,22 @@ def lungs(masks: np.ndarray, px: int, rows: np.ndarray) -> np.ndarray:
     return ndimage.binary_dilation(Reduced(masks, px)[rows] > 0, np.ones((1, 3, 3), bool), iterations=max(1, round(GROWN * px)))
 
 
-class Blanked:
-    """Stand for a view's array with one part of every image blanked, computed as rows are read.
+def blanked(view: View, masks: np.ndarray, train_rows: np.ndarray, part: str) -> View:
+    """Return the view with one part of every image blanked, as rows are read.
 
     Args:
         view: Its array is (num_images, height, width[, channels]) integers.
         masks: (num_images, height, height) uint8, of the prepared images.
-        fill: Integer, or one a channel, that what is blanked gets.
         part: "only_lungs" keeps the lungs, "without_lungs" all else.
     """
+    fill = fill_of(view, train_rows)
 
-    def __init__(self, view: View, masks: np.ndarray, fill: np.ndarray, part: str) -> None:
-        self._array, self._masks, self._fill, self._part = view.array, masks, fill, part
-        self.shape, self.dtype = view.array.shape, view.array.dtype
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
-        images, inside = np.array(self._array[rows]), lungs(self._masks, self.shape[1], rows)
-        images[inside if self._part == "without_lungs" else ~inside] = self._fill
+    def read(rows: slice | np.ndarray) -> np.ndarray:
+        images, inside = np.array(view.array[rows]), lungs(masks, view.array.shape[1], rows)
+        images[inside if part == "without_lungs" else ~inside] = fill
         return images
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.asarray(self[np.arange(len(self))], dtype)
-
-
-def blanked(view: View, masks: np.ndarray, train_rows: np.ndarray, part: str) -> View:
-    """Return the view with one part of every image blanked; see `Blanked`.
-
-    Args:
-        masks: (num_images, height, height) uint8, of the prepared images.
-    """
-    return replace(view, array=Blanked(view, masks, fill_of(view, train_rows), part))
+    return view.reading(read)
 
 
 def fill_of(view: View, train_rows: np.ndarray) -> np.ndarray:

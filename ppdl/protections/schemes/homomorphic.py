@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from ppdl.arrays import Rows
+from ppdl.arrays import MappedRows, Rows
 from ppdl.crypto.arithmetic.linear import dct_filters
 from ppdl.crypto.arithmetic.packing import smallest_slot_bits
 from ppdl.crypto.encryption.ciphertexts import write_ciphertext_artifact
 from ppdl.errors import ConfigError
 from ppdl.protections.base import Protection
 from ppdl.protections.contents import Contents
-from ppdl.protections.schemes.lazy import MappedRows
 from ppdl.protections.schemes.opaque import REASONS, check_obfuscator
 from ppdl.protections.steps.filters import LARGEST_PIXEL, STRIDES, check_weight_bits
 from ppdl.protections.steps.revealed import HEADER_FILE, read_header, read_revealed, view_path

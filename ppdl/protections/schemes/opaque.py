@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from ppdl.arrays import Rows
+from ppdl.arrays import MappedRows, Rows
 from ppdl.crypto.arithmetic.obfuscators import KINDS
 from ppdl.crypto.artifact.reading import open_artifact
 from ppdl.crypto.encryption.ciphertexts import write_ciphertext_artifact
 from ppdl.errors import ConfigError
 from ppdl.protections.base import Protection
-from ppdl.protections.schemes.lazy import MappedRows
 from ppdl.protections.view import View
 
 if TYPE_CHECKING:
