@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from ppdl.config import PROJECT
+from tests.soak.forks import fork
 
 RESULTS = Path(__file__).parent / "results/first_store.json"
 
@@ -73,27 +74,12 @@ def _worker(root: str, num: int, in_place: bool) -> dict[str, Any]:
     for step in sorted(chosen):
         folder = Path(root) / str(step)
         folder.mkdir(parents=True)
-        if _fork(partial(_killed_at, step, make, folder)) != -signal.SIGKILL:
+        if fork(partial(_killed_at, step, make, folder)) != -signal.SIGKILL:
             raise AssertionError(f"the process was not killed at step {step} of {len(kinds)}")
         figures["killed_at"].append(step)
-        if _fork(partial(use, folder)):
+        if fork(partial(use, folder)):
             figures["failed_at"].append(step)
     return figures
-
-
-def _fork(work: Callable[[], None]) -> int:
-    """Do something in a fork of this process and return its exit code, negative for a signal."""
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            work()
-            code = 0
-        except BaseException as error:
-            print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        finally:
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def _kinds_of_steps(make: Callable[[Path], None], folder: Path) -> list[str]:
@@ -106,7 +92,7 @@ def _kinds_of_steps(make: Callable[[Path], None], folder: Path) -> list[str]:
         make(folder)
         (folder / "kinds").write_text("\n".join(kinds))
 
-    assert _fork(work) == 0
+    assert fork(work) == 0
     return (folder / "kinds").read_text().splitlines()
 
 
