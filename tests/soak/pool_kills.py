@@ -34,6 +34,7 @@ from typing import Any
 import numpy as np
 
 from ppdl.config import PROJECT
+from ppdl.crypto.arithmetic.engine import engine
 from ppdl.crypto.keys.keystore import private_path
 from ppdl.errors import KeyStoreError
 from ppdl.pooling import opening
@@ -189,6 +190,7 @@ def run(root: Path, a_phase: int | None) -> dict[str, Any]:
 
 def _worker(root: Path, a_phase: int | None) -> dict[str, Any]:
     """Do the work of `run` in a process of its own, without TensorFlow: each attempt is a fork of it."""
+    engine()  # which it loads at first use
     began, whole, before, steps = time.monotonic(), Run(root / "undisturbed"), {}, {phase: [] for phase in PHASES}
     for number, (phase, party) in enumerate(COMMANDS):
         before[phase, party] = whole.copy(root / f"before-{number}")
