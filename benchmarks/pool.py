@@ -1,4 +1,4 @@
-"""Pool the films of three hospitals: this package, phe, CKKS and pairwise masks, the same sums: `python -m benchmarks.pool [--bits 2048 3072]`.
+"""Pool the films of three hospitals: this package, phe, CKKS and pairwise masks: `python -m benchmarks.pool [--bits 2048 3072]`.
 
 User CPU of one process with one thread, in turns, medians of `--repeats`. 1,200 random films of 12-bit features and 3 classes, shared by
 three hospitals. Here the parties are those of a real run, files included: a hospital commits (sums, packing, encryption, signature, ledger)

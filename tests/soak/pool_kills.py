@@ -126,6 +126,8 @@ class Run:
             if "opened another tally" in str(error):
                 return
             raise
+        finally:
+            shutil.rmtree(other.root)
         raise Broken("two totals of one run were opened")
 
     def check(self, posted: dict[str, bytes]) -> None:

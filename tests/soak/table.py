@@ -26,6 +26,7 @@ def rows() -> list[tuple[str, str, str, str]]:
     return (
         _of_kills()
         + _of_first_store()
+        + _of_pool_kills()
         + _of_fuzz()
         + _of_mutants()
         + _of_kernel_mutants()
@@ -96,6 +97,16 @@ def _of_first_store() -> list[tuple[str, str, str, str]]:
     made = [store[how] for how in ("ours", "in_place")]
     kills = " and ".join(f"{len(how['killed_at'])} of {how['num_steps']:,}" for how in made)
     return [(promise, command, _holds(not any(how["failed_at"] for how in made)), f"killed at {kills} steps")]
+
+
+def _of_pool_kills() -> list[tuple[str, str, str, str]]:
+    kills, command = recorded("pool_kills"), "`python -m tests.soak.pool_kills`"
+    promise = "SIGKILL of any party of a pooling run, then its command again: one sum is decrypted, nothing is lost, the head is the same"
+    if kills is None:
+        return [(promise, command, "not recorded yet", "")]
+    hits = ", ".join(f"{phase} {sum(parties.values())}" for phase, parties in kills["killed"].items())
+    figure = f"{kills['num_kills']} kills, at every step and in the middle of every file: {hits}; after {kills['held_out']} another signed sum was held out, and refused"
+    return [(promise, command, "holds", figure)]
 
 
 def _of_fuzz() -> list[tuple[str, str, str, str]]:
