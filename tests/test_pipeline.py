@@ -61,14 +61,20 @@ class Checkout:
 
     def runs(self) -> list[dict]:
         """Return name, status, tags and metrics of every MLflow run, oldest first."""
-        code = (
-            "import json, mlflow; from mlflow.tracking import MlflowClient\n"
-            "c = MlflowClient('sqlite:///mlflow.db')\n"
-            "r = c.search_runs([e.experiment_id for e in c.search_experiments()], order_by=['attributes.start_time'])\n"
-            "print('RUNS' + json.dumps([dict(id=x.info.run_id, name=x.info.run_name, status=x.info.status, tags=x.data.tags,"
-            " params=x.data.params, metrics=x.data.metrics) for x in r]))"
-        )
-        return json.loads(self.run(sys.executable, "-c", code).split("RUNS", 1)[1])
+        from mlflow.tracking import MlflowClient
+
+        client = MlflowClient(f"sqlite:///{self.path}/mlflow.db")
+        found = client.search_runs([e.experiment_id for e in client.search_experiments()], order_by=["attributes.start_time"])
+        return [
+            {
+                "name": run.info.run_name,
+                "status": run.info.status,
+                "tags": run.data.tags,
+                "params": run.data.params,
+                "metrics": run.data.metrics,
+            }
+            for run in found
+        ]
 
 
 def copy_of_the_project(path: Path) -> None:

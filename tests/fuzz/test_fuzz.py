@@ -15,7 +15,7 @@ from ppdl.errors import DataError, PpdlError
 from tests.soak import fuzz
 
 PROJECT = Path(__file__).resolve().parents[2]
-SAMPLE = 3000
+SAMPLE = 1500
 
 
 def test_damaged_input_is_refused_by_name_in_bounded_time_and_memory(tmp_path):
