@@ -95,7 +95,7 @@ def test_an_unknown_view_is_named_with_the_known_one(chain):
 
 
 def test_ciphertexts_are_not_what_the_trainer_reads(chain):
-    with pytest.raises(ArtifactError, match='must have "format": .PPDL-VIEW.1., got .PPDL.1.'):
+    with pytest.raises(ArtifactError, match=r'must have "format": .PPDL-VIEW.1., got .PPDL.1.'):
         chain.scheme.view(chain.encrypt(), "filtered", TRAIN)
 
 
