@@ -40,6 +40,7 @@ from ppdl.pooling.statements import TALLY, Tally, check_contributors, read_commi
 from ppdl.pooling.sums import Sums, check_total
 from ppdl.pooling.terms import Terms
 from ppdl.private_head.head import QuantisedHead, load_head
+from ppdl.records.atomic import sync
 
 FORMAT = "ppdl opening v1"
 _LARGEST_BYTES = 4096
@@ -145,4 +146,6 @@ def _solve(key: PrivateKey, ciphertexts: Any, terms: Terms, tally: Tally, backbo
         return False
     shutil.rmtree(head_dir, ignore_errors=True)
     head.save(head_dir)
+    for path in (*sorted(head_dir.iterdir()), head_dir, head_dir.parent):
+        sync(path)  # on the disk before the record says so and the key goes
     return True

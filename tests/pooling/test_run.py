@@ -231,6 +231,18 @@ def test_an_opening_that_was_killed_goes_on(run, monkeypatch):
     assert same(run.open(), expected)
 
 
+def test_the_head_is_on_the_disk_before_the_record_says_so_and_the_key_goes(run, monkeypatch):
+    """So that a power cut cannot leave neither."""
+    run.until_signed()
+    done, replace_private = [], opening.replace_private
+    secret = private_path(run.holder, run.terms.fingerprint)
+    monkeypatch.setattr(opening, "sync", lambda path: done.append(path.name))
+    monkeypatch.setattr(opening, "replace_private", lambda *a: (done.append(secret.exists()), replace_private(*a)))
+    run.open()
+    assert done == [*sorted(done[:2]), f"{run.terms.fingerprint}.head", "holder", True]
+    assert {"head.json"} < set(done[:2]) and not secret.exists()
+
+
 @pytest.mark.parametrize("wrong", ["a count", "a slot that overflows"])
 def test_a_total_of_no_films_uses_the_run_up_and_all_get_the_same_bit(run, wrong):
     """A hospital that lies about its sums: what was wrong with them is told to nobody."""

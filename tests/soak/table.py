@@ -105,9 +105,8 @@ def _of_pool_kills() -> list[tuple[str, str, str, str]]:
     if kills is None:
         return [(promise, command, "not recorded yet", "")]
     hits = ", ".join(f"{phase} {sum(parties.values())}" for phase, parties in kills["killed"].items())
-    figure = f"{kills['num_kills']} kills, at every step and in the middle of every file: {hits}; "
-    figure += f"after {kills['held_out']} another signed sum was held out, and refused"
-    return [(promise, command, "holds", figure)]
+    how = f"{kills['num_kills']} kills, at every step and in the middle of every file: {hits}"
+    return [(promise, command, "holds", f"{how}; after {kills['held_out']} another signed sum was held out, and refused")]
 
 
 def _of_fuzz() -> list[tuple[str, str, str, str]]:
