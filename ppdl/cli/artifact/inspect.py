@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ppdl.cli.table import print_table
+
 if TYPE_CHECKING:
     from ppdl.crypto.artifact.header import Header
 
@@ -53,17 +55,13 @@ def describe(header: "Header") -> dict[str, Any]:
 
 
 def _print_table(title: str, content: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
     key, source, packing = content["key"], content["source"], content["packing"]
-    weak = " [bold red](insecure length, for tests only)[/]" if key["key_bits"] < 2048 else ""
+    weak = " (insecure length, for tests only)" if key["key_bits"] < 2048 else ""
     rows = {
         "format, kind": f"{content['format']}, {content['kind']}",
-        "protection": escape(f"{content['protection']['name']} {json.dumps(content['protection']['params'])}"),
-        "confidential": "yes" if content["confidential"] else "[bold red]no[/]",
-        "reason": escape(content["reason"]),
+        "protection": f"{content['protection']['name']} {json.dumps(content['protection']['params'])}",
+        "confidential": "yes" if content["confidential"] else "no",
+        "reason": content["reason"],
         "reveals": content["reveals"],
         "in the clear": content["in_the_clear"],
         "authenticated": "no: digests find damage, not forgery; Paillier ciphertexts can be changed with the public key",
@@ -74,9 +72,4 @@ def _print_table(title: str, content: dict[str, Any]) -> None:
         "packing": "a codebook row a pixel" if packing is None else ", ".join(f"{name} {value}" for name, value in packing.items()),
         "size": f"{content['total_bytes']:,} bytes in {content['num_shards']} shards, {content['bytes_per_pixel']:.3f} bytes a pixel",
     }
-    table = Table(title=escape(title), show_header=False)
-    table.add_column()
-    table.add_column(overflow="fold")
-    for name, value in rows.items():
-        table.add_row(name, value)
-    Console().print(table)
+    print_table(title, ["", "what the header says"], rows.items(), right=())
