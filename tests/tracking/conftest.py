@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from ppdl.tracking import DatasetRecord, RunSpec, open_store, start_training_run
+from ppdl.tracking import DatasetRecord, RunSpec, start_training_run
 
 CONFIG = {
     "seed": 7,
@@ -13,16 +13,6 @@ CONFIG = {
     "keygen": {"key_bits": 3072, "private_dir": "/media/usb/hospital-keys"},
     "dataset": {"classes": ["COVID", "Normal"]},
 }
-
-
-@pytest.fixture(scope="session")
-def migrated_db(tmp_path_factory):
-    """Path of a database with MLflow's tables and no experiment of ours; making one takes 1.5 s."""
-    root = tmp_path_factory.mktemp("migrated")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        open_store(root, "other")
-    return root / "mlflow.db"
 
 
 @pytest.fixture
