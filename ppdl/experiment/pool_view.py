@@ -17,25 +17,23 @@ from ppdl.datasets.prepared.reduced import Reduced
 from ppdl.errors import DataError
 from ppdl.experiment.training.head_run import HeadRun
 from ppdl.pooling.board import Board
-from ppdl.pooling.ridge import fit_ridge, solve
+from ppdl.pooling.ridge import fit_ridge
 from ppdl.pooling.sharing import Shares
 from ppdl.pooling.sums import integer_features, sums_of
 from ppdl.private_head.head import BACKBONE_FILE, LARGEST_FEATURE, QuantisedHead, spread_floor
 from ppdl.training.networks.features import load_extractor
 
 
-def published_head(
-    head: QuantisedHead, candidates: Films, *, num_films: int, strengths: Sequence[float], feature_bits: int
-) -> PublishedHead:
-    """Return what an attacker with candidates makes of a pooled head. The strength, which is not published, it guesses as the key holder
-    chose it: by generalised cross-validation, on the candidates.
+def published_head(head: QuantisedHead, candidates: Films, *, num_films: int, strength: float, feature_bits: int) -> PublishedHead:
+    """Return what an attacker with candidates makes of a pooled head.
 
     Args:
-        num_films: of all hospitals, as they declared them. strengths, feature_bits: in the terms of the run.
+        num_films: of all hospitals, as they declared them.
+        strength: that the key holder chose. It is not published, but is one of a few in the terms, and an attacker can try each.
+        feature_bits: in the terms of the run.
     """
     step = (2**feature_bits - 1) / LARGEST_FEATURE  # of a feature of the head, in those of the films
-    total = sums_of(candidates.features, candidates.labels, num_classes=head.num_classes, feature_bits=feature_bits)
-    spread, strength = candidates.features.std(axis=0), solve(total, strengths)[-1]
+    spread = candidates.features.std(axis=0)
     return PublishedHead(
         weights=head.weights * (head.logit_scale / step),
         bias=head.bias * head.logit_scale,
@@ -58,14 +56,14 @@ class PooledHeads:
     feature_bits: int
     class_names: Sequence[str]
 
-    def head(self, members: Films) -> QuantisedHead:
-        """Return the integer head. Raises: DataError when a class has no film."""
+    def fit(self, members: Films) -> tuple[QuantisedHead, float]:
+        """Return the integer head and its strength. Raises: DataError when a class has no film."""
         total = sums_of(members.features, members.labels, num_classes=len(self.class_names), feature_bits=self.feature_bits)
-        return fit_ridge(total, self.strengths, class_names=self.class_names, backbone={})[0]
+        return fit_ridge(total, self.strengths, class_names=self.class_names, backbone={})
 
     def __call__(self, members: Films) -> Callable[[Films], PublishedHead]:
-        head = self.head(members)
-        return partial(published_head, head, num_films=len(members), strengths=self.strengths, feature_bits=self.feature_bits)
+        head, strength = self.fit(members)
+        return partial(published_head, head, num_films=len(members), strength=strength, feature_bits=self.feature_bits)
 
 
 def examined(run: HeadRun, target: Target, truth: Truth) -> Pooled:
@@ -93,6 +91,6 @@ def examined(run: HeadRun, target: Target, truth: Truth) -> Pooled:
     pictures = Pictures(public, target.prior, scored_rows(len(others), len(truth.images)), np.asarray(truth.images))
     heads = PooledHeads(terms.strengths, terms.feature_bits, prepared.class_names)
     pooled = Pooled(hospitals, films(others), len(prepared.class_names), heads, pictures)
-    if not np.array_equal(heads.head(pooled.members).weights, head.weights):
+    if not np.array_equal(heads.fit(pooled.members)[0].weights, head.weights):
         raise DataError(f"{run.trained} is not the head of the films of {path}: run `dvc repro`")
     return pooled

@@ -7,8 +7,7 @@ from ppdl.audit.examination.verdict import judge
 from ppdl.audit.pool.films import Films
 from ppdl.audit.pool.parties import Pooled, attack_parties
 from ppdl.audit.pool.pictures import Pictures
-from ppdl.experiment.pool_view import PooledHeads, published_head
-from ppdl.pooling.sums import sums_of
+from ppdl.experiment.pool_view import PooledHeads
 from tests.audit.pool.pooled import LARGEST, NUM_CLASSES, draw
 
 NUM_FEATURES = 40
@@ -77,16 +76,15 @@ def test_the_verdict_names_the_parties_that_tell_members(found):
     assert quiet.level == "unbroken" and "user of the head, where 0.64 would have been found 80% of the time" in quiet.sentence
 
 
-def test_the_attacker_guesses_strength_and_spread_nearly_as_the_key_holder_has_them(pooled):
+def test_the_attackers_head_is_the_integer_head_and_its_penalty_nearly_that_of_the_members(pooled):
     members = pooled.members
-    head = HEADS.head(members)
-    candidates = members + pooled.others
-    guess = published_head(head, candidates, num_films=len(members), strengths=HEADS.strengths, feature_bits=12)
+    head, strength = HEADS.fit(members)
+    views = [HEADS(members)(films) for films in (members + pooled.others, members)]
     small = members.features * (255 / LARGEST)
-    np.testing.assert_allclose(guess.logits(members), (small @ head.weights.T + head.bias) * head.logit_scale, rtol=1e-9, atol=1e-9)
-    exact = published_head(head, members, num_films=len(members), strengths=HEADS.strengths, feature_bits=12)
-    np.testing.assert_allclose(guess.penalty, exact.penalty, rtol=0.3)
-    assert sums_of(members.features, members.labels, num_classes=3, feature_bits=12).num_films == guess.num_films
+    np.testing.assert_allclose(views[0].logits(members), (small @ head.weights.T + head.bias) * head.logit_scale, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(views[1].penalty, strength * len(members) * members.features.var(axis=0), rtol=1e-9)
+    np.testing.assert_allclose(views[0].penalty, views[1].penalty, rtol=0.3)
+    assert views[0].num_films == len(members)
 
 
 def test_the_last_half_of_others_is_scored_where_the_first_is_the_reference(pooled):
