@@ -9,6 +9,7 @@ import ast
 import io
 import re
 import tokenize
+import tomllib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
@@ -18,6 +19,9 @@ from typing import Any
 import grimp
 import pytest
 import yaml
+
+from tests import walk
+from tests.walk import Step
 
 PROJECT = Path(__file__).resolve().parents[1]
 PLUGINS = ("ppdl.audit.attacks", "stages")  # one file an attack, a stage
@@ -147,6 +151,24 @@ def test_the_page_names_every_room_and_every_folder_in_one():
             m.rpartition(".")[2] for m in modules if m.startswith(f"ppdl.{name}.") and m.count(".") == 2 and graph().find_children(m)
         }
         assert folders <= named, name
+
+
+def test_the_page_draws_the_layers_that_lint_imports_checks():
+    drawn = (PROJECT / "docs/architecture.md").read_text().partition("```text\n")[2].partition("\n```")[0].split("\n")
+    contracts = tomllib.loads((PROJECT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    layers = next(contract["layers"] for contract in contracts if contract.get("containers") == ["ppdl"])
+    assert drawn == ["stages", *layers[1:]]  # above all is __main__, which calls cli
+
+
+def test_a_walk_is_counted_by_its_steps_between_rooms():
+    steps = [
+        Step(("stages.split", "run"), ("ppdl.datasets.a", "prepare")),
+        Step(("stages.split", "run"), ("ppdl.datasets.b", "check")),
+        Step(("ppdl.datasets.a", "prepare"), ("ppdl.records.c", "put")),
+        Step(("ppdl.records.c", "put"), ("ppdl.datasets.a", "told")),
+    ]
+    imports = {("stages", "ppdl.datasets"), ("ppdl.datasets", "ppdl.records")}
+    assert walk.figures(steps, imports) == {"rooms": 2, "places entered": 4, "modules entered": 3, "climbs": 1, "returns": 1}
 
 
 def test_circles_are_found():
