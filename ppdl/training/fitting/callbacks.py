@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,51 +22,31 @@ OnEpoch = Callable[[int, Mapping[str, Any]], bool | None]
 class Stopwatch(keras.callbacks.Callback):
     """Measure epochs, and add `learning_rate`, `images_per_s` and `seconds` to each epoch's logs.
 
-    Attributes:
-        overhead_s: What the first steps of training and of validation took longer than the median of their later ones: tracing
-            and compiling. With a single step the two cannot be told apart, and the whole step counts.
+    The first step of a training, which traces and compiles, is not counted in `images_per_s`, unless it is the only one.
     """
 
     def __init__(self, batch_size: int) -> None:
         super().__init__()
         self.batch_size = batch_size
-        self.overhead_s = 0.0
         self._is_first = True
-        self._train: list[float] = []
-        self._test: list[float] = []
+        self._steps: list[float] = []
         self._begin = self._last = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self._train, self._test = [], []
+        self._steps = []
         self._begin = self._last = time.perf_counter()
 
-    def on_test_begin(self, logs: Any = None) -> None:
-        self._last = time.perf_counter()
-
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        self._lap(self._train)
-
-    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
-        self._lap(self._test)
+        now = time.perf_counter()
+        self._steps.append(now - self._last)
+        self._last = now
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        steps = self._train
-        if self._is_first:
-            self._is_first = False
-            self.overhead_s = _overhead(self._train) + _overhead(self._test)
-            steps = self._train[1:] or self._train
+        steps = (self._steps[1:] or self._steps) if self._is_first else self._steps
+        self._is_first = False
         logs["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         logs["images_per_s"] = self.batch_size * len(steps) / sum(steps)
         logs["seconds"] = time.perf_counter() - self._begin
-
-    def _lap(self, laps: list[float]) -> None:
-        now = time.perf_counter()
-        laps.append(now - self._last)
-        self._last = now
-
-
-def _overhead(steps: list[float]) -> float:
-    return steps[0] - (statistics.median(steps[1:]) if len(steps) > 1 else 0.0)
 
 
 class FeedEpoch(keras.callbacks.Callback):
@@ -108,15 +87,12 @@ class Keep(keras.callbacks.Callback):
     The best epoch is the one with the lowest validation loss, the first of equals.
     """
 
-    def __init__(
-        self, folder: Path, digest: str, stopwatch: Stopwatch, *, patience: int | None, state: State | None, started: float
-    ) -> None:
+    def __init__(self, folder: Path, digest: str, *, patience: int | None, state: State | None, started: float) -> None:
         super().__init__()
-        self.folder, self.digest, self.stopwatch, self.patience = folder, digest, stopwatch, patience
+        self.folder, self.digest, self.patience = folder, digest, patience
         self.history = list(state.history) if state else []
         self.best_epoch = state.best_epoch if state else -1
         self.best = state.best if state else None
-        self.overhead_s = state.overhead_s if state else 0.0
         self._started = started - (state.seconds if state else 0.0)
 
     @property
@@ -133,10 +109,8 @@ class Keep(keras.callbacks.Callback):
         self.history.append({"epoch": epoch} | {name: float(value) for name, value in logs.items()})
         if self.best is None or logs["val_loss"] < self.history[self.best_epoch]["val_loss"]:
             self.best_epoch, self.best = epoch, [np.array(w) for w in self.model.get_weights()]
-        if len(self.history) == 1:
-            self.overhead_s = self.stopwatch.overhead_s
         model, optimizer = arrays(self.model.variables), arrays(self.model.optimizer.variables)
-        state = State(self.history, self.best_epoch, self.best, model, optimizer, self.seconds, self.overhead_s)
+        state = State(self.history, self.best_epoch, self.best, model, optimizer, self.seconds)
         write_state(self.folder, self.digest, state)
         if self.finished:
             self.model.stop_training = True

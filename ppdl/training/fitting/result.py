@@ -23,7 +23,6 @@ class FitResult:
         history: One row an epoch, columns COLUMNS, also of epochs before an interruption. Epochs count from 0.
         best_epoch: The epoch with the lowest validation loss.
         seconds: Time spent, building the network included, without the time that an interrupted training lay still.
-        first_epoch_overhead_s: What the first step of training and of validation took longer than later ones (tracing).
         first_new_epoch: The epoch at which this call began; above 0 when it resumed.
     """
 
@@ -32,7 +31,6 @@ class FitResult:
     history: pd.DataFrame
     best_epoch: int
     seconds: float
-    first_epoch_overhead_s: float
     first_new_epoch: int
 
     @property
@@ -53,7 +51,6 @@ class FitResult:
             "best_val_accuracy": float(self.history["val_accuracy"][self.best_epoch]),
             "num_epochs": len(self.history),
             "seconds": self.seconds,
-            "first_epoch_overhead_s": self.first_epoch_overhead_s,
             "images_per_s": float(self.history["images_per_s"].median()),
             "num_weights": self.model.count_params(),
         }

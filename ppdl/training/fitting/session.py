@@ -52,14 +52,13 @@ class Session:
     def run(self, callbacks: Sequence[keras.callbacks.Callback], on_epoch: OnEpoch | None, progress: bool) -> FitResult:
         """Train to the end, from the start or from where a killed training stopped."""
         state = read_state(self.state_dir, self.digest)
-        stopwatch = Stopwatch(self.train.batch_size)
         patience = self.training.early_stopping_patience
-        keep = Keep(self.state_dir, self.digest, stopwatch, patience=patience, state=state, started=self.started)
+        keep = Keep(self.state_dir, self.digest, patience=patience, state=state, started=self.started)
         first = len(keep.history)
         if state is not None:
             self._restore(state)
         bar = Progress(self.train, self.training.epochs)
-        own = [FeedEpoch(self.train), stopwatch, RefuseNaN(), keep]
+        own = [FeedEpoch(self.train), Stopwatch(self.train.batch_size), RefuseNaN(), keep]
         own += [bar] if progress else []
         own += [Report(keep, on_epoch)] if on_epoch else []
         if not keep.finished and first < self.training.epochs:
@@ -71,7 +70,7 @@ class Session:
         self.network.set_weights(keep.best)
         remove_state(self.state_dir)
         history = pd.DataFrame(keep.history, columns=COLUMNS)
-        return FitResult(self.model, self.network, history, keep.best_epoch, keep.seconds, keep.overhead_s, first)
+        return FitResult(self.model, self.network, history, keep.best_epoch, keep.seconds, first)
 
     def _fit(self, first_epoch: int, callbacks: list[keras.callbacks.Callback]) -> None:
         self.network.fit(

@@ -34,7 +34,6 @@ class State:
         model: All variables of the model, random states included.
         optimizer: All variables of the optimizer.
         seconds: Time spent so far, in all sessions.
-        overhead_s: See FitResult.first_epoch_overhead_s; of the first session.
     """
 
     history: list[dict[str, Any]]
@@ -43,7 +42,6 @@ class State:
     model: Sequence[np.ndarray]
     optimizer: Sequence[np.ndarray]
     seconds: float
-    overhead_s: float
 
 
 def write_state(folder: Path, digest: str, state: State) -> None:
@@ -53,7 +51,7 @@ def write_state(folder: Path, digest: str, state: State) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     meta = {"version": _VERSION, "digest": digest}
-    meta |= {k: getattr(state, k) for k in ("history", "best_epoch", "seconds", "overhead_s")}
+    meta |= {k: getattr(state, k) for k in ("history", "best_epoch", "seconds")}
     arrays = {f"{part}_{i:04d}": a for part in ("best", "model", "optimizer") for i, a in enumerate(getattr(state, part))}
     with replacing(folder / _FILE) as unfinished:
         np.savez(unfinished, meta=np.array(json.dumps(meta)), **arrays)
@@ -71,7 +69,7 @@ def read_state(folder: Path, digest: str) -> State | None:
                 _log.warning("%s is of a training with another configuration or other data: starting over", path)
                 return None
             parts = {p: [file[k] for k in sorted(file.files) if k.startswith(f"{p}_")] for p in ("best", "model", "optimizer")}
-        return State(meta["history"], meta["best_epoch"], **parts, seconds=meta["seconds"], overhead_s=meta["overhead_s"])
+        return State(meta["history"], meta["best_epoch"], **parts, seconds=meta["seconds"])
     except Exception as error:  # damage: zipfile and numpy let through much beside ValueError, and none of it may stop a training
         _log.warning("%s cannot be read (%s): starting over", path, error)
         return None

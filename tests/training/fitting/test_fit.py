@@ -83,7 +83,6 @@ def test_the_model_is_that_of_the_best_epoch(whole):
 def test_the_summary_is_numbers_and_the_state_is_gone(whole):
     result, *_, folder = whole
     assert result.summary["num_epochs"] == 4 and result.summary["seconds"] >= result.history["seconds"].sum()
-    assert 0 < result.first_epoch_overhead_s < result.history["seconds"][0]
     assert all(isinstance(value, int | float) for value in result.summary.values())
     assert not (folder / "state").exists()
 
