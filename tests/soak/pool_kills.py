@@ -218,7 +218,8 @@ def _kill_and_go_on(run: Run, phase: str, party: str, step: int, torn: bool, whe
     """Do one kill and all that follows it, and say whether another total was held out after it."""
     if fork(partial(_killed_at, step, torn, partial(run.do, phase, party), run.root)) != -signal.SIGKILL:
         raise AssertionError(f"{where}: the process was not killed")
-    posted, used_up = run.posted(), (run.holder / f"{run.terms.fingerprint}.opening.json").exists()
+    posted, record = run.posted(), run.holder / f"{run.terms.fingerprint}.opening.json"
+    used_up = record.exists() or run.noted.exists()  # the one must come before the other
     if used_up:
         _must(fork(run.hold_out_another_total), f"{where}, then another total")
 
