@@ -20,7 +20,7 @@ def test_figures_are_those_of_json(monkeypatch, capsys):
     monkeypatch.setattr(pool, "find_spec", lambda name: None)
     pool.main(["--smoke", "--json"])
     (found,) = json.loads(capsys.readouterr().out)
-    small, large = found["by_features"]
+    small, _, large = found["by_features"]
     for row in (small, large):
         sums = num_sums(3, row["num_features"])
         assert row["phe"]["mb"] == sums * 128 / 1e6 and row["masks"]["mb"] == (8 * sums + 32) / 1e6
@@ -29,14 +29,20 @@ def test_figures_are_those_of_json(monkeypatch, capsys):
     assert 0 < small["own"]["mb"] * 1e6 - (128 + 2 * 128) < 1000 and 0 < large["own"]["mb"] * 1e6 - (128 + 3 * 128) < 1000
     pool.show(found)
     shown = capsys.readouterr().out
+    assert "exponents in features: hospital" in shown and found["exponents_in_films"].keys() == found["exponents_in_features"].keys()
+    assert found["exponents_in_features"]["mb"] > found["exponents_in_films"]["mb"]
     assert "phe, scaled up" in shown and "ckks" not in shown and f"engine {found['engine']}" in shown
 
 
-def test_growth_is_fitted_over_three_sizes_each(capsys):
-    pool.main(["--smoke", "--growth"])
-    shown = capsys.readouterr().out
-    assert all(f"{films} │" in shown for films in (48, 192, 768)) and "exponent in features" in shown
+def test_exponents_are_those_of_powers():
     assert pool.exponent([1, 10, 100], [3, 300, 30_000]) == pytest.approx(2)
+
+
+def test_long_runs_are_timed_once(monkeypatch):
+    monkeypatch.setattr(pool, "pooled", lambda *_: None)
+    times = {"short": iter([1, 5, 3]), "long": iter([11])}
+    runs = {name: (lambda name=name: {"open": next(times[name])}) for name in times}
+    assert pool.in_turns(runs, 3) == {"short": {"open": 3}, "long": {"open": 11}}
 
 
 def test_masks_hide_and_cancel(case):
