@@ -2,11 +2,11 @@
 
 User CPU of one process with one thread, in turns, medians of `--repeats`; what took more than 10 s is not repeated. 1,200 random films of
 12-bit features and 3 classes, shared by three hospitals. Here the parties are those of a real run, files included: a hospital commits
-(sums, packing, encryption, signature, ledger) and releases; the server adds; each hospital adds again and signs; the key holder decrypts, checks
-and solves. The others encrypt or mask the same sums, and have the same sums, checks and solver counted in; they sign nothing. phe encrypts
-each sum as a number, on `--phe-sums` of them, and is scaled up. CKKS (TenSEAL on Microsoft SEAL, where it is installed) and the masks
-are in pool_rivals.py. Every total is compared with that in the clear before its times count. How cost grows is fitted over the numbers of
-features, and over 1, 4 and 16 times as many films at the middle one.
+(sums, packing, encryption, signature, ledger) and releases; the server adds; each hospital adds again and signs; the key holder decrypts,
+checks and solves. The others encrypt or mask the same sums, and have the same sums, checks and solver counted in; they sign nothing. phe
+encrypts each sum as a number, on `--phe-sums` of them, and is scaled up. CKKS (TenSEAL on Microsoft SEAL, where it is installed) and the
+masks are in pool_rivals.py. Every total is compared with that in the clear before its times count. How cost grows is fitted over the
+numbers of features, and over 1, 4 and 16 times as many films at the middle one.
 """
 
 from __future__ import annotations
