@@ -1,4 +1,4 @@
-"""The stages of a pooled head on phantoms, with a public backbone of random weights: what they write, and what they refuse."""
+"""The stages of a pooled head on phantoms: what they write, and what they refuse."""
 
 from __future__ import annotations
 
@@ -32,7 +32,6 @@ from ppdl.pooling.sharing import Shares
 from ppdl.pooling.sums import Sums, integer_features, sums_of
 from ppdl.private_head.head import load_head
 from ppdl.training.networks.features import extract_features, load_backbone
-from ppdl.training.networks.model import MobileNetV2
 from stages import audit_pool, backbone, hospitals, pool, private_inference
 from stages import open as opens
 from tests.secrets_search import find_private_key, private_keys
@@ -45,7 +44,7 @@ SMALL = {
     "branch": NAME,
     "keygen": {"key_bits": 512, "allow_insecure_key": True},
     "split": {"near_duplicate_bits": 0},
-    "heads": {NAME: {"backbone": {"input_px": 32, "layers": ["block_3_expand_relu"]}}},
+    "heads": {NAME: {"backbone": {"input_px": 32}}},
 }
 
 
@@ -56,9 +55,6 @@ class Checkout:
         self.root, self.private_dir, self.workspace = root, private_dir, Workspace(root, root)
         self.cfg = OmegaConf.merge(OmegaConf.load(PARAMS), SMALL)
         self.cfg.keygen.private_dir = str(private_dir)
-        network = MobileNetV2(alpha=0.35, weights=None, dropout=0.0, fine_tune_depth=None, batchnorm_momentum=None)
-        network.backbone((32, 32)).save_weights(root / "random.weights.h5")
-        self.cfg.heads[NAME].backbone.weights = str(root / "random.weights.h5")
         self.totals: list[Sums] = []
 
     def run(self, *stages, **changes):
@@ -99,7 +95,6 @@ def checkout(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root}/mlflow.db")
         patch.setattr(backbone, "NUM_FILMS", 24)
-        patch.setattr(backbone, "FILM_PX", 64)
         check = opening.check_total
         patch.setattr(opening, "check_total", lambda total, num_films: (found.totals.append(total), check(total, num_films)))
         found.run(hospitals, backbone, pool)
@@ -120,7 +115,7 @@ def test_the_head_is_solved_from_that_total(checkout):
     assert (head.weights == expected.weights).all() and (head.bias == expected.bias).all()
     assert (head.temperature, head.logit_scale, head.feature_scale) == (expected.temperature, expected.logit_scale, 1 / 255)
     assert head.num_features == checkout.shares.num_films // 16  # no more than tell who is in the total
-    assert head.backbone["weights"] == "random.weights.h5" and head.backbone["prepared_px"] == 64
+    assert head.backbone["weights"] == "filters" and head.backbone["prepared_px"] == 64
     assert str(checkout.root) not in (checkout.root / "models" / NAME / "head.json").read_text()
     assert json.loads((checkout.root / "models" / NAME / "calibration.json").read_text())["temperature"] == head.temperature
 

@@ -20,8 +20,9 @@ from ppdl.training.networks.predict import load_model, predict_logits, save_mode
 if TYPE_CHECKING:
     import keras
 
-PLAIN, PHANTOMS = "plain", "phantoms"
+PLAIN, FILTERS = "plain", "filters"
 RANGE = 8  # standard deviations of the public films' features on either side of their mean; what lies beyond is cut
+_GRID = 4  # cells a side that outputs of filters are averaged over
 _LEAST_SPREAD = 0.5  # of the median: a value that public films hardly vary in must not fill its range with films that do
 _LEAST_VALUE = 1e-5  # of the largest singular value: below it a component is rounding
 BACKBONE = "backbone"  # the layer of ppdl.training.networks.model that is MobileNetV2
@@ -64,6 +65,8 @@ class Backbone:
                 there.
             DataError: the plain network is missing or damaged.
         """
+        import keras
+
         if self.weights == PLAIN:
             model = load_model(plain_model)
             if model.input_shape[1:3] != (self.input_px, self.input_px):
@@ -72,12 +75,6 @@ class Backbone:
             network = model.get_layer(BACKBONE)
         else:
             network = self._network().backbone((self.input_px, self.input_px))
-        return self.assemble(network)
-
-    def assemble(self, network: keras.Model) -> keras.Model:
-        """Return the model that `build` does, of MobileNetV2 without its top. Raises: ConfigError when a layer is not there."""
-        import keras
-
         inputs = keras.Input((self.input_px, self.input_px), dtype="uint8", name="image")
         images = as_images(inputs, plain_view(np.zeros((1, self.input_px, self.input_px), np.uint8)))
         maps = self._up_to_layers(network)(images)
@@ -95,7 +92,7 @@ class Backbone:
         return keras.Model(network.input, outputs, name=BACKBONE)
 
     def _network(self) -> MobileNetV2:
-        weights = None if self.weights in (PLAIN, PHANTOMS) else self.weights
+        weights = None if self.weights == PLAIN else self.weights
         return MobileNetV2(alpha=self.alpha, weights=weights, dropout=0.0, fine_tune_depth=None, batchnorm_momentum=None)
 
 
@@ -103,16 +100,16 @@ class Backbone:
 class PublicBackbone:
     """Make features in [0, 1] of an image, of public images alone: nothing of it depends on the hospitals' films.
 
-    The outputs of some layers of MobileNetV2, averaged over the image, are projected on the principal components of public films
-    (phantoms), and each component is scaled so that 8 standard deviations on either side of the mean fill [0, 1].
+    Values of an image, fixed or learned from other images, are projected on the principal components of public films (phantoms), and each
+    component is scaled so that 8 standard deviations on either side of the mean fill [0, 1].
 
     Args:
-        weights: "phantoms": trained on phantoms of another seed than the set's; "imagenet": Keras downloads them; else the path of a file
-            without the top. Not "plain": that network has seen the hospitals' films.
-        alpha: Width of the network.
+        weights: "filters": nothing is learned, see `filter_bank`; "imagenet": outputs of MobileNetV2, whose weights Keras downloads; else
+            the path of a file of its weights without the top. Not "plain": that network has seen the hospitals' films.
+        alpha: Width of MobileNetV2; None with `filters`.
         input_px: Side of the images that it is shown.
-        layers: Names of ReLU layers, whose features stand side by side; None: the last.
-        num_features: Components that are kept; as many as the layers give: none are formed, the features are only scaled. None: one for
+        layers: Names of ReLU layers of MobileNetV2, whose features stand side by side; None: the last.
+        num_features: Components that are kept; as many as there are values: none are formed, the values are only scaled. None: one for
             each 16 films of the hospitals, at most 128.
 
     Raises:
@@ -120,7 +117,7 @@ class PublicBackbone:
     """
 
     weights: Text
-    alpha: Positive
+    alpha: Positive | None
     input_px: Annotated[int, Ge(LEAST_PX)]
     layers: Sequence[str] | None
     num_features: Count | None
@@ -128,21 +125,25 @@ class PublicBackbone:
     def __post_init__(self) -> None:
         if self.weights == PLAIN:
             raise ConfigError(
-                f"weights must be {PHANTOMS}, imagenet or the path of a file of public weights, got {PLAIN}: models/plain has seen the "
+                f"weights must be {FILTERS}, imagenet or the path of a file of public weights, got {PLAIN}: models/plain has seen the "
                 "hospitals' films, and whoever has the backbone could test who is in it"
             )
-        self.raw  # noqa: B018 - its rules
+        if (self.weights == FILTERS) != (self.alpha is None) or (self.weights == FILTERS and self.layers is not None):
+            raise ConfigError(
+                f"alpha and layers are of MobileNetV2: both must be null with weights {FILTERS}, and alpha a number with others; "
+                f"got alpha {self.alpha} and layers {self.layers} with weights {self.weights}"
+            )
+        if self.weights != FILTERS:
+            self._network  # noqa: B018 - its rules
 
     @property
-    def raw(self) -> Backbone:
-        """The same without projection and scale."""
+    def _network(self) -> Backbone:
         return Backbone(**{field.name: getattr(self, field.name) for field in fields(Backbone)})
 
-    def build(self, network: keras.Model | None, films: np.ndarray, num_features: int) -> keras.Model:
+    def build(self, films: np.ndarray, num_features: int) -> keras.Model:
         """Build the backbone: model from (batch, input_px, input_px) uint8 to (batch, num_features) float32 in [0, 1].
 
         Args:
-            network: with `phantoms` the one that was trained on them, as `ppdl.training.networks.model` builds it.
             films: public, (num_films, input_px, input_px) uint8.
 
         Raises:
@@ -150,11 +151,48 @@ class PublicBackbone:
         """
         import keras
 
-        model = self.raw.build(Path()) if network is None else self.raw.assemble(network.get_layer(BACKBONE))
+        model = filter_bank(self.input_px) if self.weights == FILTERS else self._network.build(Path())
         layer = keras.layers.Dense(num_features, name="components")
         scaled = keras.layers.ReLU(max_value=1.0, name="range")(layer(model.output))
         layer.set_weights(public_layer(extract_features(model, films), num_features))
         return keras.Model(model.input, scaled, name="features")
+
+
+def filter_bank(px: int) -> keras.Model:
+    """Build the model from images (batch, px, px) uint8 to averages of fixed filters' outputs, (batch, 192) float32.
+
+    Of the gray values, Gaussian derivatives at two scales (standard deviations of 1 and 2 px in an image of 64): along rows, along columns,
+    and the Laplacian. Positive and negative parts are averaged apart, over 4 x 4 cells. No filter reaches beyond the image, so its outer
+    tenth has a small part in it.
+
+    Source: J. Koenderink, A. van Doorn, "Representation of local geometry in the visual system", Biological Cybernetics 55, 1987;
+        scale-normalised as in T. Lindeberg, "Feature detection with automatic scale selection", IJCV 30, 1998.
+    """
+    import keras
+
+    kernels = _derivatives(px)
+    inputs = keras.Input((px, px), dtype="uint8", name="image")
+    gray = keras.layers.Reshape((px, px, 1), name="channel")(keras.layers.Rescaling(1 / 255, name="scale")(inputs))
+    filters = keras.layers.Conv2D(kernels.shape[-1], kernels.shape[0], use_bias=False, activation="relu", name="filters")
+    maps = filters(gray)
+    filters.set_weights([kernels])
+    side, rest = divmod(px - kernels.shape[0] + 1, _GRID)
+    cells = keras.layers.AveragePooling2D(side, name="cells")(keras.layers.Cropping2D(((0, rest), (0, rest)), name="whole")(maps))
+    return keras.Model(inputs, keras.layers.Flatten(name="values")(cells), name="filter_bank")
+
+
+def _derivatives(px: int) -> np.ndarray:
+    """Return the kernels of `filter_bank`, (side, side, 1, 12) float32, of both signs."""
+    radius, kernels = -(-6 * px // 64), list[np.ndarray]()
+    x = np.arange(-radius, radius + 1)
+    for sigma in (px / 64, px / 32):
+        smooth = np.exp(-(x**2) / (2 * sigma**2))
+        smooth /= smooth.sum()
+        first, second = -x / sigma * smooth, (x**2 / sigma**2 - 1) * smooth  # times sigma and its square
+        second -= second.sum() * smooth  # cut off at three sigma it would answer to gray levels
+        kernels += [np.outer(smooth, first), np.outer(first, smooth), np.outer(smooth, second) + np.outer(second, smooth)]
+    both = np.concatenate([np.stack(kernels), -np.stack(kernels)])
+    return both.transpose(1, 2, 0)[:, :, None].astype(np.float32)
 
 
 def public_layer(features: np.ndarray, num_features: int) -> list[np.ndarray]:

@@ -9,7 +9,15 @@ import pytest
 from ppdl.config import construct
 from ppdl.errors import ConfigError, DataError
 from ppdl.protections.view import plain_view
-from ppdl.training.networks.features import Backbone, PublicBackbone, extract_features, load_backbone, public_layer, save_backbone
+from ppdl.training.networks.features import (
+    Backbone,
+    PublicBackbone,
+    extract_features,
+    filter_bank,
+    load_backbone,
+    public_layer,
+    save_backbone,
+)
 from ppdl.training.networks.model import MobileNetV2
 from ppdl.training.networks.predict import save_model
 
@@ -118,11 +126,42 @@ def test_all_values_are_scaled_without_projection():
     assert np.isfinite(public_layer(np.ones((4, 3), np.float32), 3)[0]).all()
 
 
-def test_a_public_backbone_answers_in_range_and_is_read_back(network, tmp_path):
-    public = PublicBackbone("phantoms", 0.35, 32, ("block_3_expand_relu",), 3)
-    model = public.build(network, IMAGES, 3)
+@pytest.mark.parametrize("px", [32, 64, 96])
+def test_filters_see_edges_and_spots_where_they_are_and_no_gray_level(px):
+    flat = np.full((1, px, px), 90, np.uint8)
+    edge, spot = flat.copy(), flat.copy()
+    edge[:, :, px // 2 :] = 180
+    spot[:, px // 2 + px // 8, px // 2 + px // 8] = 180
+    values = extract_features(filter_bank(px), np.concatenate([flat, edge, spot])).reshape(3, 4, 4, 12)
+    along_row, along_column, laplacian = (values[..., k] + values[..., k + 6] for k in (0, 1, 2))
+    np.testing.assert_allclose(values[0], 0, atol=1e-4)  # the same everywhere is nothing
+    assert along_row[1].sum() > 50 * along_column[1].sum()  # the edge goes down the image
+    assert np.unravel_index(laplacian[2].argmax(), (4, 4)) == (2, 2)
+
+
+def test_the_filters_are_gaussian_derivatives():
+    """scipy's, normalised by scale, are the reference; both signs are averaged apart."""
+    from scipy import ndimage
+
+    image = np.random.default_rng(4).integers(0, 256, (64, 64)).astype(np.uint8)
+    found = extract_features(filter_bank(64), image[None]).reshape(4, 4, 12)
+    expected = []
+    for sigma in (1.0, 2.0):
+        gray, more = image / 255 - 0.5, {"sigma": sigma, "radius": 6}
+        parts = [sigma * ndimage.gaussian_filter(gray, order=order, **more) for order in ((0, 1), (1, 0))]
+        laplacian = sigma**2 * sum(ndimage.gaussian_filter(gray, order=order, **more) for order in ((0, 2), (2, 0)))
+        expected += [*parts, laplacian]
+    expected = np.stack([*expected, *np.negative(expected)], axis=-1)[6:-6, 6:-6]
+    cells = np.maximum(expected, 0).reshape(4, 13, 4, 13, 12).mean(axis=(1, 3))
+    both = lambda array: array[..., :6] + array[..., 6:]  # noqa: E731 - scipy correlates, so signs of odd filters may differ
+    np.testing.assert_allclose(both(found), both(cells), rtol=0.05, atol=2e-3)
+
+
+def test_a_public_backbone_answers_in_range_and_is_read_back(tmp_path):
+    public = PublicBackbone("filters", None, 32, None, 3)
+    model = public.build(IMAGES, 3)
     found = extract_features(model, IMAGES)
-    raw = extract_features(public.raw.assemble(network.get_layer("backbone")), IMAGES)
+    raw = extract_features(filter_bank(32), IMAGES)
     weights, bias = public_layer(raw, 3)
     np.testing.assert_allclose(found, np.clip(raw @ weights + bias, 0, 1), atol=1e-4)
     sha256 = save_backbone(model, tmp_path / "public.keras")
@@ -133,11 +172,32 @@ def test_a_public_backbone_answers_in_range_and_is_read_back(network, tmp_path):
     assert extreme.min() == 0 and extreme.max() == 1  # what lies beyond 8 standard deviations is cut
 
 
-def test_more_components_than_public_films_give_are_refused(network):
-    with pytest.raises(ConfigError, match=r"backbone.num_features must be at most 4, .* of 5 public films, or 48, .*; got 5"):
-        PublicBackbone("phantoms", 0.35, 32, ("block_3_expand_relu",), 5).build(network, IMAGES, 5)
+def test_a_public_backbone_of_mobilenet_is_that_network_and_the_public_layer(network, plain_model, tmp_path):
+    path = tmp_path / "no_top.weights.h5"
+    network.get_layer("backbone").save_weights(path)
+    found = extract_features(PublicBackbone(str(path), 0.35, 32, ("block_3_expand_relu",), 3).build(IMAGES, 3), IMAGES)
+    raw = extract_features(Backbone("plain", 0.35, 32, ("block_3_expand_relu",)).build(plain_model), IMAGES)
+    weights, bias = public_layer(raw, 3)
+    np.testing.assert_allclose(found, np.clip(raw @ weights + bias, 0, 1), atol=1e-3)
 
 
-def test_a_backbone_that_has_seen_the_hospitals_films_is_refused_by_name():
-    with pytest.raises(ConfigError, match=r"weights must be phantoms, imagenet .*, got plain: models/plain has seen the hospitals' films"):
-        construct(PublicBackbone, {"weights": "plain", "alpha": 0.35, "input_px": 32, "layers": None, "num_features": None}, "backbone")
+def test_more_components_than_public_films_give_are_refused():
+    with pytest.raises(ConfigError, match=r"backbone.num_features must be at most 4, .* of 5 public films, or 192, .*; got 5"):
+        PublicBackbone("filters", None, 32, None, 5).build(IMAGES, 5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"weights": "plain"}, r"weights must be filters, imagenet .*, got plain: models/plain has seen the hospitals' films"),
+        ({"alpha": 0.35}, "both must be null with weights filters"),
+        ({"layers": ("block_3_expand_relu",)}, "both must be null with weights filters"),
+        ({"weights": "imagenet"}, "and alpha a number with others; got alpha None"),
+        ({"weights": "imagenet", "alpha": 0.4}, "alpha must be one of"),
+    ],
+)
+def test_public_backbones_that_are_none_are_refused_by_name(change, message):
+    values = {"weights": "filters", "alpha": None, "input_px": 32, "layers": None, "num_features": None}
+    assert construct(PublicBackbone, values, "backbone").num_features is None
+    with pytest.raises(ConfigError, match=message):
+        construct(PublicBackbone, values | change, "backbone")
