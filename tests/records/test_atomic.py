@@ -118,7 +118,7 @@ WRITERS = {
     "features.npz": write_the_features,
     "run.json": write_run,
     "built_for.json": lambda folder: write_built_for(folder, {"input_px": 32}),
-    "state.npz": lambda folder: write_state(folder, "d", State([], 0, [], [], [], 1.0, 0.1)),
+    "state.npz": lambda folder: write_state(folder, "d", State([], 0, [], [], [], 1.0)),
     "header.sig": sign_header,
     "public.json": lambda folder: save_public(folder / "public.json", generate_keypair(256, allow_insecure_key=True).public),
     "params.yaml": lambda folder: keep_in_step("m", "params.yaml", folder / "params.yaml", lambda: b"new", ["--write"]),
