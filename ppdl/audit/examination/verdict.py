@@ -109,6 +109,16 @@ def smallest_effects(found: Mapping[str, Any]) -> dict[str, float]:
     return effects
 
 
+def leaks(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return what attacks found by counting, in words: where chance would do it once in `ppdl.audit.examination.chance.FALSE_ALARM`."""
+    return [found["leak"] for found in results.values() if found.get("leak")]
+
+
+def unseen(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return the smallest effects that attacks which count would have found, in words."""
+    return [f"{found['unseen']} by {name}" for name, found in results.items() if found.get("unseen")]
+
+
 def _least_hits(num: int, counts: Callable[[int], bool]) -> tuple[float, float]:
     """Return the smallest share of hits that counts, and the true share of which as many come with probability POWER; else above 1."""
     from scipy.stats import beta
@@ -128,6 +138,7 @@ def _unseen(results: Mapping[str, Mapping[str, Any]]) -> str:
                 continue
             limit = text.format(true) + f" (seen from {format(found[f'{key}_least'], '.2f' if key == 'advantage' else '.0%')})"
             said.append(f"{limit} by {name}" if true <= 1 else f"nothing by {name}, whose trials are too few")
+    said += unseen(results)
     if _best(results):
         said.append(f"an SSIM {MARGIN:g} above the blind guess, always")
     return f" What would have been found, {POWER:.0%} of the time: {'; '.join(said)}." if said else ""
@@ -189,7 +200,7 @@ def _rebuilt(found: tuple[float, str], results: Mapping[str, Mapping[str, Any]])
 
 def _marks(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Say which figures give something away without a rebuilt image."""
-    marks = []
+    marks = leaks(results)
     for found in results.values():
         if shared := found.get("shared_obfuscators"):
             marks.append(f"{shared:.1%} of the obfuscators occur again, which gives differences of plaintexts exactly")

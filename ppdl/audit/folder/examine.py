@@ -12,10 +12,19 @@ from ppdl.audit.examination.base import Attack, Rebuilt, Target, Truth
 from ppdl.audit.examination.examine import examine
 from ppdl.audit.examination.judge import Structure, compare, judge_structure, shuffled
 from ppdl.audit.examination.setting import draw_known, draw_queries
-from ppdl.audit.examination.verdict import ARTIFACT, BLIND, LEAKY, MARGIN, REBUILT, UNBROKEN, judge
+from ppdl.audit.examination.verdict import ARTIFACT, BLIND, LEAKY, MARGIN, REBUILT, UNBROKEN, judge, leaks, unseen
 
-ATTACKS = ("blind", "as_is", "negative_positive", "jigsaw", "frequency", "seriation", "cipher_metrics")  # on a folder of images
-WITH_ORIGINALS = ("known_plaintext", "linkage")
+ATTACKS = (
+    "blind",
+    "as_is",
+    "negative_positive",
+    "jigsaw",
+    "frequency",
+    "seriation",
+    "keystream",
+    "cipher_metrics",
+)  # on a folder of images
+WITH_ORIGINALS = ("known_plaintext", "keystream_known", "linkage")
 NUM_KNOWN, NUM_QUERIES = 20, 100  # images that an attacker knows, patients looked up; at most a half of the images
 # Figures that compare with originals. Without any, an attack is scored against the picture itself, and these mean nothing.
 _NEED_ORIGINALS = {
@@ -71,7 +80,7 @@ def audit_folder(attacks: Mapping[str, Attack], target: Target, originals: np.nd
     if originals is None:
         hidden = _NEED_ORIGINALS | {"ssim_null"}
         results = {name: {key: value for key, value in row.items() if key not in hidden} for name, row in results.items()}
-        return FolderAudit(results, found.rebuilt, *judge_structure(structures))
+        return FolderAudit(results, found.rebuilt, *_with_counts(*judge_structure(structures), results))
     return FolderAudit(results, found.rebuilt, *_verdict(results, structures))
 
 
@@ -86,6 +95,10 @@ def meaning(row: Mapping[str, Any]) -> str:
         return "something of images, not the originals" if ssim is not None else "has the structure of images"
     if row.get("found"):
         return "images show through in part"
+    if leak := row.get("leak"):
+        return str(leak)
+    if "unseen" in row:
+        return f"no success; would have seen {row['unseen']}"
     if "top1" in row:
         return f"finds {row['top1']:.0%} of patients, chance {row['chance_top1']:.1%}"
     if "entropy" in row:
@@ -119,4 +132,12 @@ def _verdict(results: Mapping[str, Mapping[str, Any]], structures: Mapping[str, 
     if verdict.level != UNBROKEN:
         return verdict.level, verdict.sentence
     level, sentence = judge_structure(structures)
-    return (UNBROKEN if level == UNBROKEN else LEAKY), sentence
+    return _with_counts(UNBROKEN if level == UNBROKEN else LEAKY, sentence, results)
+
+
+def _with_counts(level: str, sentence: str, results: Mapping[str, Mapping[str, Any]]) -> tuple[str, str]:
+    """Add to a verdict on structure what was found by counting, or would have been."""
+    if found := "; ".join(leaks(results)):
+        return (LEAKY, f"Not confidential: {found}.") if level == UNBROKEN else (level, f"{sentence} Moreover, {found}.")
+    limits = "; ".join(unseen(results))
+    return level, f"{sentence} So would {limits}." if level == UNBROKEN and limits else sentence
