@@ -175,7 +175,7 @@ EDITS: dict[str, set[str]] = {
     "ppdl/records/atomic.py": set(),
     "ppdl/serving/protocol.py": set(),
     "ppdl/tracking/runs/page.py": set(),
-    "ppdl/training/fitting/fit.py": TRAINING | {"backbone"},
+    "ppdl/training/fitting/fit.py": TRAINING,
     "ppdl/training/networks/model.py": NETWORKS,
     "stages/split.py": {"split"},
 }
