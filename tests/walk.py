@@ -103,11 +103,9 @@ def run_stage(module: str, arguments: list[str], out: str) -> None:
     hook = noted(Path.cwd(), steps)
     threading.setprofile(hook)
     sys.setprofile(hook)
-    try:
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
-    finally:
-        sys.setprofile(None)
-        Path(out).write_text(json.dumps(list(steps)))
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    sys.setprofile(None)
+    Path(out).write_text(json.dumps(list(steps)))  # of a stage that came to its end
 
 
 def compose() -> None:
