@@ -24,7 +24,7 @@ ATTACKS = (
     "keystream",
     "cipher_metrics",
 )  # on a folder of images
-WITH_ORIGINALS = ("known_plaintext", "keystream_known", "linkage")
+WITH_ORIGINALS = ("known_plaintext", "keystream_known", "permutation_known", "linkage")
 NUM_KNOWN, NUM_QUERIES = 20, 100  # images that an attacker knows, patients looked up; at most a half of the images
 # Figures that compare with originals. Without any, an attack is scored against the picture itself, and these mean nothing.
 _NEED_ORIGINALS = {
