@@ -22,6 +22,9 @@ ATTACKS = (
     "frequency",
     "seriation",
     "keystream",
+    "permutation",
+    "own_histogram",
+    "repeats",
     "cipher_metrics",
 )  # on a folder of images
 WITH_ORIGINALS = ("known_plaintext", "keystream_known", "permutation_known", "linkage")

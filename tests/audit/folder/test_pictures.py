@@ -274,3 +274,18 @@ def test_bounds_are_on_what_is_read(monkeypatch, tmp_path, images):
     assert len(read_pictures(tmp_path / "set", max_images=5).values) == 5
     with pytest.raises(DataError, match="would take"):
         read_pictures(tmp_path / "set", max_images=6)
+
+
+@pytest.mark.parametrize("with_originals", [False, True])
+def test_a_count_decides_where_nothing_is_rebuilt(images, with_originals):
+    from ppdl.audit.attacks.own_histogram import OwnHistogram
+
+    def audit(protected):
+        target = target_of_pictures("set", protected, None)
+        return audit_folder({"own_histogram": OwnHistogram()}, target, images if with_originals else None, seed=0)
+
+    moved = audit(schemes.SCHEMES["permuted_fresh"].protect(images, np.random.default_rng(0)))
+    assert moved.level == "leaky" and "histogram of its own" in moved.sentence
+    assert "histogram of its own" in meaning(moved.results["own_histogram"])
+    noise = audit(schemes.noise(images, np.random.default_rng(0)))
+    assert noise.level == "unbroken" and "histograms that differ by" in noise.sentence
