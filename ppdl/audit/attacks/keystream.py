@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
@@ -21,6 +21,29 @@ _SWEEPS = 5
 _FAR = ((0.5, 0.5), (0.3, 0.6), (0.6, 0.3), (0.4, 0.1))  # of the sides: where nothing has to do with the pixel here
 _LARGEST_STEP = 48  # gray levels between neighbours; more is an edge and costs no more
 _PRIOR_WEIGHT = 0.02  # of the public images against smoothness, in gray levels a unit of log-likelihood and image
+
+
+class _Test(NamedTuple):
+    """Hold a count of coincidences, and one at far places."""
+
+    way: str
+    name: str
+    hits: int
+    trials: int
+    far_hits: int
+    far_trials: int
+
+    @property
+    def p_value(self) -> float:
+        return p_value(self.hits, self.trials, self.far_hits, self.far_trials)
+
+    @property
+    def rate(self) -> float:
+        return self.hits / self.trials
+
+    @property
+    def chance(self) -> float:
+        return self.far_hits / self.far_trials
 
 
 @dataclass(frozen=True)
@@ -58,22 +81,24 @@ class Keystream(base.Attack):
         scored = base.scored_rows(target.num_images, self.num_scored)
         rows = rows_with(scored, target.num_images, self.num_images, rng)
         symbols, size = np.asarray(target.symbols.array[rows]).astype(np.int64), target.symbols.num_symbols
-        tests = [(way, test, *counts) for way, found in unchained(symbols, size).items() for test, *counts in _tests(found, size, way)]
-        way, test, hits, trials, far_hits, far_trials = min(tests, key=lambda row: p_value(*row[2:]))
-        if p_value(hits, trials, far_hits, far_trials) * len(tests) <= FALSE_ALARM:  # of all that tell, the simplest that undoes most
-            telling = [row for row in tests if p_value(*row[2:]) * len(tests) <= FALSE_ALARM]
-            way, test, hits, trials, far_hits, far_trials = max(
-                telling, key=lambda row: (row[1] in PADS, row[0] == AS_IT_IS, row[2] / row[3])
-            )
-        p, rate, chance = p_value(hits, trials, far_hits, far_trials), hits / trials, far_hits / far_trials
-        metrics = {"p_value": p, "coincidences": rate, "chance_coincidences": chance, "way": way, "test": test, "leak": None}
-        metrics["unseen"] = f"coincidences of {smallest_rate(trials, chance, len(tests)):.2%} (chance {chance:.2%})"
-        if p * len(tests) > FALSE_ALARM:
+        tests = [found for way, values in unchained(symbols, size).items() for found in _tests(values, size, way)]
+        telling = [found for found in tests if found.p_value * len(tests) <= FALSE_ALARM]
+        # Of all that tell, the simplest that undoes most.
+        best = (
+            max(telling, key=lambda row: (row.name in PADS, row.way == AS_IT_IS, row.rate))
+            if telling
+            else min(tests, key=lambda row: row.p_value)
+        )
+        metrics: dict[str, Any] = {"p_value": best.p_value, "coincidences": best.rate, "chance_coincidences": best.chance, "leak": None}
+        metrics |= {"way": best.way, "test": best.name}
+        metrics["unseen"] = f"coincidences of {smallest_rate(best.trials, best.chance, len(tests)):.2%} (chance {best.chance:.2%})"
+        if not telling:
             return base.Finding(metrics)
-        metrics["leak"] = f"one keystream or table serves all images ({test} {way} coincide in {rate:.1%}, by chance in {chance:.1%})"
-        if test not in PADS or target.prior is None:
+        way = f"{best.name} {best.way} coincide in {best.rate:.1%}, by chance in {best.chance:.1%}"
+        metrics["leak"] = f"one keystream or table serves all images ({way})"
+        if best.name not in PADS or target.prior is None:
             return base.Finding(metrics)
-        decode = PADS[test](size)
+        decode = PADS[best.name](size)
         pad = _pad(symbols, size, decode, at_size(target.prior, target.height, target.width))
         pixels = decode(np.asarray(target.symbols.array[scored]).astype(np.int64), pad)
         return base.Finding(metrics, base.Rebuilt(scored, np.minimum(pixels, 255).astype(np.uint8)))
@@ -107,8 +132,8 @@ def _fits(name: str, size: int) -> bool:
     return "XOR" not in name or size & (size - 1) == 0
 
 
-def _tests(symbols: np.ndarray, size: int, way: str) -> Iterator[tuple[str, int, int, int, int]]:
-    """Yield name, hits, trials, and both at far places, of each count.
+def _tests(symbols: np.ndarray, size: int, way: str) -> Iterator[_Test]:
+    """Yield the counts.
 
     Where the pixel before was taken off, neighbours have a pixel in common, so that theirs is no count of independent ones.
     """
@@ -116,13 +141,13 @@ def _tests(symbols: np.ndarray, size: int, way: str) -> Iterator[tuple[str, int,
     one, other = symbols[0 : 2 * pairs : 2], symbols[1 : 2 * pairs : 2]
     far = [(round(down * symbols.shape[1]), round(right * symbols.shape[2])) for down, right in _FAR]
     hits = [int((one == np.roll(other, to, (1, 2))).sum()) for to in far]
-    yield "pixels", int((one == other).sum()), one.size, sum(hits), len(far) * one.size
+    yield _Test(way, "pixels", int((one == other).sum()), one.size, sum(hits), len(far) * one.size)
     for name, pad in PADS.items():
         if way == AS_IT_IS and _fits(name, size):
             rest = pad(size)(one, other)
             near = [rest[:, 1:] == rest[:, :-1], rest[:, :, 1:] == rest[:, :, :-1]]
             hits = [int((rest == np.roll(rest, to, (1, 2))).sum()) for to in far]
-            yield name, sum(int(x.sum()) for x in near), sum(x.size for x in near), sum(hits), len(far) * rest.size
+            yield _Test(way, name, sum(int(x.sum()) for x in near), sum(x.size for x in near), sum(hits), len(far) * rest.size)
 
 
 def _pad(symbols: np.ndarray, size: int, decode: Decode, prior: np.ndarray) -> np.ndarray:

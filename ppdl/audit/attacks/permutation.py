@@ -1,7 +1,7 @@
 """Put pixels back that were moved to the same places in all images, from the ciphertexts alone: by how places vary over the images."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy.stats import poisson
@@ -62,7 +62,7 @@ class Permutation(base.Attack):
         hits, total = len(np.intersect1d(one, other)), max(len(one), 1)
         p = float(poisson.sf(hits - 1, expected))
         seen_from = (int(poisson.isf(FALSE_ALARM, expected)) + 1) / total
-        metrics = {"p_value": p, "pairs_again": hits / total, "chance_pairs_again": expected / total, "leak": None}
+        metrics: dict[str, Any] = {"p_value": p, "pairs_again": hits / total, "chance_pairs_again": expected / total, "leak": None}
         metrics["unseen"] = f"{seen_from:.2%} of the places with the same nearest one in both halves (chance {expected / total:.2%})"
         if p > FALSE_ALARM:
             return base.Finding(metrics)
