@@ -1,12 +1,13 @@
 """Put pixels back that were moved to the same places in all images, from the ciphertexts alone: by how places vary over the images."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 from scipy.stats import poisson
 
 from ppdl.audit.attacks.as_is import at_size, gray_rows, rows_with
+from ppdl.audit.attacks.own_histogram import OwnHistogram
 from ppdl.audit.examination import base
 from ppdl.audit.examination.chance import FALSE_ALARM
 from ppdl.errors import AttackDoesNotApply
@@ -25,8 +26,9 @@ class Permutation(base.Attack):
     """Match places of the ciphertexts with places of public images, by their values and by which of them vary together.
 
     Test: is the place that varies most like this one the same in both halves of the images? Where values are independent, as many
-    pairs agree as a Poisson law says. If more do, each place is given the ciphertexts' place of the most similar quantiles over the images,
-    and then, in turns, that whose correlations with `_NUM_LANDMARKS` others, which stand as found so far, are most alike.
+    pairs agree as a Poisson law says. If more do, and images keep histograms of their own, so that no pad is behind it, each place is
+    given the ciphertexts' place of the most similar quantiles over the images, and then, in turns, that whose correlations with
+    `_NUM_LANDMARKS` others, which stand as found so far, are most alike.
 
     Attributes:
         num_images: images that are compared.
@@ -67,11 +69,13 @@ class Permutation(base.Attack):
         if p > FALSE_ALARM:
             return base.Finding(metrics)
         metrics["leak"] = f"places vary together over the images ({hits / total:.0%} have the same nearest one in both halves)"
-        if target.prior is None:
+        shown = replace(target, symbols=base.Symbols(gray_rows(target.picture, np.arange(target.num_images)), 256, None))
+        kept, _ = OwnHistogram().run(shown, rng)
+        if target.prior is None or kept["leak"] is None:
             return base.Finding(metrics)
         prior = at_size(target.prior, height, width).reshape(len(target.prior), -1).astype(np.float32)
-        shown = gray_rows(target.picture, scored).reshape(len(scored), -1)[:, _matched(values, prior, rng)]
-        images = at_size(shown.reshape(len(scored), height, width), target.height, target.width)
+        moved = gray_rows(target.picture, scored).reshape(len(scored), -1)[:, _matched(values, prior, rng)]
+        images = at_size(moved.reshape(len(scored), height, width), target.height, target.width)
         return base.Finding(metrics, base.Rebuilt(scored, images))
 
     def score(self, guess: base.Finding, truth: base.Truth) -> base.Finding:

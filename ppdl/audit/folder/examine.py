@@ -27,6 +27,7 @@ ATTACKS = (
     "repeats",
     "cipher_metrics",
 )  # on a folder of images
+MAPS = ("repeats",)  # which draw where something is, and no image
 WITH_ORIGINALS = ("known_plaintext", "keystream_known", "permutation_known", "linkage")
 NUM_KNOWN, NUM_QUERIES = 20, 100  # images that an attacker knows, patients looked up; at most a half of the images
 # Figures that compare with originals. Without any, an attack is scored against the picture itself, and these mean nothing.
@@ -71,7 +72,8 @@ def audit_folder(attacks: Mapping[str, Attack], target: Target, originals: np.nd
         target, truth = _with_known(target, originals, rng)
         null_truth = Truth(originals)
     found = examine(attacks, target, truth, seed=seed)
-    blank = {name: attack for name, attack in attacks.items() if name in found.rebuilt and name != BLIND and base.KNOWN not in attack.needs}
+    drawn = found.rebuilt.keys() - {BLIND, *MAPS}
+    blank = {name: attack for name, attack in attacks.items() if name in drawn and base.KNOWN not in attack.needs}
     on_null = examine(blank, replace(null, name="null"), null_truth, seed=seed)
     results, structures = dict(found.results), {}
     for name in blank:

@@ -73,3 +73,8 @@ def test_does_not_apply_to_few_images_or_many_places(images):
     large = Target("set", 8, 32, 32, picture=np.zeros((8, 129, 128), np.uint8))
     with pytest.raises(AttackDoesNotApply, match="129 x 128"):
         ATTACK.examine(large, Truth(images[:8]), np.random.default_rng(0))
+
+
+def test_behind_a_pad_places_vary_together_and_are_not_put_back(images):
+    finding = found(protect("xor_one_pad", images), images)
+    assert finding.metrics["leak"] and finding.rebuilt is None
