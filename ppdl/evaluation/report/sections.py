@@ -59,6 +59,7 @@ def sections(content: ReportContent) -> dict[str, Any]:
         "tested": tested,
         "shortcuts": [shortcut_sentence(run, found) for run, found in tested.items()],
         "attacks": _attacks(content),
+        "of_parties": _of_parties(content),
         "further": _further(content),
         "by_count": _by_count(content),
         "curves": _curves(content),
@@ -110,15 +111,25 @@ def _control(name: str, found: Mapping[str, Any]) -> str:
 
 
 def _attacks(content: ReportContent) -> list[dict[str, Any]]:
-    """Return a row for each attack: its figures on each protection, None where it was not run."""
+    """Return a row for each attack but those of a party: its figures on each protection, None where it was not run."""
     knowledge: dict[str, str] = {}
     for _, attack, found in _results(content):
-        knowledge[attack] = knowledge.get(attack) or found.get("knowledge", "")
+        if "party" not in found:
+            knowledge[attack] = knowledge.get(attack) or found.get("knowledge", "")
     return [
         {"attack": attack, "knowledge": known, "cells": [audit["attacks"].get(attack) for audit in content.audit.values()]}
         for attack, known in knowledge.items()
         if attack != CIPHER_METRICS
     ]
+
+
+def _of_parties(content: ReportContent) -> dict[str, dict[str, Any]]:
+    """Return for each protection the figures of the attacks that parties of its protocol make, by attack."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, attack, figures in _results(content):
+        if "party" in figures:
+            found.setdefault(name, {})[attack] = figures
+    return found
 
 
 def _further(content: ReportContent) -> list[dict[str, Any]]:
