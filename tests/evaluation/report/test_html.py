@@ -206,6 +206,8 @@ def test_who_tells_members_stands_with_the_interval_and_what_would_have_been_fou
     text = page_of(replace(content, audit=audit), tmp_path).text
     assert "members, area under ROC 0.69 [0.67, 0.71] counts from 0.52; a true 0.54 is found 4 times of 5" in text
     assert "films a feature user pool 16 0.69" in text
+    assert text.count("Who tells whose films trained") == len(audit) and "user pool user of the head: the integer head members" in text
+    assert "not run" not in text  # by protections that have no such parties
 
 
 def test_everything_from_a_file_is_escaped(tmp_path: Path):
