@@ -100,10 +100,10 @@ def test_a_full_disk_leaves_no_half_private_key_and_no_half_file(key, small_disk
 @root_only
 def test_a_full_disk_keeps_the_state_of_a_training_as_it_was(small_disk):
     weights = [np.zeros(1000, np.float32)]
-    write_state(small_disk / "state", "d", State([{"epoch": 0}], 0, weights, weights, weights, 1.0, 0.1))
+    write_state(small_disk / "state", "d", State([{"epoch": 0}], 0, weights, weights, weights, 1.0))
     fill(small_disk, leave=32 * 1024)
     with pytest.raises(OSError, match="No space left"):
-        write_state(small_disk / "state", "d", State([{"epoch": 1}], 1, [np.zeros(10**4, np.float32)], weights, weights, 2.0, 0.1))
+        write_state(small_disk / "state", "d", State([{"epoch": 1}], 1, [np.zeros(10**4, np.float32)], weights, weights, 2.0))
     assert read_state(small_disk / "state", "d").history == [{"epoch": 0}]
 
 

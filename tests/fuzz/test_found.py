@@ -119,10 +119,11 @@ def test_the_counts_of_the_radiography_database_are_counts():
 
 
 def test_a_view_that_is_inverted_is_checked_where_it_is_built(tree):
+    shared = {"num_scored": 20}
     for change, message in (({"noises": [-1]}, "noises.0: must be >= 0"), ({"strides": [5]}, "strides.0: must be 2, 4 or 8")):
         with pytest.raises(ConfigError, match=message):
-            build(tree["attacks"]["inversion"] | change, "attacks.inversion")
-    assert isinstance(build(tree["attacks"]["inversion"], "attacks.inversion"), Inversion)
+            build(tree["attacks"]["inversion"] | change, "attacks.inversion", shared)
+    assert isinstance(build(tree["attacks"]["inversion"], "attacks.inversion", shared), Inversion)
 
 
 @pytest.mark.parametrize("text", ["{} {}", "[1]", "\x00", "[" * 100_000])

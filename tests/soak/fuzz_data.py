@@ -195,7 +195,7 @@ def records(folder: Path) -> Target:
 def states(folder: Path) -> Target:
     """The state that a killed training resumes from; what cannot be read is passed over, and never an error."""
     weights = [np.arange(6, dtype=np.float32).reshape(2, 3)]
-    write_state(folder / "state", "digest", State([{"epoch": 0, "val_loss": 1.0}], 0, weights, weights, weights, 1.0, 0.5))
+    write_state(folder / "state", "digest", State([{"epoch": 0, "val_loss": 1.0}], 0, weights, weights, weights, 1.0))
     path = folder / "state/state.npz"
 
     def read(data: bytes) -> None:

@@ -115,7 +115,7 @@ def test_what_lies_upstream_is_checked(checkout):
     changed = OmegaConf.merge(cfg, {"heads": {NAME: {"fit": {"strengths": [5]}}}})
     with pytest.raises(ConfigError, match=r"heads.private_head.fit.strengths: built for \[1, 10, .*the configuration says \[5\]"):
         private_inference.run(changed, Workspace(root, root))
-    with pytest.raises(ConfigError, match=r"branch must name one of heads \(private_head\), got 'opaque'"):
+    with pytest.raises(ConfigError, match=r"branch must name one of heads \(private_head, pooled_head\), got 'opaque'"):
         branch(OmegaConf.merge(cfg, {"branch": "opaque"}), "heads")
 
 
@@ -135,7 +135,7 @@ def test_logits_of_other_images_are_refused(checkout, tmp_path):
     for content, message in (
         ({"logits": np.zeros((1, 4)), "rows": [0]}, "of other test images"),
         ({"logits": [0]}, "KeyError"),
-        (None, "FileNot"),
+        (None, "is missing: run `dvc repro`"),
     ):
         if content is None:
             Path(folder / "logits.npz").unlink()
