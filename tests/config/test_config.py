@@ -45,7 +45,9 @@ def test_every_group_file_composes_and_opens_with_its_command(path: Path):
     cfg = composed(choose.get(group, f"{group}={name}"))
     assert cfg.seed == composed().seed
     first = path.read_text().splitlines()
-    assert any(line.startswith("# ") and any(word in line for word in ("dvc ", "python -m", "ppdl ")) for line in first[:3]), f"{path} names no command"
+    assert any(line.startswith("# ") and any(word in line for word in ("dvc ", "python -m", "ppdl ")) for line in first[:3]), (
+        f"{path} names no command"
+    )
 
 
 @pytest.mark.parametrize("name", [p.stem for p in GROUPS if p.parent.name == "protection"])
