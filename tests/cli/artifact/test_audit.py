@@ -10,7 +10,7 @@ from PIL import Image
 from ppdl.cli import main
 from tests.audit import schemes
 
-NUM_IMAGES = 40
+NUM_IMAGES = 20
 SCHEMES = {
     "pixel-wise negative-positive": (schemes.negative_positive, "negative_positive"),
     "block scrambling": (schemes.block_scrambling, "jigsaw"),
