@@ -212,7 +212,10 @@ def test_private_inference_answers_as_the_integer_head_and_shows_the_server_noth
     cost = json.loads((clone.path / f"reports/cost/{name}/inference.json").read_text())
     assert cost["num_images"] == test_images and cost["single_up_bytes"] > cost["batch_up_bytes"] > 0
     audit = json.loads((clone.path / "reports/audit.json").read_text())[name]
-    assert audit["verdict"].startswith("unbroken") and audit["distinguisher"]["advantage_low"] < 0.1
+    # A pooled head may be leaky: its parties tell whose films trained it. What the server sees tells nothing.
+    level, _, sentence = audit["verdict"].partition(": ")
+    assert level == "unbroken" or name == "pooled_head"
+    assert sentence.startswith("No attack here got anything out of the ciphertexts") and audit["distinguisher"]["advantage_low"] < 0.1
     (run,) = (run for run in clone.runs() if run["name"] == name)
     assert "cost/inference_single_encrypt_s" in run["metrics"]
     assert f"models/{name}/head.npz" not in clone.run("git", "ls-files", "--others", "--exclude-standard")
