@@ -16,7 +16,7 @@ from ppdl.experiment.experiment import Experiment
 from ppdl.experiment.training.head_run import head_run
 from ppdl.experiment.training.run import Origin
 from ppdl.pooling.board import Board
-from ppdl.pooling.opening import open_total, signed_tally
+from ppdl.pooling.opening import open_total
 
 NOTE = (
     "The head was trained on **sums under encryption**: each hospital encrypted sums over its films, a server added them, and the key "
@@ -39,7 +39,7 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
         raise ArtifactError(f"{path}: the run was called with another {different[0]} than the key holder's configuration: run `dvc repro`")
     with recorded_cost(workspace.outputs / f"reports/cost/{name}/open.json"):
         head = open_total(board, terms, Path(cfg.keygen.private_dir or default_private_dir()), backbone=facts)
-    tally = signed_tally(board, terms)
+    tally = board.read_tally()
     origin = Origin(path, tally.sum_sha256, confidential=True, key_fingerprint=terms.fingerprint, note=NOTE)
     num_films = terms.declared(tally.contributors)
     summary = {"num_hospitals": len(tally.contributors), "num_films": num_films, "num_features": terms.num_features}

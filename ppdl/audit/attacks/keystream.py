@@ -104,8 +104,7 @@ class Keystream(base.Attack):
         return base.Finding(metrics, base.Rebuilt(scored, np.minimum(pixels, 255).astype(np.uint8)))
 
     def score(self, guess: base.Finding, truth: base.Truth) -> base.Finding:
-        likeness = {} if guess.rebuilt is None else base.score_rebuilt(guess.rebuilt, truth)
-        return base.Finding(guess.metrics | likeness, guess.rebuilt)
+        return base.with_likeness(guess, truth)
 
 
 def _xor(size: int) -> Decode:

@@ -8,9 +8,8 @@ import numpy as np
 from annotated_types import MinLen
 
 from ppdl.audit.attacks.keystream import PADS, unchained
+from ppdl.audit.attacks.known_images import best_way, ciphertexts, numbers, score_by_count, unread_rows
 from ppdl.audit.examination import base
-from ppdl.audit.examination.chance import FALSE_ALARM, p_value, smallest_rate
-from ppdl.errors import AttackDoesNotApply
 from ppdl.records.typecheck import Count
 
 Learn = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]  # known ciphertexts, known pixels, ciphertexts -> pixels
@@ -43,63 +42,31 @@ class KeystreamKnown(base.Attack):
     knowledge: ClassVar[str] = "the ciphertexts and some of the images in the clear"
     source: ClassVar[str] = "A. Kerckhoffs 1883; C. Li et al. 2009; K. Wang et al. 2005; H. Hermassi et al. 2014"
 
-    def run(self, target: base.Target, rng: np.random.Generator) -> tuple[dict[int, base.Rebuilt], dict[str, Any]]:
+    def run(self, target: base.Target, rng: np.random.Generator) -> tuple[dict[int, tuple[base.Rebuilt, dict[str, float]]], dict[str, Any]]:
         """Return rebuilt images by number of known ones, and what was found out."""
         known, size = target.known, target.symbols.num_symbols
-        if len(known.rows) < 2 or len(known.rows) == target.num_images:
-            raise AttackDoesNotApply(f"{len(known.rows)} of {target.num_images} images are known: two must be, and one must not")
-        rows = np.setdiff1d(np.arange(target.num_images), known.rows)
-        rows = rows[base.scored_rows(len(rows), self.num_scored)]
-        ciphertexts = _ways(np.asarray(target.symbols.array[np.sort(known.rows)]), known, size)
-        half = len(known.rows) // 2
+        rows = unread_rows(target, self.num_scored, least=2)
+        protected, half = unchained(ciphertexts(target, known.rows), size), len(known.rows) // 2
         pixels = known.images.astype(np.int64)
         counts, far = {}, (target.height // 2, target.width // 2)
-        for way, found in ciphertexts.items():
+        for way, found in protected.items():
             for name, learn in _learners(size).items():
                 read, wrong = (learn(found[:half], pixels[:half], x) for x in (found[half:], np.roll(found[half:], far, (1, 2))))
                 counts[way, name] = int((read == pixels[half:]).sum()), int((wrong == pixels[half:]).sum())
-        trials = pixels[half:].size
-        (way, name), (hits, chance_hits) = max(counts.items(), key=lambda item: item[1][0] - item[1][1])
-        p = p_value(hits, trials, chance_hits, trials)
-        metrics: dict[str, Any] = {
-            "p_value": p,
-            "way": f"{name} {way}",
-            "held_out_share": hits / trials,
-            "chance_share": chance_hits / trials,
-        }
-        metrics["unseen"] = (
-            f"{smallest_rate(trials, chance_hits / trials, len(counts)):.2%} of the pixels (chance {chance_hits / trials:.2%})"
-        )
-        metrics["leak"] = None
-        if p * len(counts) > FALSE_ALARM:
+        (way, name), metrics, reads = best_way(counts, pixels[half:].size)
+        metrics["way"] = f"{name} {way}"
+        if not reads:
             return {}, metrics
-        metrics["leak"] = (
-            f"known images read {hits / trials:.0%} of the pixels of others ({name} {way}; by chance {chance_hits / trials:.1%})"
-        )
-        unread = unchained(np.asarray(target.symbols.array[rows]).astype(np.int64), size)[way]
-        numbers = [count for count in sorted(self.num_known) if count <= len(known.rows)] or [len(known.rows)]
-        learn = _learners(size)[name]
+        share, chance = metrics["held_out_share"], metrics["chance_share"]
+        metrics["leak"] = f"known images read {share:.0%} of the pixels of others ({name} {way}; by chance {chance:.1%})"
+        unread, learn = unchained(ciphertexts(target, rows), size)[way], _learners(size)[name]
         return {
-            n: base.Rebuilt(rows, learn(ciphertexts[way][:n], pixels[:n], unread).clip(0, 255).astype(np.uint8)) for n in numbers
+            n: (base.Rebuilt(rows, learn(protected[way][:n], pixels[:n], unread).clip(0, 255).astype(np.uint8)), {})
+            for n in numbers(self.num_known, len(known.rows))
         }, metrics
 
-    def score(self, guess: tuple[dict[int, base.Rebuilt], dict[str, Any]], truth: base.Truth) -> base.Finding:
-        """Report psnr, ssim and the share of pixels that are right by number of known images; the headline is the largest number."""
-        by_count, metrics = guess
-        if not by_count:
-            return base.Finding(metrics)
-        scores = {
-            str(n): base.score_rebuilt(found, truth) | {"share": float((found.images == truth.images[found.rows]).mean())}
-            for n, found in by_count.items()
-        }
-        largest = max(by_count)
-        return base.Finding(metrics | scores[str(largest)] | {"headline_known": largest, "by_count": scores}, by_count[largest])
-
-
-def _ways(protected: np.ndarray, known: base.KnownImages, size: int) -> dict[str, np.ndarray]:
-    """Return the ciphertexts of the known images in their order, with and without the pixel before."""
-    order = np.argsort(np.argsort(known.rows))
-    return unchained(protected.astype(np.int64)[order], size)
+    def score(self, guess: tuple[dict[int, tuple[base.Rebuilt, dict[str, float]]], dict[str, Any]], truth: base.Truth) -> base.Finding:
+        return score_by_count(*guess, truth)
 
 
 def _learners(size: int) -> dict[str, Learn]:

@@ -7,6 +7,7 @@ import numpy as np
 from annotated_types import MinLen
 
 from ppdl.audit.attacks.histogram import UNKNOWN, symbol_counts
+from ppdl.audit.attacks.known_images import numbers
 from ppdl.audit.examination.base import KNOWN, SYMBOLS, Attack, Finding, Rebuilt, Target, Truth, score_rebuilt, scored_rows
 from ppdl.errors import AttackDoesNotApply
 from ppdl.protections.schemes.seriation import co_occurrence
@@ -43,7 +44,7 @@ class KnownPlaintext(Attack):
     def run(self, target: Target, rng: np.random.Generator) -> _Dictionaries:
         """Learn from the first known images of each number. Cost: reads every symbol of the set once."""
         symbols, known = target.symbols, target.known
-        counts = [count for count in sorted(self.num_known) if count <= len(known.rows)] or [len(known.rows)]
+        counts = numbers(self.num_known, len(known.rows))
         rows = self._rows(target)
         protected = np.stack([np.asarray(symbols.array[row]) for row in known.rows])  # in the order of the known images
         occurring = symbol_counts(symbols.array, symbols.num_symbols) > 0

@@ -79,8 +79,7 @@ class Permutation(base.Attack):
         return base.Finding(metrics, base.Rebuilt(scored, images))
 
     def score(self, guess: base.Finding, truth: base.Truth) -> base.Finding:
-        likeness = {} if guess.rebuilt is None else base.score_rebuilt(guess.rebuilt, truth)
-        return base.Finding(guess.metrics | likeness, guess.rebuilt)
+        return base.with_likeness(guess, truth)
 
 
 def _standardised(values: np.ndarray) -> np.ndarray:

@@ -7,9 +7,8 @@ import numpy as np
 from annotated_types import MinLen
 
 from ppdl.audit.attacks.keystream import PADS, Decode
+from ppdl.audit.attacks.known_images import best_way, ciphertexts, numbers, score_by_count, unread_rows
 from ppdl.audit.examination import base
-from ppdl.audit.examination.chance import FALSE_ALARM, p_value, smallest_rate
-from ppdl.errors import AttackDoesNotApply
 from ppdl.records.typecheck import Count
 
 
@@ -38,16 +37,11 @@ class PermutationKnown(base.Attack):
     knowledge: ClassVar[str] = "the ciphertexts and some of the images in the clear"
     source: ClassVar[str] = "S. Li et al., Signal Process. Image Commun. 23(3), 2008"
 
-    def run(self, target: base.Target, rng: np.random.Generator) -> tuple[dict[int, tuple[base.Rebuilt, float]], dict[str, Any]]:
+    def run(self, target: base.Target, rng: np.random.Generator) -> tuple[dict[int, tuple[base.Rebuilt, dict[str, float]]], dict[str, Any]]:
         """Return rebuilt images and the share of pixels placed by number of known images, and what was found out."""
-        known, size, shape = target.known, target.symbols.num_symbols, (target.height, target.width)
-        if len(known.rows) < 4 or len(known.rows) == target.num_images:
-            raise AttackDoesNotApply(f"{len(known.rows)} of {target.num_images} images are known: four must be, and one must not")
-        unknown = np.setdiff1d(np.arange(target.num_images), known.rows)
-        rows = unknown[base.scored_rows(len(unknown), self.num_scored)]
-        protected, unread = (
-            np.stack([np.asarray(target.symbols.array[row]).ravel() for row in x]).astype(np.int64) for x in (known.rows, rows)
-        )
+        known, size = target.known, target.symbols.num_symbols
+        rows = unread_rows(target, self.num_scored, least=4)
+        protected, unread = (ciphertexts(target, x).reshape(len(x), -1) for x in (known.rows, rows))
         pixels, half, counts = known.images.reshape(len(known.rows), -1).astype(np.int64), len(known.rows) // 2, {}
         for pad, decode in _pads(size).items():
             placed, key = _learned(protected[:half], pixels[:half], decode)
@@ -55,33 +49,22 @@ class PermutationKnown(base.Attack):
                 _read(x, placed, key, decode, pixels[:half]) for x in (protected[half:], np.roll(protected[half:], len(placed) // 2, 1))
             )
             counts[pad] = int((near == pixels[half:]).sum()), int((far == pixels[half:]).sum())
-        pad, (hits, chance) = max(counts.items(), key=lambda item: item[1][0] - item[1][1])
-        trials = pixels[half:].size
-        p = p_value(hits, trials, chance, trials)
-        metrics: dict[str, Any] = {"p_value": p, "pad": pad, "held_out_share": hits / trials, "chance_share": chance / trials, "leak": None}
-        metrics["unseen"] = f"{smallest_rate(trials, chance / trials, len(counts)):.2%} of the pixels (chance {chance / trials:.2%})"
-        if p * len(counts) > FALSE_ALARM:
+        pad, metrics, reads = best_way(counts, pixels[half:].size)
+        metrics["pad"] = pad
+        if not reads:
             return {}, metrics
-        metrics["leak"] = f"known images place the pixels of others ({pad}; {hits / trials:.0%} right, by chance {chance / trials:.1%})"
+        share, chance = metrics["held_out_share"], metrics["chance_share"]
+        metrics["leak"] = f"known images place the pixels of others ({pad}; {share:.0%} right, by chance {chance:.1%})"
         found, decode = {}, _pads(size)[pad]
-        for n in [count for count in sorted(self.num_known) if count <= len(known.rows)] or [len(known.rows)]:
+        for n in numbers(self.num_known, len(known.rows)):
             placed, key = _learned(protected[:n], pixels[:n], decode)
-            images = _read(unread, placed, key, decode, pixels[:n]).clip(0, 255).astype(np.uint8).reshape(len(rows), *shape)
-            found[n] = base.Rebuilt(rows, images), float((placed >= 0).mean())
+            images = _read(unread, placed, key, decode, pixels[:n]).clip(0, 255).astype(np.uint8)
+            rebuilt = base.Rebuilt(rows, images.reshape(len(rows), target.height, target.width))
+            found[n] = rebuilt, {"placed": float((placed >= 0).mean())}
         return found, metrics
 
-    def score(self, guess: tuple[dict[int, tuple[base.Rebuilt, float]], dict[str, Any]], truth: base.Truth) -> base.Finding:
-        """Report psnr, ssim, share of pixels placed and share of pixels right by number of known images; the headline is the largest."""
-        found, metrics = guess
-        if not found:
-            return base.Finding(metrics)
-        scores = {
-            str(n): base.score_rebuilt(rebuilt, truth)
-            | {"placed": placed, "share": float((rebuilt.images == truth.images[rebuilt.rows]).mean())}
-            for n, (rebuilt, placed) in found.items()
-        }
-        largest = max(found)
-        return base.Finding(metrics | scores[str(largest)] | {"headline_known": largest, "by_count": scores}, found[largest][0])
+    def score(self, guess: tuple[dict[int, tuple[base.Rebuilt, dict[str, float]]], dict[str, Any]], truth: base.Truth) -> base.Finding:
+        return score_by_count(*guess, truth)
 
 
 def _pads(size: int) -> dict[str, Decode | None]:

@@ -225,6 +225,11 @@ def scored_rows(num_images: int, num_scored: int) -> np.ndarray:
     return np.unique(np.linspace(0, num_images - 1, min(num_images, num_scored)).astype(int))
 
 
+def with_likeness(guess: Finding, truth: Truth) -> Finding:
+    """Return what was found, with the likeness of the rebuilt images, if there are any."""
+    return guess if guess.rebuilt is None else Finding(guess.metrics | score_rebuilt(guess.rebuilt, truth), guess.rebuilt)
+
+
 def score_rebuilt(rebuilt: Rebuilt, truth: Truth) -> dict[str, float]:
     """Return the means over images of PSNR in dB and of SSIM: {"psnr", "ssim"}."""
     images = np.asarray(truth.images[rebuilt.rows])

@@ -1,12 +1,10 @@
 """What each place does to a pixel, from known images."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
 from ppdl.audit.attacks.keystream_known import KeystreamKnown
-from ppdl.audit.examination.base import KnownImages, Truth
+from ppdl.audit.examination.base import Truth
 from ppdl.audit.folder.pictures import target_of_pictures
 from ppdl.errors import AttackDoesNotApply
 from tests.audit import schemes
@@ -21,10 +19,8 @@ def images():
 
 
 def found(name, images, known=None):
-    rows = np.random.default_rng(4).permutation(32)[:20] if known is None else known  # in no order
     target = target_of_pictures("set", SCHEMES[name].protect(images, np.random.default_rng(0)), None)
-    target = replace(target, known=KnownImages(rows, images[rows]))
-    return ATTACK.examine(target, Truth(images), np.random.default_rng(0))
+    return ATTACK.examine(schemes.with_known(target, images, known), Truth(images), np.random.default_rng(0))
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 
 import numpy as np
 
-from ppdl.audit.examination.base import Symbols, Target, Truth
+from ppdl.audit.examination.base import KnownImages, Symbols, Target, Truth
 from ppdl.datasets.phantoms.film import CLASS_NAMES, render
 
 SIZE_PX = 64
@@ -39,6 +40,12 @@ def target(picture: np.ndarray, prior: np.ndarray | None) -> Target:
     """Return what a thief has who finds the pictures."""
     gray = picture[..., 1] if picture.ndim == 4 else picture
     return Target("folder", *gray.shape, symbols=Symbols(gray, 256, None), picture=picture, prior=prior)
+
+
+def with_known(found: Target, images: np.ndarray, known: np.ndarray | None = None) -> Target:
+    """Give an attacker some images in the clear, 20 in no order by default."""
+    rows = np.random.default_rng(4).permutation(len(images))[:20] if known is None else known
+    return replace(found, known=KnownImages(rows, images[rows]))
 
 
 def examine(attack, picture: np.ndarray, images: np.ndarray, seed: int = 0):
