@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.stats import chi2, norm
+from scipy.special import chdtrc, ndtri
 
 from ppdl.audit.attacks.linkage import Linkage
 from ppdl.audit.examination import base
@@ -41,9 +41,9 @@ class OwnHistogram(base.Attack):
         counts = np.add.reduceat(counts, _bins(counts.mean(0)), axis=1)
         expected = counts.mean(0) * (counts.sum(1, keepdims=True) / counts.sum(1).mean())
         statistic, freedom = float(((counts - expected) ** 2 / expected).sum()), (len(counts) - 1) * (counts.shape[1] - 1)
-        p = float(chi2.sf(statistic, freedom)) if freedom else 1.0
+        p = float(chdtrc(freedom, statistic)) if freedom else 1.0
         metrics: dict[str, Any] = {"p_value": p, "difference": max(statistic - freedom, 0.0) ** 0.5 / counts.sum() ** 0.5, "leak": None}
-        seen_from = ((norm.isf(FALSE_ALARM) + norm.ppf(POWER)) * (2 * freedom) ** 0.5 / counts.sum()) ** 0.5
+        seen_from = ((ndtri(POWER) - ndtri(FALSE_ALARM)) * (2 * freedom) ** 0.5 / counts.sum()) ** 0.5
         metrics["unseen"] = f"histograms that differ by {seen_from:.1%} (root mean square)"
         if p > FALSE_ALARM:
             return metrics, None

@@ -4,7 +4,6 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.stats import poisson
 
 from ppdl.audit.attacks.as_is import at_size, gray_rows, rows_with
 from ppdl.audit.attacks.own_histogram import OwnHistogram
@@ -51,6 +50,8 @@ class Permutation(base.Attack):
 
     def run(self, target: base.Target, rng: np.random.Generator) -> base.Finding:
         """Return what was found, and images with their places as matched where places vary together."""
+        from scipy.stats import poisson  # a second to import, and every stage checks the attacks
+
         height, width = target.picture.shape[1:3]
         if height * width > _MOST_PLACES:
             raise AttackDoesNotApply(f"{height} x {width} places are too many to compare")

@@ -5,18 +5,20 @@ first is binomial (J. Przyborowski and H. Wilenski, Homogeneity of results in te
 An attack divides `FALSE_ALARM` by the number of tests that it makes. All attacks of an audit of this kind together stay below ten times it.
 """
 
-from scipy.stats import beta, binom
-
 FALSE_ALARM = 1e-6
 POWER = 0.8
 
 
 def p_value(hits: int, trials: int, far_hits: int, far_trials: int) -> float:
     """Return how probable as many hits are, if they come at the rate of the others: in [0, 1]."""
+    from scipy.stats import binom  # a second to import, and every stage checks the attacks
+
     return float(binom.sf(hits - 1, hits + far_hits, trials / (trials + far_trials)))
 
 
 def smallest_rate(trials: int, chance: float, num_tests: int) -> float:
     """Return the smallest true rate of hits that a test of `trials` finds with probability `POWER`, against one by chance of `chance`."""
+    from scipy.stats import beta, binom
+
     least = int(binom.isf(FALSE_ALARM / num_tests, trials, chance)) + 1
     return float(beta.ppf(POWER, least, trials - least + 1)) if least <= trials else 1.0
