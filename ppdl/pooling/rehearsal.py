@@ -15,7 +15,7 @@ from ppdl.crypto.keys.keystore import check_private_dir
 from ppdl.crypto.signing import load_signing_key, make_signing_key
 from ppdl.errors import PpdlError
 from ppdl.pooling.board import Board
-from ppdl.pooling.hospital import Hospital, kept_ciphertexts
+from ppdl.pooling.hospital import KEPT, Hospital, kept
 from ppdl.pooling.opening import abandon_run, make_run_key
 from ppdl.pooling.server import add_contributions
 from ppdl.pooling.terms import Member, Terms
@@ -85,12 +85,13 @@ def rehearse(board: Board, terms: Terms, films: Mapping[str, Films], hospitals_d
 
 
 def take_away(board: Board, terms: Terms, out_dir: Path, hospitals_dir: Path) -> None:
-    """Move the finished board to `out_dir`; from then on hospitals need not keep what they released."""
+    """Move the finished board to `out_dir`; from then on hospitals need not keep what they released, saw and signed."""
     shutil.rmtree(out_dir, ignore_errors=True)
     out_dir.parent.mkdir(parents=True, exist_ok=True)
     shutil.move(board.folder, out_dir)
     for name in terms.roster:
-        kept_ciphertexts(hospitals_dir / name, name, terms).unlink(missing_ok=True)
+        for what in KEPT:
+            kept(hospitals_dir / name, name, terms, what).unlink(missing_ok=True)
 
 
 def roster_of(num_films: Mapping[str, int], hospitals_dir: Path, project: Path) -> dict[str, Member]:

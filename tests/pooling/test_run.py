@@ -87,6 +87,14 @@ def same(head, other):
     return head.weights.tolist() == other.weights.tolist() and head.bias.tolist() == other.bias.tolist()
 
 
+def negated(run, name):
+    """Encryptions of a hospital's sums times -1, from what it released."""
+    key = run.board.public_key(run.terms)
+    rows = read_rows(run.board.ciphertexts(name), run.terms, key)
+    inverses = [pow(int.from_bytes(row.tobytes(), "big"), -1, key.n_squared) for row in rows]
+    return np.stack([np.frombuffer(inverse.to_bytes(key.ciphertext_bytes, "big"), np.uint8) for inverse in inverses])
+
+
 def test_the_head_is_that_of_all_films_together(run):
     run.until_signed()
     key = load_private(private_path(run.holder, run.terms.fingerprint), purpose=FEDERATION)
@@ -145,12 +153,34 @@ def test_ciphertexts_that_were_not_committed_to_are_not_added(run):
     run.commit()
     for name in NAMES[:3]:
         run.hospital(name).release()
-    key = run.board.public_key(run.terms)
-    rows = read_rows(run.board.ciphertexts("anna"), run.terms, key)
-    negated = [pow(int.from_bytes(row.tobytes(), "big"), -1, key.n_squared) for row in rows]
-    write_rows(run.board.ciphertexts("dora"), np.stack([np.frombuffer(c.to_bytes(key.ciphertext_bytes, "big"), np.uint8) for c in negated]))
+    write_rows(run.board.ciphertexts("dora"), negated(run, "anna"))
     with pytest.raises(ArtifactError, match=r"dora\.npy holds other ciphertexts than were committed to"):
         add_contributions(run.board, run.terms)
+
+
+def test_nobody_signs_when_a_commitment_was_replaced_after_the_release(run):
+    """By one to what takes another hospital's sums out of the total, say."""
+    run.commit()
+    for name in NAMES[:3]:
+        run.hospital(name).release()
+    rows = negated(run, "anna")
+    write_signed(run.board.commitments / "dora.json", COMMITMENT, Commitment(run.terms.digest, "dora", hash_rows(rows)), run.keys["dora"])
+    write_rows(run.board.ciphertexts("dora"), rows)
+    assert sorted(add_contributions(run.board, run.terms).contributors) == sorted(NAMES)
+    for name in NAMES[:3]:
+        for step in ("countersign", "release"):
+            with pytest.raises(KeyStoreError, match=f"{name} released its ciphertexts on other commitments than the board has now"):
+                getattr(run.hospital(name), step)()
+    assert not run.board.tallies.exists()
+
+
+def test_a_hospital_signs_one_tally_a_run_also_on_a_board_that_forgets(run):
+    run.until_signed()
+    shutil.rmtree(run.board.tallies)
+    run.board.ciphertexts("dora").unlink()
+    add_contributions(run.board, run.terms)
+    with pytest.raises(KeyStoreError, match="anna signed another tally of this run before"):
+        run.hospital("anna").countersign()
 
 
 @pytest.mark.parametrize("change", ["drop", "duplicate", "replace", "reorder"])
