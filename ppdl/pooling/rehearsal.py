@@ -16,7 +16,7 @@ from ppdl.crypto.signing import load_signing_key, make_signing_key
 from ppdl.errors import PpdlError
 from ppdl.pooling.board import Board
 from ppdl.pooling.hospital import KEPT, Hospital, kept
-from ppdl.pooling.opening import abandon_run, make_run_key
+from ppdl.pooling.opening import abandon_run, check_terms, make_run_key, pin_terms
 from ppdl.pooling.server import add_contributions
 from ppdl.pooling.terms import Member, Terms
 
@@ -54,6 +54,7 @@ def call_run(
     try:
         found = board.read_terms()
         board.public_key(found)
+        check_terms(private_dir, found)
         if found.tree == draft(found.fingerprint, roster).tree:
             return found
     except PpdlError:
@@ -61,6 +62,7 @@ def call_run(
     abandon_run(board, private_dir)
     fingerprint = make_run_key(board, private_dir, key_bits=wanted.key_bits, allow_insecure_key=allow_insecure_key, project=project)
     terms = draft(fingerprint, roster)
+    pin_terms(private_dir, terms)
     board.write_terms(terms)
     return terms
 

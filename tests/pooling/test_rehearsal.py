@@ -1,5 +1,6 @@
 """All parties in one process: an interrupted run goes on, and one that nobody goes on with leaves no key."""
 
+import dataclasses
 import hashlib
 import shutil
 
@@ -42,7 +43,7 @@ class Place:
         return call_run(self.board, draft, roster, self.holder, allow_insecure_key=True, project=self.project)
 
     def keys(self):
-        return sorted(path.stem for path in self.holder.glob("*.json") if not path.stem.endswith(".opening"))
+        return sorted(path.stem for path in self.holder.glob("*.json") if "." not in path.stem)
 
 
 @pytest.fixture
@@ -96,7 +97,19 @@ def test_a_run_under_other_terms_is_a_new_one_and_the_old_key_goes(place, damage
     second = place.call(strengths=(0.1, 1.0) if damage is None else (0.1,))
     assert second.fingerprint != first.fingerprint
     assert private_path(place.holder, second.fingerprint).exists()
-    assert private_path(place.holder, first.fingerprint).exists() is (damage == "public.json")  # which names the key
+    for path in (private_path(place.holder, first.fingerprint), place.holder / f"{first.fingerprint}.terms.json"):
+        assert path.exists() is (damage == "public.json")  # which names the key
+
+
+def test_a_run_is_not_gone_on_with_under_a_key_that_is_not_the_key_holders(place, tmp_path):
+    """Who writes to the board would decrypt what hospitals release."""
+    terms, alien = place.call(), Place(tmp_path / "alien")
+    forged = dataclasses.replace(terms, fingerprint=alien.call().fingerprint)
+    shutil.copy(alien.board.folder / "public.json", place.board.folder)
+    place.board.write_terms(forged)
+    again = place.call()
+    assert again.fingerprint not in (forged.fingerprint, terms.fingerprint)
+    assert place.board.public_key(again).fingerprint == again.fingerprint
 
 
 def test_refused_terms_make_no_key(place):

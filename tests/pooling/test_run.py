@@ -17,7 +17,7 @@ from ppdl.errors import ArtifactError, ConfigError, CryptoError, DataError, KeyS
 from ppdl.pooling import opening
 from ppdl.pooling.board import Board, read_rows, write_rows
 from ppdl.pooling.hospital import Hospital
-from ppdl.pooling.opening import make_run_key, open_total
+from ppdl.pooling.opening import make_run_key, open_total, pin_terms
 from ppdl.pooling.ridge import fit_ridge
 from ppdl.pooling.server import add_contributions
 from ppdl.pooling.statements import COMMITMENT, TALLY, Commitment, hash_rows, write_signed
@@ -47,6 +47,7 @@ class Run:
             "roster": members,
         }
         self.terms = Terms(**values | terms)
+        pin_terms(self.holder, self.terms)
         rng = np.random.default_rng(5)
         self.films = {}
         for name in names:
@@ -232,6 +233,30 @@ def test_nothing_is_opened_that_a_contributor_did_not_sign(run):
     write_signed(run.board.tallies / "dora.json", TALLY, run.board.read_tally(), run.keys["anna"])
     with pytest.raises(ArtifactError, match="not signed by the key"):
         run.open()
+
+
+def test_nothing_is_opened_on_terms_that_the_key_holder_did_not_call(run, tmp_path):
+    """Three invented hospitals would sign a total of one real hospital's sums and of theirs, and so open hers."""
+    run.commit()
+    for name in NAMES:
+        run.hospital(name).release()
+    key, forged = run.board.public_key(run.terms), Run(tmp_path / "forged", tmp_path / "project")
+    shutil.copy(run.board.folder / "public.json", forged.board.folder)
+    forged.terms = dataclasses.replace(run.terms, roster=forged.terms.roster)
+    rows = {name: encrypt_batch(key, run.terms.packing.pack(run.total([name]).flat()), build_obfuscators(key)) for name in NAMES[1:]}
+    for name, own in (rows | {"anna": read_rows(run.board.ciphertexts("anna"), run.terms, key)}).items():
+        write_rows(forged.board.ciphertexts(name), own)
+        commitment = Commitment(forged.terms.digest, name, hash_rows(own))
+        write_signed(forged.board.commitments / f"{name}.json", COMMITMENT, commitment, forged.keys[name])
+    tally = add_contributions(forged.board, forged.terms)
+    for name in NAMES:
+        write_signed(forged.board.tallies / f"{name}.json", TALLY, tally, forged.keys[name])
+    with pytest.raises(KeyStoreError, match=r"terms\.json names another digest: the key holder called no run on these terms"):
+        open_total(forged.board, forged.terms, run.holder, backbone={})
+    (run.holder / f"{run.terms.fingerprint}.terms.json").unlink()  # as an older version left it
+    with pytest.raises(KeyStoreError, match=r"terms\.json is missing: .*`dvc repro --force --single-item pool@NAME`"):
+        open_total(run.board, run.terms, run.holder, backbone={})
+    assert not (run.holder / f"{run.terms.fingerprint}.opening.json").exists()  # nothing was used up
 
 
 def test_two_contributors_are_too_few(run):

@@ -158,7 +158,7 @@ def test_the_same_run_gives_the_same_head_again_and_another_configuration_none(c
     changed = OmegaConf.merge(checkout.cfg, {"heads": {NAME: {"pooling": {"strengths": [0.5]}}}})
     with pytest.raises(ArtifactError, match="called with another strengths than the key holder's configuration"):
         opens.run(changed, there)
-    with pytest.raises(KeyStoreError):
+    with pytest.raises(KeyStoreError, match=r"terms\.json is missing: the key holder called no run on these terms"):
         opens.run(OmegaConf.merge(checkout.cfg, {"keygen": {"private_dir": str(tmp_path)}}), there)
     with pytest.raises(ConfigError, match=r"heads.pooled_head.pooling.strengths: built for"):
         private_inference.run(changed, checkout.workspace)
