@@ -78,11 +78,11 @@ class Hospital:
             raise DataError(f"{self.name} declared {declared} films and brings {len(features)}: call a run with the right number")
         if features.shape[1] != terms.num_features:
             raise ConfigError(f"{self.name} brings {features.shape[1]} features a film, and the terms say {terms.num_features}")
+        sums = sums_of(features, labels, num_classes=len(terms.class_names), feature_bits=terms.feature_bits)
         if films is not None:
-            record_contribution(self.private_dir, self.name, terms, films)
+            record_contribution(self.private_dir, self.name, terms, films, labels)
         if not self._own.exists():
             public_key = self.board.public_key(terms)
-            sums = sums_of(features, labels, num_classes=len(terms.class_names), feature_bits=terms.feature_bits)
             plaintexts = terms.packing.pack(sums.flat())
             source = build_obfuscators(public_key, num_ciphertexts=len(plaintexts))
             write_rows(self._own, encrypt_batch(public_key, plaintexts, source))

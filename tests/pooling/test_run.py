@@ -16,6 +16,7 @@ from ppdl.crypto.keys.purpose import FEDERATION
 from ppdl.errors import ArtifactError, ConfigError, CryptoError, DataError, KeyStoreError
 from ppdl.pooling import opening
 from ppdl.pooling.board import Board, read_rows, write_rows
+from ppdl.pooling.contributions import record_contribution
 from ppdl.pooling.hospital import Hospital
 from ppdl.pooling.opening import make_run_key, open_total, pin_terms
 from ppdl.pooling.ridge import fit_ridge
@@ -323,6 +324,8 @@ def test_a_total_of_no_films_uses_the_run_up_and_all_get_the_same_bit(run, wrong
 
 def test_a_hospital_contributes_as_many_films_as_it_declared_once(run):
     features, labels, films = run.films["anna"]
+    with pytest.raises(DataError, match=r"labels must lie in \[0, 2\), got 0 to 2"):
+        run.hospital("anna").commit(features, labels * 2, films)
     with pytest.raises(DataError, match="anna declared 40 films and brings 39"):
         run.hospital("anna").commit(features[1:], labels[1:], films[1:])
     with pytest.raises(ConfigError, match="anna brings 3 features a film, and the terms say 4"):
@@ -339,15 +342,30 @@ def test_the_ledger_declines_what_differs_by_a_few_films(run, tmp_path):
     later.root = run.root  # the same hospitals, with their folders
     features, labels, films = run.films["anna"]
     later.hospital("anna").commit(features, labels, films)  # the same films: no difference tells anything
-    with pytest.raises(KeyStoreError, match=r"2 films differ.*must be over 64 films"):
-        later.hospital("anna").commit(features, labels, [b"new", *films[1:]])
+    corrected, twice = np.array([1 - labels[0], *labels[1:]]), [*range(NUM_FILMS), 1]
+    for changed in (
+        (features, labels, [b"new", *films[1:]], 2),
+        (features[twice], labels[twice], [films[i] for i in twice], 1),
+        (features, corrected, films, 1),
+        (features[1:], labels[1:], films[1:], 1),
+    ):
+        *own, differ = changed
+        members = {name: dataclasses.replace(member, num_films=len(own[0])) for name, member in later.terms.roster.items()}
+        later.terms = dataclasses.replace(later.terms, roster=members)
+        with pytest.raises(KeyStoreError, match=rf"other films or labels before, and {differ} differ: .*must be over 64 films"):
+            later.hospital("anna").commit(*own)
+    renamed = dataclasses.replace(later.terms, class_names=("healthy", "sick"))
+    with pytest.raises(KeyStoreError, match="and 1 differ"):  # of the films, and of the labels many
+        record_contribution(run.root / "own/anna", "anna", renamed, films[1:], labels[1:])
     ledger = run.root / "own/anna/anna.contributions.json"
     assert ledger.stat().st_mode & 0o077 == 0
     assert not any(film.hex() in ledger.read_text() for film in films)
+    ledger.write_text(ledger.read_text().replace("contributions v2", "contributions v1"))
+    with pytest.raises(KeyStoreError, match=r"is no ledger in the format .*One of an older version has no labels .*: move it away"):
+        later.hospital("anna").commit(*own)
     ledger.write_text("{}")
-    ledger.chmod(0o600)
-    with pytest.raises(KeyStoreError, match="is no ledger of contributions"):
-        later.hospital("anna").commit(features, labels, films)
+    with pytest.raises(KeyStoreError, match="is no ledger in the format"):
+        later.hospital("anna").commit(*own)
 
 
 def test_bad_terms_are_refused(run, tmp_path):
