@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -78,12 +79,10 @@ def check_terms(private_dir: Path, terms: Terms) -> None:
 
 def abandon_run(board: Board, private_dir: Path) -> None:
     """Remove the board of a run that nobody goes on with, and its private key: what was released there stays closed."""
-    try:
+    with suppress(KeyStoreError, FileNotFoundError):  # no key was made yet, its file is damaged, or it is not here
         fingerprint = load_public(board.folder / "public.json", FEDERATION).fingerprint
-        private_path(private_dir, fingerprint).unlink(missing_ok=True)
         _pinned(private_dir, fingerprint).unlink(missing_ok=True)
-    except KeyStoreError:
-        pass  # no key was made yet, or its file is damaged
+        _delete_key(private_dir, fingerprint)
     shutil.rmtree(board.folder, ignore_errors=True)
 
 
@@ -121,12 +120,12 @@ def open_total(board: Board, terms: Terms, private_dir: Path, *, backbone: Mappi
     total = read_rows(board.sum, terms, key, tally.sum_sha256)
     record, head_dir = private_dir / f"{terms.fingerprint}.opening.json", private_dir / f"{terms.fingerprint}.head"
     opened = _begin(record, tally)
-    secret = private_path(private_dir, terms.fingerprint)
     if opened is None:
-        opened = _solve(load_private(secret, purpose=FEDERATION), total, terms, tally, backbone, head_dir)
+        secret = load_private(private_path(private_dir, terms.fingerprint), purpose=FEDERATION)
+        opened = _solve(secret, total, terms, tally, backbone, head_dir)
         with only_writer(private_dir):
             replace_private(record, {"format": FORMAT, "tally": tally.digest, "opened": opened})
-    secret.unlink(missing_ok=True)
+    _delete_key(private_dir, terms.fingerprint)
     if not opened:
         raise DataError(REFUSED)
     return load_head(head_dir)
@@ -134,6 +133,11 @@ def open_total(board: Board, terms: Terms, private_dir: Path, *, backbone: Mappi
 
 def _pinned(private_dir: Path, fingerprint: str) -> Path:
     return private_dir / f"{fingerprint}.terms.json"
+
+
+def _delete_key(private_dir: Path, fingerprint: str) -> None:
+    private_path(private_dir, fingerprint).unlink(missing_ok=True)
+    sync(private_dir)  # or a power cut brings it back
 
 
 def _begin(record: Path, tally: Tally) -> bool | None:

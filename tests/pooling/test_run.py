@@ -288,15 +288,15 @@ def test_an_opening_that_was_killed_goes_on(run, monkeypatch):
 
 
 def test_the_head_is_on_the_disk_before_the_record_says_so_and_the_key_goes(run, monkeypatch):
-    """So that a power cut cannot leave neither."""
+    """So that a power cut cannot leave neither, nor bring the key back."""
     run.until_signed()
     done, replace_private = [], opening.replace_private
     secret = private_path(run.holder, run.terms.fingerprint)
-    monkeypatch.setattr(opening, "sync", lambda path: done.append(path.name))
-    monkeypatch.setattr(opening, "replace_private", lambda *a: (done.append(secret.exists()), replace_private(*a)))
+    monkeypatch.setattr(opening, "sync", lambda path: done.append((path.name, secret.exists()) if path == run.holder else path.name))
+    monkeypatch.setattr(opening, "replace_private", lambda *a: (done.append("record"), replace_private(*a)))
     run.open()
-    assert done == [*sorted(done[:2]), f"{run.terms.fingerprint}.head", "holder", True]
-    assert {"head.json"} < set(done[:2]) and not secret.exists()
+    assert done == [*sorted(done[:2]), f"{run.terms.fingerprint}.head", ("holder", True), "record", ("holder", False)]
+    assert {"head.json"} < set(done[:2])
 
 
 @pytest.mark.parametrize("wrong", ["a count", "a slot that overflows"])
@@ -395,6 +395,18 @@ def test_the_private_key_of_a_run_stays_out_of_the_project(tmp_path):
     with pytest.raises(KeyStoreError, match="private keys must not lie inside the project"):
         Run(tmp_path / "project/run", tmp_path / "project")
     assert not list(tmp_path.rglob("*.json"))
+
+
+def test_a_passphrase_protects_the_private_key_of_a_run(tmp_path, monkeypatch):
+    monkeypatch.setenv("PPDL_PRIVATE_KEY_PASSPHRASE", "right")
+    run = Run(tmp_path / "run", tmp_path / "project")
+    assert "p" not in json.loads(private_path(run.holder, run.terms.fingerprint).read_text())
+    run.until_signed()
+    monkeypatch.delenv("PPDL_PRIVATE_KEY_PASSPHRASE")
+    with pytest.raises(KeyStoreError, match="passphrase"):
+        run.open()
+    monkeypatch.setenv("PPDL_PRIVATE_KEY_PASSPHRASE", "right")
+    assert run.open().num_features == NUM_FEATURES
 
 
 def test_so_few_films_may_be_left_that_nothing_is_added(run):
