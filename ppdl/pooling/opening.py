@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from ppdl.crypto.arithmetic.paillier import decrypt_batch
+from ppdl.crypto.keys.jwk import read_public
 from ppdl.crypto.keys.keyfile import (
     create_private,
     load_private,
@@ -29,6 +30,7 @@ from ppdl.crypto.keys.keyfile import (
     only_writer,
     private_path,
     read_file,
+    read_members,
     replace_private,
     save_public,
 )
@@ -84,6 +86,16 @@ def abandon_run(board: Board, private_dir: Path) -> None:
         _pinned(private_dir, fingerprint).unlink(missing_ok=True)
         _delete_key(private_dir, fingerprint)
     shutil.rmtree(board.folder, ignore_errors=True)
+
+
+def left_keys(private_dir: Path) -> list[Path]:
+    """Return the private keys of runs in a folder: of those that were called and not opened."""
+    found = []
+    for path in sorted(private_dir.glob("*.json")):
+        with suppress(KeyStoreError):  # no key file, or a damaged one
+            if read_public(read_members(path, private=True).get("pub"), path).purpose == FEDERATION:
+                found.append(path)
+    return found
 
 
 def signed_tally(board: Board, terms: Terms) -> Tally:

@@ -12,7 +12,7 @@ from ppdl.errors import ConfigError, KeyStoreError
 from ppdl.pooling import rehearsal
 from ppdl.pooling.board import Board
 from ppdl.pooling.hospital import Hospital
-from ppdl.pooling.opening import open_total
+from ppdl.pooling.opening import left_keys, open_total
 from ppdl.pooling.rehearsal import Films, call_run, rehearse, roster_of, take_away
 from ppdl.pooling.terms import Terms
 
@@ -99,6 +99,18 @@ def test_a_run_under_other_terms_is_a_new_one_and_the_old_key_goes(place, damage
     assert private_path(place.holder, second.fingerprint).exists()
     for path in (private_path(place.holder, first.fingerprint), place.holder / f"{first.fingerprint}.terms.json"):
         assert path.exists() is (damage == "public.json")  # which names the key
+
+
+def test_the_key_of_a_run_that_was_pooled_and_never_opened_is_found(place):
+    runs = []
+    for strengths in ((0.1,), (0.2,)):
+        runs.append(terms := place.call(strengths))
+        rehearse(place.board, terms, films(), place.hospitals)
+        take_away(place.board, terms, place.out, place.hospitals)
+    (place.holder / f"{'0' * 64}.json").write_text("{}")  # no key
+    assert {path.stem for path in left_keys(place.holder)} == {terms.fingerprint for terms in runs}
+    open_total(Board(place.out), terms, place.holder, backbone={})
+    assert left_keys(place.holder) == [private_path(place.holder, runs[0].fingerprint)]
 
 
 def test_a_run_is_not_gone_on_with_under_a_key_that_is_not_the_key_holders(place, tmp_path):
