@@ -1,6 +1,7 @@
 """`ppdl artifact audit`."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,7 +37,8 @@ def audit(
 
     PATH holds images of one size: PNG, JPEG, BMP, TIFF or WebP files, nested or not, or .npy or .npz arrays (images, height, width) or
     (images, height, width, channels) of integers or floats. No key is used. With --originals, what attacks rebuild is compared with
-    them; without, its structure is compared with what the same attack makes of the same pixels in random places.
+    them; without, its structure is compared with what the same attack makes of the same pixels in random places. Where pictures lie
+    in several folders below PATH, these are taken for classes, and it is tested whether ciphertexts tell them.
 
     The exit code is 0 for any verdict.
 
@@ -46,7 +48,7 @@ def audit(
     ppdl artifact audit ciphertexts.npy --prior public-xrays/
     """
     from ppdl.audit.folder.examine import audit_folder
-    from ppdl.audit.folder.pictures import read_originals, read_pictures, read_prior, target_of_pictures
+    from ppdl.audit.folder.pictures import classes_of, read_originals, read_pictures, read_prior, target_of_pictures
     from ppdl.datasets.phantoms.public import public_phantoms
 
     found = read_pictures(path, max_images=max_images)
@@ -57,7 +59,7 @@ def audit(
         public = public_phantoms(_NUM_PRIOR, height, width, seed=seed + _PRIOR_SEED)
     else:
         public = read_prior(prior, height, width)
-    target = target_of_pictures(path.name, found.values, public)
+    target = replace(target_of_pictures(path.name, found.values, public), labels=classes_of(found.names))
     result = audit_folder(_attacks(with_originals=truth is not None), target, truth, seed=seed)
     _print_result(
         result, f"{path}: {target.num_images} of {found.num_found} images, {width} x {height} px", with_originals=truth is not None
