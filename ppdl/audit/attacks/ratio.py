@@ -40,7 +40,7 @@ class _Guess:
 
 @dataclass(frozen=True)
 class Ratio(base.Attack):
-    """Divide ciphertexts by one another, and by small obfuscators.
+    """Divide ciphertexts by one another, and by obfuscators that are known: of r = 1.
 
     Where a ciphertext stands for one pixel, images follow: exactly from known obfuscators, up to an offset from a shared one. The offset
     is bounded by the range 0..255, and guessed within: where public images are at hand it brings the mean gray to theirs, else it is the
@@ -48,13 +48,10 @@ class Ratio(base.Attack):
 
     Args:
         num_ciphertexts: how many are searched for shared obfuscators, whole images drawn at random; null: all of them.
-        largest_r: r that are tried: those up to this without a prime factor above 4096 (all up to 4096, 75 % up to 2^16), and all if one
-            of these but 1 is found. 1: no randomness.
         num_scored: images that are rebuilt and compared with the originals.
     """
 
     num_ciphertexts: Annotated[int, Ge(2)] | None
-    largest_r: Count
     num_scored: Count
 
     name: ClassVar[str] = "ratio"
@@ -63,8 +60,13 @@ class Ratio(base.Attack):
     knowledge: ClassVar[str] = "the ciphertexts and the public key"
     source: ClassVar[str] = "P. Paillier, Public-Key Cryptosystems Based on Composite Degree Residuosity Classes, EUROCRYPT 1999"
 
+    @property
+    def tried_r(self) -> int:
+        """Return the largest r that is tried; 1: no randomness."""
+        return 1
+
     def run(self, target: base.Target, rng: np.random.Generator) -> _Guess:
-        """Search for shared and small obfuscators, and divide. Cost, for 3072-bit keys: 10 us a ciphertext, 4 s for largest_r = 2^16."""
+        """Search for shared and small obfuscators, and divide. Cost, for 3072-bit keys: 10 us a ciphertext."""
         rows = base.scored_rows(target.num_images, self.num_scored)
         if target.symbols is not None and target.symbols.codebook is not None:
             return self._divide(target, list(map(_to_int, target.symbols.codebook)), rows, np.asarray(target.symbols.array[rows]))
@@ -80,7 +82,7 @@ class Ratio(base.Attack):
         """Search ciphertexts, and draw images whose pixels they are: numbers[places]; None: ciphertexts of many pixels each."""
         key = target.public_key
         groups = by_obfuscator(numbers, key)
-        small = _small_obfuscators(groups, key, self.largest_r)
+        small = _small_obfuscators(groups, key, self.tried_r)
         plain = {i: numbers[i] for residue, members in groups.items() if residue not in small for i in members if numbers[i] < key.n}
         again = np.array([len(members) for members in groups.values() if len(members) > 1], np.int64)
         metrics: dict[str, Any] = {
@@ -91,9 +93,8 @@ class Ratio(base.Attack):
             "below_n": len(plain) / max(1, len(numbers)),
         }
         metrics["leak"] = _leak(metrics, max((r for r, _ in small.values()), default=1))
-        metrics["unseen"] = f"two equal obfuscators among {len(numbers):,} ciphertexts, or one of r = 1" + (
-            f" or another small r up to {self.largest_r:,}" if self.largest_r > 1 else ""
-        )
+        others = f" or of another r up to {self.tried_r:,} with prime factors up to {_FIRST_PRIME:,}" if self.tried_r > 1 else ""
+        metrics["unseen"] = f"two equal obfuscators among {len(numbers):,} ciphertexts, or one of r = 1{others}"
         if places is None or metrics["leak"] is None:
             return _Guess(metrics)
         pixels = np.bincount(places.ravel().astype(np.int64), minlength=len(numbers))
@@ -107,11 +108,8 @@ class Ratio(base.Attack):
                 parts.append((members, differences(ciphertexts, ciphertexts[0], key), False))
         parts += [(list(clear), list(clear.values()), True)] if clear else []
         images_mean = None if target.prior is None else float(np.mean(target.prior))
-        table, known, offsets = (
-            np.full(len(numbers), _WHITE // 2 if images_mean is None else images_mean),
-            np.zeros(len(numbers), np.int64),
-            0,
-        )
+        table = np.full(len(numbers), _WHITE // 2 if images_mean is None else images_mean)
+        known, offsets = np.zeros(len(numbers), np.int64), 0
         for members, values, exact in parts:
             table[members], offsets = _place(values, pixels[members], images_mean, exact=exact)
             known[members] = values if offsets else 0
@@ -166,7 +164,7 @@ def small_powers(key: PublicKey, largest: int, largest_prime: int) -> dict[int, 
 
 
 def _small_obfuscators(residues: Iterable[int], key: PublicKey, largest: int) -> dict[int, tuple[int, int]]:
-    """Return r and r^n mod n^2 of each residue r^n mod n whose r is found: see `Ratio`."""
+    """Return r and r^n mod n^2 of each residue r^n mod n whose r is found: see `Obfuscators`."""
     found: dict[int, tuple[int, int]] = {}
     for prime in (_FIRST_PRIME, largest):
         table = small_powers(key, largest, prime)

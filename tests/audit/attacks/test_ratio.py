@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ppdl.audit.attacks.obfuscators import Obfuscators
 from ppdl.audit.attacks.ratio import Ratio, by_obfuscator, differences
 from ppdl.audit.examination.base import Finding, Symbols, Target, Truth
 from ppdl.config.components import construct
@@ -36,7 +37,8 @@ def as_rows(key, ciphertexts: list[int]) -> np.ndarray:
 
 
 def examine(target: Target, images: np.ndarray, num_ciphertexts: int | None = None, largest_r: int = 1) -> Finding:
-    return Ratio(num_ciphertexts, largest_r, 5).examine(target, Truth(images), np.random.default_rng(0))
+    attack = Ratio(num_ciphertexts, 5) if largest_r == 1 else Obfuscators(num_ciphertexts, 5, largest_r)
+    return attack.examine(target, Truth(images), np.random.default_rng(0))
 
 
 def codebook_target(key, images: np.ndarray, codebook: np.ndarray, table: np.ndarray, **more) -> Target:
@@ -183,11 +185,11 @@ def test_without_a_public_key_or_ciphertexts_it_does_not_apply(key, images):
 @pytest.mark.parametrize(
     ("arguments", "name"),
     [
-        ((1, 1, 5), r"num_ciphertexts: must be >= 2, got 1"),
-        ((None, 0, 5), "largest_r: must be >= 1, got 0"),
-        ((None, 1, 0), "num_scored: must be >= 1, got 0"),
+        ((1, 5, 1), r"num_ciphertexts: must be >= 2, got 1"),
+        ((None, 5, 0), "largest_r: must be >= 1, got 0"),
+        ((None, 0, 1), "num_scored: must be >= 1, got 0"),
     ],
 )
 def test_impossible_arguments_are_refused(arguments, name):
     with pytest.raises(ConfigError, match=name):
-        construct(Ratio, dict(zip(("num_ciphertexts", "largest_r", "num_scored"), arguments, strict=True)), "attack")
+        construct(Obfuscators, dict(zip(("num_ciphertexts", "num_scored", "largest_r"), arguments, strict=True)), "attack")

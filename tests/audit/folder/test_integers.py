@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from phe.command_line import cli as pheutil
 
 from ppdl.audit.attacks.key_size import KeySize
-from ppdl.audit.attacks.ratio import Ratio
+from ppdl.audit.attacks.obfuscators import Obfuscators
 from ppdl.audit.folder.examine import audit_folder, meaning
 from ppdl.audit.folder.integers import holds_integers, read_integers, target_of_integers
 from ppdl.crypto.keys.keyfile import load_public
@@ -234,7 +234,7 @@ def test_verdict(tmp_path, obfuscators, level, with_originals):
     films = schemes.films(1, 8, 32)
     target = integers(tmp_path, films, obfuscators)
     assert (target.symbols is None) == (obfuscators == "fresh")
-    attacks = {"obfuscators": Ratio(None, 2, 8), "key_size": KeySize()}
+    attacks = {"obfuscators": Obfuscators(None, 8, 2), "key_size": KeySize()}
     result = audit_folder(attacks, target, films if with_originals else None, seed=0)
     assert result.level == level
     found = result.results["obfuscators"]
