@@ -267,14 +267,8 @@ def _ciphertexts(file: Path, numbers: _Numbers, key: PublicKey) -> np.ndarray:
     for i, text in enumerate(numbers.texts):
         value = int(text, 16 if hexadecimal else 10)
         if not 0 < value < key.n_squared:
-            found = (
-                f"a number of {value.bit_length()} bits: another key?"
-                if value
-                else "0, which is no ciphertext: gray values are audited without a key"
-            )
-            raise DataError(
-                f"{file}, {numbers.where(i)} must be above 0 and below n^2, of {key.n_squared.bit_length()} bits, found {found}"
-            )
+            what = f"a number of {value.bit_length()} bits: another key?" if value else "0: gray values are audited without a key"
+            raise DataError(f"{file}, {numbers.where(i)} must be above 0 and below n^2 ({key.n_squared.bit_length()} bits), found {what}")
         packed.append(value.to_bytes(key.ciphertext_bytes, "big"))
         product = product * value % key.n
     if math.gcd(product, key.n) != 1:

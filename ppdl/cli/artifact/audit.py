@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _NUM_PRIOR, _NUM_SCORED = 200, 20
 _PRIOR_SEED = 1_000_003  # added to --seed, so that a set of phantoms under audit is not its own public images
 _SHEET_IMAGES, _SHEET_PX = 8, 128
+_FRAME = 160  # gray, since maps are white
 _LEVELS = (UNBROKEN, LEAKY, BROKEN)
 
 
@@ -143,7 +144,7 @@ def _write_sheets(out: Path, target: "Target", result: "FolderAudit", originals:
         columns = [seen if seen.ndim == 4 else seen[..., None], rebuilt.images[: len(rows), ..., None]]
         if originals is not None:
             columns.append(originals[rows][..., None])
-        framed = [np.pad(column, ((0, 0), (2, 2), (2, 2), (0, 0)), constant_values=255) for column in columns]
+        framed = [np.pad(column, ((0, 0), (2, 2), (2, 2), (0, 0)), constant_values=_FRAME) for column in columns]
         sheet = np.concatenate([np.broadcast_to(column, (*column.shape[:3], 3)) for column in framed], axis=2)
         sheet = sheet.reshape(-1, sheet.shape[2], 3)
         zoom = max(1, _SHEET_PX // target.width)

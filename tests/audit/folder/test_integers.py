@@ -143,7 +143,7 @@ def changed(value, place=37):
 
 
 REFUSED = {
-    "0": ("a.txt", lambda c: rows(changed(0)(c)), "a.txt, line 3, number 6 .* found 0, which is no ciphertext"),
+    "0": ("a.txt", lambda c: rows(changed(0)(c)), "a.txt, line 3, number 6 .* found 0: gray values"),
     "n squared": (
         "a.txt",
         lambda c: rows(changed(standard.N**2)(c)),
