@@ -43,7 +43,7 @@ from ppdl.crypto.keys.keystore import save_private
 from ppdl.crypto.keys.purpose import FEDERATION
 from ppdl.pooling.board import Board
 from ppdl.pooling.hospital import Hospital
-from ppdl.pooling.opening import open_total
+from ppdl.pooling.opening import open_total, pin_terms
 from ppdl.pooling.ridge import fit_ridge
 from ppdl.pooling.server import add_contributions
 from ppdl.pooling.sums import Sums, check_total, sums_of
@@ -180,6 +180,7 @@ def pooled(case: Case, key: PrivateKey) -> Spent:
         save_public(board.folder / "public.json", key.public)
         save_private(holder, key)
         terms = terms_of(case, key, own_keys)
+        pin_terms(holder, terms)
         hospitals = {hospital: Hospital(hospital, terms, board, root / hospital, own_keys[hospital]) for hospital in HOSPITALS}
         digests = {hospital: [hashlib.sha256(row).digest() for row in case.films[hospital][0]] for hospital in HOSPITALS}
         commit = [timed(lambda name=name, own=own: own.commit(*case.films[name], digests[name])) for name, own in hospitals.items()]

@@ -66,6 +66,7 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
         reveal=reveal_of(target.view),
         rekey=under_a_fresh_key,
         release=release_of(images, target.view),
+        labels=prepared.index["label"].to_numpy(),
     )
     truth = Truth(images, groups, queries.groups, queries.rows)
     audit = examine(attacks, target, truth, seed=settings.seed)

@@ -17,6 +17,7 @@ from ppdl.crypto.keys.keystore import default_private_dir
 from ppdl.datasets.prepared.reduced import Reduced
 from ppdl.experiment.experiment import Experiment
 from ppdl.pooling.board import Board
+from ppdl.pooling.opening import left_keys
 from ppdl.pooling.rehearsal import Films, call_run, rehearse, roster_of, take_away
 from ppdl.pooling.sharing import Shares
 from ppdl.pooling.sums import integer_features
@@ -64,6 +65,8 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
         cost["num_films"], cost["num_sums"] = terms.declared(terms.roster), terms.num_sums
     take_away(board, terms, workspace.outputs / f"data/pool/{name}", hospitals_dir)
     print(f"{name}: {terms.num_sums} sums over {terms.declared(terms.roster)} films of {len(films)} hospitals, under encryption")
+    if left := [str(path) for path in left_keys(private_dir) if path.stem != terms.fingerprint]:
+        print(f"These private keys of other runs still decrypt what was released there; delete what nobody will open: {', '.join(left)}")
 
 
 main = stage(run)

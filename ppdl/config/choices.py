@@ -232,7 +232,7 @@ def _differences(base: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str
 
 def kept() -> Beyond:
     """Return what conf/local/default.yaml adds to conf/."""
-    return beyond_conf(compose(), _without_local())
+    return beyond_conf(compose(), without) if (without := _without_local()) else Beyond()
 
 
 def _without_local() -> list[str]:

@@ -14,11 +14,13 @@ from ppdl.crypto.arithmetic.paillier import encrypt_batch
 from ppdl.errors import ArtifactError, ConfigError, DataError
 from ppdl.pooling.board import Board, add_released, read_rows, write_rows
 from ppdl.pooling.contributions import record_contribution
+from ppdl.pooling.pins import check_pin, pin
 from ppdl.pooling.statements import (
     COMMITMENT,
     TALLY,
     Commitment,
     check_contributors,
+    commitments_sha256,
     hash_rows,
     read_commitments,
     read_signed,
@@ -26,6 +28,8 @@ from ppdl.pooling.statements import (
 )
 from ppdl.pooling.sums import sums_of
 from ppdl.pooling.terms import Terms
+
+KEPT = "npy", "commitments.json", "tally.json"
 
 
 @dataclass(frozen=True)
@@ -36,9 +40,9 @@ class Hospital:
 
     Attributes:
         name: on the roster.
-        terms: that this hospital pinned, from its own files and not from the board.
+        terms: that this hospital agreed to: they must not come from the board, which others write to.
         board: of the run.
-        private_dir: its own folder: unreleased ciphertexts and the ledger of contributions.
+        private_dir: its own folder: its ciphertexts, what it saw and signed of the run, and the ledger of contributions.
         key: that it signs with.
 
     Raises:
@@ -74,11 +78,11 @@ class Hospital:
             raise DataError(f"{self.name} declared {declared} films and brings {len(features)}: call a run with the right number")
         if features.shape[1] != terms.num_features:
             raise ConfigError(f"{self.name} brings {features.shape[1]} features a film, and the terms say {terms.num_features}")
+        sums = sums_of(features, labels, num_classes=len(terms.class_names), feature_bits=terms.feature_bits)
         if films is not None:
-            record_contribution(self.private_dir, self.name, terms, films)
+            record_contribution(self.private_dir, self.name, terms, films, labels)
         if not self._own.exists():
             public_key = self.board.public_key(terms)
-            sums = sums_of(features, labels, num_classes=len(terms.class_names), feature_bits=terms.feature_bits)
             plaintexts = terms.packing.pack(sums.flat())
             source = build_obfuscators(public_key, num_ciphertexts=len(plaintexts))
             write_rows(self._own, encrypt_batch(public_key, plaintexts, source))
@@ -89,14 +93,16 @@ class Hospital:
             raise ArtifactError(f"{path} is a commitment to other ciphertexts than {self._own} holds: {self.name} contributes once a run")
 
     def release(self) -> None:
-        """Show the ciphertexts, now that every hospital of the roster is committed to its own.
+        """Show the ciphertexts, now that every hospital of the roster is committed to its own, and hold all to these commitments.
 
         Raises:
             ArtifactError: a commitment is missing, or not what it should be: nothing is released.
+            KeyStoreError: there were other commitments when it released before.
         """
         commitments, ciphertexts = read_commitments(self.board.commitments, self.terms), self._ciphertexts()
         if commitments[self.name].ciphertexts_sha256 != hash_rows(ciphertexts):
             raise ArtifactError(f"the board has a commitment of {self.name} to other ciphertexts than it holds: nothing is released")
+        pin(self._kept("commitments.json"), commitments_sha256(commitments), self._replaced)
         write_rows(self.board.ciphertexts(self.name), ciphertexts)
 
     def countersign(self) -> None:
@@ -104,28 +110,34 @@ class Hospital:
 
         Raises:
             ArtifactError: the tally or the sum is not what it should be: nothing is signed.
+            KeyStoreError: the tally is of other commitments than this hospital released on, or it signed another one.
             ConfigError: too few films are left.
         """
         terms, tally = self.terms, self.board.read_tally()
         check_contributors(tally, terms, read_commitments(self.board.commitments, terms))
         if tally.contributors.get(self.name) is None:
             raise ArtifactError(f"the tally does not count {self.name}, which has nothing to sign in it")
+        check_pin(self._kept("commitments.json"), tally.commitments_sha256, self._replaced)
         if add_released(self.board, terms, tally)[1] != tally.sum_sha256:
             raise ArtifactError("the server's sum is not that of the contributors' ciphertexts: it is not signed")
-        path = self.board.tallies / f"{self.name}.json"
-        if not path.exists():
-            write_signed(path, TALLY, tally, self.key)
-        elif read_signed(path, TALLY, terms.roster[self.name].signing_key) != tally:
-            raise ArtifactError(f"{path}: {self.name} signed another tally of this run before, and signs one a run")
+        pin(self._kept("tally.json"), tally.digest, f"{self.name} signed another tally of this run before, and signs one a run")
+        write_signed(self.board.tallies / f"{self.name}.json", TALLY, tally, self.key)
+
+    def _kept(self, what: str) -> Path:
+        return kept(self.private_dir, self.name, self.terms, what)
 
     @property
     def _own(self) -> Path:
-        return kept_ciphertexts(self.private_dir, self.name, self.terms)
+        return self._kept("npy")
+
+    @property
+    def _replaced(self) -> str:
+        return f"{self.name} released its ciphertexts on other commitments than the board has now, or never did: call a new run"
 
     def _ciphertexts(self) -> np.ndarray:
         return read_rows(self._own, self.terms, self.board.public_key(self.terms))
 
 
-def kept_ciphertexts(private_dir: Path, name: str, terms: Terms) -> Path:
-    """Return where a hospital keeps its ciphertexts until the run is over."""
-    return private_dir / f"{name}.{terms.digest[:16]}.npy"
+def kept(private_dir: Path, name: str, terms: Terms, what: str) -> Path:
+    """Return where a hospital keeps a thing until the run is over: one of KEPT."""
+    return private_dir / f"{name}.{terms.digest[:16]}.{what}"

@@ -1,14 +1,15 @@
 """The key holder's side of a run: a key pair for it alone, one opening, and the integer head that comes of it.
 
-    FINGERPRINT.opening.json   in the key holder's private folder, mode 0600, on the disk before anything is decrypted
+    FINGERPRINT.terms.json     in the key holder's private folder, mode 0600: digest of the terms that the key was made for, see `pins`
+    FINGERPRINT.opening.json   the same, on the disk before anything is decrypted
         format    "ppdl opening v1"
         tally     digest of the tally that the key was used for
         opened    null until the answer stands, then true or false
     FINGERPRINT.head           the head of that answer
 
-A run's key opens one tally. The same one again gives the same answer, also after a kill; any other is refused, whatever came of the first.
-Every party gets the same bit; why a total was refused is nobody's to know. When the answer stands, the private key is deleted: what
-hospitals released stays closed from then on, also to whoever gets the key holder's folder later.
+A run's key opens one tally, of the terms that it was made for. The same one again gives the same answer, also after a kill; any other is
+refused, whatever came of the first. Every party gets the same bit; why a total was refused is nobody's to know. When the answer stands, the
+private key is deleted: who gets the key holder's folder later, and no copy that was made before, cannot open what hospitals released.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ppdl.crypto.arithmetic.paillier import decrypt_batch
+from ppdl.crypto.keys.jwk import read_public
 from ppdl.crypto.keys.keyfile import (
     create_private,
     load_private,
@@ -27,6 +30,7 @@ from ppdl.crypto.keys.keyfile import (
     only_writer,
     private_path,
     read_file,
+    read_members,
     replace_private,
     save_public,
 )
@@ -35,6 +39,7 @@ from ppdl.crypto.keys.keystore import check_private_dir, save_private
 from ppdl.crypto.keys.purpose import FEDERATION
 from ppdl.errors import ArtifactError, CryptoError, DataError, KeyStoreError
 from ppdl.pooling.board import Board, read_rows
+from ppdl.pooling.pins import check_pin, pin
 from ppdl.pooling.ridge import fit_ridge
 from ppdl.pooling.statements import TALLY, Tally, check_contributors, read_commitments, read_signed
 from ppdl.pooling.sums import Sums, check_total
@@ -45,6 +50,10 @@ from ppdl.records.atomic import sync
 FORMAT = "ppdl opening v1"
 _LARGEST_BYTES = 4096
 REFUSED = "the total of this run was opened and is of no films, or gives no head: the run is used up, and a new one must be called"
+_OTHER_TERMS = (
+    "the key holder called no run on these terms (an older version kept no record of it): "
+    "call a new one (`dvc repro --force --single-item pool@NAME`)"
+)
 
 
 def make_run_key(board: Board, private_dir: Path, *, key_bits: int, allow_insecure_key: bool, project: Path) -> str:
@@ -60,14 +69,33 @@ def make_run_key(board: Board, private_dir: Path, *, key_bits: int, allow_insecu
     return key.public.fingerprint
 
 
+def pin_terms(private_dir: Path, terms: Terms) -> None:
+    """Write down what the key of a run is for, before anybody else has the terms. Raises: KeyStoreError when it was for others."""
+    pin(_pinned(private_dir, terms.fingerprint), terms.digest, _OTHER_TERMS)
+
+
+def check_terms(private_dir: Path, terms: Terms) -> None:
+    """Refuse terms, roster included, that the key holder did not make the key for. Raises: KeyStoreError."""
+    check_pin(_pinned(private_dir, terms.fingerprint), terms.digest, _OTHER_TERMS)
+
+
 def abandon_run(board: Board, private_dir: Path) -> None:
     """Remove the board of a run that nobody goes on with, and its private key: what was released there stays closed."""
-    try:
+    with suppress(KeyStoreError, FileNotFoundError):  # no key was made yet, its file is damaged, or it is not here
         fingerprint = load_public(board.folder / "public.json", FEDERATION).fingerprint
-        private_path(private_dir, fingerprint).unlink(missing_ok=True)
-    except KeyStoreError:
-        pass  # no key was made yet, or its file is damaged
+        _pinned(private_dir, fingerprint).unlink(missing_ok=True)
+        _delete_key(private_dir, fingerprint)
     shutil.rmtree(board.folder, ignore_errors=True)
+
+
+def left_keys(private_dir: Path) -> list[Path]:
+    """Return the private keys of runs in a folder: of those that were called and not opened."""
+    found = []
+    for path in sorted(private_dir.glob("*.json")):
+        with suppress(KeyStoreError):  # no key file, or a damaged one
+            if read_public(read_members(path, private=True).get("pub"), path).purpose == FEDERATION:
+                found.append(path)
+    return found
 
 
 def signed_tally(board: Board, terms: Terms) -> Tally:
@@ -90,28 +118,38 @@ def open_total(board: Board, terms: Terms, private_dir: Path, *, backbone: Mappi
     """Open the run's total, once, and return the head that it gives.
 
     Args:
-        terms: that the key holder pinned.
+        terms: as the board has them; the key holder's record says whether they are those that it called the run on.
         backbone: what made the features, see PublicHead.
 
     Raises:
         ArtifactError, ConfigError: the tally is not signed by all contributors, or not of these terms. Nothing is used up.
-        KeyStoreError: the key opened another tally, or is not here.
+        KeyStoreError: the key is for other terms, opened another tally, or is not here.
         DataError: the opened total is of no films, or a class has none. The run is used up, and says no more.
     """
+    check_terms(private_dir, terms)
     tally = signed_tally(board, terms)
     key = board.public_key(terms)
     total = read_rows(board.sum, terms, key, tally.sum_sha256)
     record, head_dir = private_dir / f"{terms.fingerprint}.opening.json", private_dir / f"{terms.fingerprint}.head"
     opened = _begin(record, tally)
-    secret = private_path(private_dir, terms.fingerprint)
     if opened is None:
-        opened = _solve(load_private(secret, purpose=FEDERATION), total, terms, tally, backbone, head_dir)
+        secret = load_private(private_path(private_dir, terms.fingerprint), purpose=FEDERATION)
+        opened = _solve(secret, total, terms, tally, backbone, head_dir)
         with only_writer(private_dir):
             replace_private(record, {"format": FORMAT, "tally": tally.digest, "opened": opened})
-    secret.unlink(missing_ok=True)
+    _delete_key(private_dir, terms.fingerprint)
     if not opened:
         raise DataError(REFUSED)
     return load_head(head_dir)
+
+
+def _pinned(private_dir: Path, fingerprint: str) -> Path:
+    return private_dir / f"{fingerprint}.terms.json"
+
+
+def _delete_key(private_dir: Path, fingerprint: str) -> None:
+    private_path(private_dir, fingerprint).unlink(missing_ok=True)
+    sync(private_dir)  # or a power cut brings it back
 
 
 def _begin(record: Path, tally: Tally) -> bool | None:

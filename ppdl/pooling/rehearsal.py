@@ -15,8 +15,8 @@ from ppdl.crypto.keys.keystore import check_private_dir
 from ppdl.crypto.signing import load_signing_key, make_signing_key
 from ppdl.errors import PpdlError
 from ppdl.pooling.board import Board
-from ppdl.pooling.hospital import Hospital, kept_ciphertexts
-from ppdl.pooling.opening import abandon_run, make_run_key
+from ppdl.pooling.hospital import KEPT, Hospital, kept
+from ppdl.pooling.opening import abandon_run, check_terms, make_run_key, pin_terms
 from ppdl.pooling.server import add_contributions
 from ppdl.pooling.terms import Member, Terms
 
@@ -54,6 +54,7 @@ def call_run(
     try:
         found = board.read_terms()
         board.public_key(found)
+        check_terms(private_dir, found)
         if found.tree == draft(found.fingerprint, roster).tree:
             return found
     except PpdlError:
@@ -61,6 +62,7 @@ def call_run(
     abandon_run(board, private_dir)
     fingerprint = make_run_key(board, private_dir, key_bits=wanted.key_bits, allow_insecure_key=allow_insecure_key, project=project)
     terms = draft(fingerprint, roster)
+    pin_terms(private_dir, terms)
     board.write_terms(terms)
     return terms
 
@@ -85,12 +87,13 @@ def rehearse(board: Board, terms: Terms, films: Mapping[str, Films], hospitals_d
 
 
 def take_away(board: Board, terms: Terms, out_dir: Path, hospitals_dir: Path) -> None:
-    """Move the finished board to `out_dir`; from then on hospitals need not keep what they released."""
+    """Move the finished board to `out_dir`; from then on hospitals need not keep what they released, saw and signed."""
     shutil.rmtree(out_dir, ignore_errors=True)
     out_dir.parent.mkdir(parents=True, exist_ok=True)
     shutil.move(board.folder, out_dir)
     for name in terms.roster:
-        kept_ciphertexts(hospitals_dir / name, name, terms).unlink(missing_ok=True)
+        for what in KEPT:
+            kept(hospitals_dir / name, name, terms, what).unlink(missing_ok=True)
 
 
 def roster_of(num_films: Mapping[str, int], hospitals_dir: Path, project: Path) -> dict[str, Member]:

@@ -46,7 +46,7 @@ def fit_ridge(
 
 
 def temperature(total: Sums, weights: np.ndarray) -> float:
-    """Return what scores are divided by to become logits, from the total alone, to two digits, so that it tells little more than the head.
+    """Return what scores are divided by to become logits, from the total alone, to two digits: the scale of the logits tells more.
 
     With scores that are normal within each class, of one covariance, the log-odds of two classes are the difference of their scores times
     the gap between the classes' means of that difference over its variance: the mean of these slopes over all pairs is 1 / temperature.

@@ -6,8 +6,9 @@ KIND is `commitment`, by a hospital before any ciphertext is shown, or `tally`, 
 The signed message is `b"PPDL-POOL/1 KIND\\0"` and the statement as canonical JSON. Each statement holds the digest of the terms, so
 none fits another run.
 
-Source: commitments before ciphertexts, against copied and negated contributions: V. Cortier, B. Smyth, "Attacking and fixing Helios", IEEE
-    CSF 2011. A tally that every contributor recomputes: B. Adida, "Helios", USENIX Security 2008. Ed25519: RFC 8032, through pyca's.
+Source: copied contributions, which commitments before ciphertexts prevent: V. Cortier, B. Smyth, "Attacking and fixing Helios", IEEE CSF
+    2011. A tally that anybody recomputes: B. Adida, O. de Marneffe, O. Pereira, J.-J. Quisquater, "Electing a University President using
+    Open-Audit Voting: Analysis of real-world use of Helios", EVT/WOTE 2009. Ed25519: RFC 8032, through pyca's.
 """
 
 from __future__ import annotations

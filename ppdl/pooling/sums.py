@@ -139,8 +139,8 @@ def sums_of(features: np.ndarray, labels: np.ndarray, *, num_classes: int, featu
 def check_total(total: Sums, num_films: int) -> None:
     """Refuse a total that no films have: what wrap-around, damage and honest mistakes leave.
 
-    A hospital that invents films passes: only range proofs would catch it (RoFL, Lycklama et al., IEEE S&P 2023; ACORN, Bell et al.,
-    USENIX Security 2023; EIFFeL, Roy Chowdhury et al., CCS 2022), and none is built here.
+    A hospital that invents films, or takes known ones out of the total, passes: only range proofs would catch it (RoFL, Lycklama et al.,
+    IEEE S&P 2023; ACORN, Bell et al., USENIX Security 2023; EIFFeL, Roy Chowdhury et al., CCS 2022), and none is built here.
 
     Args:
         num_films: declared by all whose sums are in the total.

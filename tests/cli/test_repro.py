@@ -125,7 +125,7 @@ def test_dvc_lock_and_cache_are_those_of_dvc_repro(tmp_path):
     assert cached[0] == cached[1]
 
 
-def test_only_what_is_out_of_date_and_wanted_runs(tmp_path):
+def test_only_what_is_out_of_date_and_wanted_runs_and_a_frozen_stage_does_not_pull_in_what_it_needs(tmp_path):
     pipeline = Pipeline(tmp_path, "go")
     pipeline.run("ppdl", "repro", "left", "--jobs", "1")
     assert pipeline.there() == ["first", "left"]
@@ -134,14 +134,9 @@ def test_only_what_is_out_of_date_and_wanted_runs(tmp_path):
     (tmp_path / "other").unlink()
     pipeline.run("ppdl", "repro", "other")
     assert pipeline.there() == list(NEEDS)
-
-
-def test_a_frozen_stage_does_not_pull_in_what_it_needs(tmp_path):
-    pipeline = Pipeline(tmp_path, "go")
-    pipeline.run("ppdl", "repro", "left")
     pipeline.run("dvc", "freeze", "left")
     (tmp_path / "first").unlink()
-    assert "up to date" in pipeline.run("ppdl", "repro", "left") and pipeline.there() == ["left"]
+    assert "up to date" in pipeline.run("ppdl", "repro", "left") and not (tmp_path / "first").exists()
 
 
 def test_it_runs_from_a_folder_within(tmp_path):
@@ -187,9 +182,10 @@ def test_an_interruption_leaves_no_process_behind(tmp_path, sent):
     output = process.communicate(timeout=60)[0]
     assert process.returncode == 128 + sent and "interrupted" in output and "Traceback" not in output
     assert not running(started)
-    pipeline.let("go")
-    pipeline.run("ppdl", "repro", "first", "other")
-    assert pipeline.there() == ["first", "other"]
+    if sent == signal.SIGINT:  # the others differ in nothing but the exit code
+        pipeline.let("go")
+        pipeline.run("ppdl", "repro", "first", "other")
+        assert pipeline.there() == ["first", "other"]
 
 
 def test_under_nohup_a_closed_terminal_interrupts_nothing(tmp_path):
@@ -276,14 +272,15 @@ def test_of_a_progress_bar_the_last_state_is_shown(tmp_path):
     assert end_of(log).endswith("\nlast")
 
 
-@pytest.mark.parametrize("torn", ["", '{"read": {"'])
-def test_a_list_of_files_in_use_that_dvc_was_writing_when_it_was_killed_is_removed(tmp_path, torn):
+def test_a_list_of_files_in_use_that_dvc_was_writing_when_it_was_killed_is_removed(tmp_path):
     pipeline = Pipeline(tmp_path, "go")
     (tmp_path / ".dvc/tmp").mkdir(exist_ok=True)
-    (tmp_path / ".dvc/tmp/rwlock").write_text(torn)
-    assert "RWLock-file '.dvc/tmp/rwlock'" in pipeline.run("dvc", "repro", "other", rc=255)
-    output = pipeline.run("ppdl", "repro", "other")
-    assert "rwlock, which a kill had left half-written" in output and pipeline.there() == ["other"]
+    for torn in ("", '{"read": {"'):
+        (tmp_path / ".dvc/tmp/rwlock").write_text(torn)
+        (tmp_path / "other").unlink(missing_ok=True)
+        assert "RWLock-file '.dvc/tmp/rwlock'" in pipeline.run("dvc", "repro", "other", rc=255)
+        output = pipeline.run("ppdl", "repro", "other")
+        assert "rwlock, which a kill had left half-written" in output and pipeline.there() == ["other"]
     assert "up to date" in pipeline.run("dvc", "repro", "other")
 
 

@@ -1,5 +1,6 @@
 """All parties in one process: an interrupted run goes on, and one that nobody goes on with leaves no key."""
 
+import dataclasses
 import hashlib
 import shutil
 
@@ -11,7 +12,7 @@ from ppdl.errors import ConfigError, KeyStoreError
 from ppdl.pooling import rehearsal
 from ppdl.pooling.board import Board
 from ppdl.pooling.hospital import Hospital
-from ppdl.pooling.opening import open_total
+from ppdl.pooling.opening import left_keys, open_total
 from ppdl.pooling.rehearsal import Films, call_run, rehearse, roster_of, take_away
 from ppdl.pooling.terms import Terms
 
@@ -42,7 +43,7 @@ class Place:
         return call_run(self.board, draft, roster, self.holder, allow_insecure_key=True, project=self.project)
 
     def keys(self):
-        return sorted(path.stem for path in self.holder.glob("*.json") if not path.stem.endswith(".opening"))
+        return sorted(path.stem for path in self.holder.glob("*.json") if "." not in path.stem)
 
 
 @pytest.fixture
@@ -96,7 +97,31 @@ def test_a_run_under_other_terms_is_a_new_one_and_the_old_key_goes(place, damage
     second = place.call(strengths=(0.1, 1.0) if damage is None else (0.1,))
     assert second.fingerprint != first.fingerprint
     assert private_path(place.holder, second.fingerprint).exists()
-    assert private_path(place.holder, first.fingerprint).exists() is (damage == "public.json")  # which names the key
+    for path in (private_path(place.holder, first.fingerprint), place.holder / f"{first.fingerprint}.terms.json"):
+        assert path.exists() is (damage == "public.json")  # which names the key
+
+
+def test_the_key_of_a_run_that_was_pooled_and_never_opened_is_found(place):
+    runs = []
+    for strengths in ((0.1,), (0.2,)):
+        runs.append(terms := place.call(strengths))
+        rehearse(place.board, terms, films(), place.hospitals)
+        take_away(place.board, terms, place.out, place.hospitals)
+    (place.holder / f"{'0' * 64}.json").write_text("{}")  # no key
+    assert {path.stem for path in left_keys(place.holder)} == {terms.fingerprint for terms in runs}
+    open_total(Board(place.out), terms, place.holder, backbone={})
+    assert left_keys(place.holder) == [private_path(place.holder, runs[0].fingerprint)]
+
+
+def test_a_run_is_not_gone_on_with_under_a_key_that_is_not_the_key_holders(place, tmp_path):
+    """Who writes to the board would decrypt what hospitals release."""
+    terms, alien = place.call(), Place(tmp_path / "alien")
+    forged = dataclasses.replace(terms, fingerprint=alien.call().fingerprint)
+    shutil.copy(alien.board.folder / "public.json", place.board.folder)
+    place.board.write_terms(forged)
+    again = place.call()
+    assert again.fingerprint not in (forged.fingerprint, terms.fingerprint)
+    assert place.board.public_key(again).fingerprint == again.fingerprint
 
 
 def test_refused_terms_make_no_key(place):

@@ -16,8 +16,9 @@ from ppdl.crypto.keys.purpose import FEDERATION
 from ppdl.errors import ArtifactError, ConfigError, CryptoError, DataError, KeyStoreError
 from ppdl.pooling import opening
 from ppdl.pooling.board import Board, read_rows, write_rows
+from ppdl.pooling.contributions import record_contribution
 from ppdl.pooling.hospital import Hospital
-from ppdl.pooling.opening import make_run_key, open_total
+from ppdl.pooling.opening import make_run_key, open_total, pin_terms
 from ppdl.pooling.ridge import fit_ridge
 from ppdl.pooling.server import add_contributions
 from ppdl.pooling.statements import COMMITMENT, TALLY, Commitment, hash_rows, write_signed
@@ -47,6 +48,7 @@ class Run:
             "roster": members,
         }
         self.terms = Terms(**values | terms)
+        pin_terms(self.holder, self.terms)
         rng = np.random.default_rng(5)
         self.films = {}
         for name in names:
@@ -85,6 +87,14 @@ def run(tmp_path):
 
 def same(head, other):
     return head.weights.tolist() == other.weights.tolist() and head.bias.tolist() == other.bias.tolist()
+
+
+def negated(run, name):
+    """Encryptions of a hospital's sums times -1, from what it released."""
+    key = run.board.public_key(run.terms)
+    rows = read_rows(run.board.ciphertexts(name), run.terms, key)
+    inverses = [pow(int.from_bytes(row.tobytes(), "big"), -1, key.n_squared) for row in rows]
+    return np.stack([np.frombuffer(inverse.to_bytes(key.ciphertext_bytes, "big"), np.uint8) for inverse in inverses])
 
 
 def test_the_head_is_that_of_all_films_together(run):
@@ -145,15 +155,37 @@ def test_ciphertexts_that_were_not_committed_to_are_not_added(run):
     run.commit()
     for name in NAMES[:3]:
         run.hospital(name).release()
-    key = run.board.public_key(run.terms)
-    rows = read_rows(run.board.ciphertexts("anna"), run.terms, key)
-    negated = [pow(int.from_bytes(row.tobytes(), "big"), -1, key.n_squared) for row in rows]
-    write_rows(run.board.ciphertexts("dora"), np.stack([np.frombuffer(c.to_bytes(key.ciphertext_bytes, "big"), np.uint8) for c in negated]))
+    write_rows(run.board.ciphertexts("dora"), negated(run, "anna"))
     with pytest.raises(ArtifactError, match=r"dora\.npy holds other ciphertexts than were committed to"):
         add_contributions(run.board, run.terms)
 
 
-@pytest.mark.parametrize("change", ["drop", "duplicate", "replace", "reorder"])
+def test_nobody_signs_when_a_commitment_was_replaced_after_the_release(run):
+    """By one to what takes another hospital's sums out of the total, say."""
+    run.commit()
+    for name in NAMES[:3]:
+        run.hospital(name).release()
+    rows = negated(run, "anna")
+    write_signed(run.board.commitments / "dora.json", COMMITMENT, Commitment(run.terms.digest, "dora", hash_rows(rows)), run.keys["dora"])
+    write_rows(run.board.ciphertexts("dora"), rows)
+    assert sorted(add_contributions(run.board, run.terms).contributors) == sorted(NAMES)
+    for name in NAMES[:3]:
+        for step in ("countersign", "release"):
+            with pytest.raises(KeyStoreError, match=f"{name} released its ciphertexts on other commitments than the board has now"):
+                getattr(run.hospital(name), step)()
+    assert not run.board.tallies.exists()
+
+
+def test_a_hospital_signs_one_tally_a_run_also_on_a_board_that_forgets(run):
+    run.until_signed()
+    shutil.rmtree(run.board.tallies)
+    run.board.ciphertexts("dora").unlink()
+    add_contributions(run.board, run.terms)
+    with pytest.raises(KeyStoreError, match="anna signed another tally of this run before"):
+        run.hospital("anna").countersign()
+
+
+@pytest.mark.parametrize("change", ["drop", "stranger", "double", "replace", "reorder"])
 def test_hospitals_sign_no_sum_but_that_of_the_contributors(run, change):
     run.commit()
     for name in NAMES:
@@ -163,7 +195,10 @@ def test_hospitals_sign_no_sum_but_that_of_the_contributors(run, change):
     if change == "drop":
         del tally.contributors["dora"]
         wrong, rule = tally, "not that of the contributors"
-    elif change == "duplicate":
+    elif change == "double":
+        double = add_ciphertexts(key, total, np.load(run.board.ciphertexts("dora")))
+        wrong, rule = dataclasses.replace(tally, sum_sha256=hash_rows(double)), "not that of the contributors"
+    elif change == "stranger":
         wrong, rule = dataclasses.replace(tally, contributors=tally.contributors | {"eva": tally.contributors["dora"]}), "not on the roster"
     elif change == "replace":
         other = encrypt_batch(key, [1] * len(total), build_obfuscators(key))
@@ -204,6 +239,30 @@ def test_nothing_is_opened_that_a_contributor_did_not_sign(run):
         run.open()
 
 
+def test_nothing_is_opened_on_terms_that_the_key_holder_did_not_call(run, tmp_path):
+    """Three invented hospitals would sign a total of one real hospital's sums and of theirs, and so open hers."""
+    run.commit()
+    for name in NAMES:
+        run.hospital(name).release()
+    key, forged = run.board.public_key(run.terms), Run(tmp_path / "forged", tmp_path / "project")
+    shutil.copy(run.board.folder / "public.json", forged.board.folder)
+    forged.terms = dataclasses.replace(run.terms, roster=forged.terms.roster)
+    rows = {name: encrypt_batch(key, run.terms.packing.pack(run.total([name]).flat()), build_obfuscators(key)) for name in NAMES[1:]}
+    for name, own in (rows | {"anna": read_rows(run.board.ciphertexts("anna"), run.terms, key)}).items():
+        write_rows(forged.board.ciphertexts(name), own)
+        commitment = Commitment(forged.terms.digest, name, hash_rows(own))
+        write_signed(forged.board.commitments / f"{name}.json", COMMITMENT, commitment, forged.keys[name])
+    tally = add_contributions(forged.board, forged.terms)
+    for name in NAMES:
+        write_signed(forged.board.tallies / f"{name}.json", TALLY, tally, forged.keys[name])
+    with pytest.raises(KeyStoreError, match=r"terms\.json names another digest: the key holder called no run on these terms"):
+        open_total(forged.board, forged.terms, run.holder, backbone={})
+    (run.holder / f"{run.terms.fingerprint}.terms.json").unlink()  # as an older version left it
+    with pytest.raises(KeyStoreError, match=r"terms\.json is missing: .*`dvc repro --force --single-item pool@NAME`"):
+        open_total(run.board, run.terms, run.holder, backbone={})
+    assert not (run.holder / f"{run.terms.fingerprint}.opening.json").exists()  # nothing was used up
+
+
 def test_two_contributors_are_too_few(run):
     run.commit()
     for name in NAMES[:2]:
@@ -232,15 +291,15 @@ def test_an_opening_that_was_killed_goes_on(run, monkeypatch):
 
 
 def test_the_head_is_on_the_disk_before_the_record_says_so_and_the_key_goes(run, monkeypatch):
-    """So that a power cut cannot leave neither."""
+    """So that a power cut cannot leave neither, nor bring the key back."""
     run.until_signed()
     done, replace_private = [], opening.replace_private
     secret = private_path(run.holder, run.terms.fingerprint)
-    monkeypatch.setattr(opening, "sync", lambda path: done.append(path.name))
-    monkeypatch.setattr(opening, "replace_private", lambda *a: (done.append(secret.exists()), replace_private(*a)))
+    monkeypatch.setattr(opening, "sync", lambda path: done.append((path.name, secret.exists()) if path == run.holder else path.name))
+    monkeypatch.setattr(opening, "replace_private", lambda *a: (done.append("record"), replace_private(*a)))
     run.open()
-    assert done == [*sorted(done[:2]), f"{run.terms.fingerprint}.head", "holder", True]
-    assert {"head.json"} < set(done[:2]) and not secret.exists()
+    assert done == [*sorted(done[:2]), f"{run.terms.fingerprint}.head", ("holder", True), "record", ("holder", False)]
+    assert {"head.json"} < set(done[:2])
 
 
 @pytest.mark.parametrize("wrong", ["a count", "a slot that overflows"])
@@ -268,6 +327,8 @@ def test_a_total_of_no_films_uses_the_run_up_and_all_get_the_same_bit(run, wrong
 
 def test_a_hospital_contributes_as_many_films_as_it_declared_once(run):
     features, labels, films = run.films["anna"]
+    with pytest.raises(DataError, match=r"labels must lie in \[0, 2\), got 0 to 2"):
+        run.hospital("anna").commit(features, labels * 2, films)
     with pytest.raises(DataError, match="anna declared 40 films and brings 39"):
         run.hospital("anna").commit(features[1:], labels[1:], films[1:])
     with pytest.raises(ConfigError, match="anna brings 3 features a film, and the terms say 4"):
@@ -284,15 +345,30 @@ def test_the_ledger_declines_what_differs_by_a_few_films(run, tmp_path):
     later.root = run.root  # the same hospitals, with their folders
     features, labels, films = run.films["anna"]
     later.hospital("anna").commit(features, labels, films)  # the same films: no difference tells anything
-    with pytest.raises(KeyStoreError, match=r"2 films differ.*must be over 64 films"):
-        later.hospital("anna").commit(features, labels, [b"new", *films[1:]])
+    corrected, twice = np.array([1 - labels[0], *labels[1:]]), [*range(NUM_FILMS), 1]
+    for changed in (
+        (features, labels, [b"new", *films[1:]], 2),
+        (features[twice], labels[twice], [films[i] for i in twice], 1),
+        (features, corrected, films, 1),
+        (features[1:], labels[1:], films[1:], 1),
+    ):
+        *own, differ = changed
+        members = {name: dataclasses.replace(member, num_films=len(own[0])) for name, member in later.terms.roster.items()}
+        later.terms = dataclasses.replace(later.terms, roster=members)
+        with pytest.raises(KeyStoreError, match=rf"other films or labels before, and {differ} differ: .*must be over 64 films"):
+            later.hospital("anna").commit(*own)
+    renamed = dataclasses.replace(later.terms, class_names=("healthy", "sick"))
+    with pytest.raises(KeyStoreError, match="and 1 differ"):  # of the films, and of the labels many
+        record_contribution(run.root / "own/anna", "anna", renamed, films[1:], labels[1:])
     ledger = run.root / "own/anna/anna.contributions.json"
     assert ledger.stat().st_mode & 0o077 == 0
     assert not any(film.hex() in ledger.read_text() for film in films)
+    ledger.write_text(ledger.read_text().replace("contributions v2", "contributions v1"))
+    with pytest.raises(KeyStoreError, match=r"is no ledger in the format .*One of an older version has no labels .*: move it away"):
+        later.hospital("anna").commit(*own)
     ledger.write_text("{}")
-    ledger.chmod(0o600)
-    with pytest.raises(KeyStoreError, match="is no ledger of contributions"):
-        later.hospital("anna").commit(features, labels, films)
+    with pytest.raises(KeyStoreError, match="is no ledger in the format"):
+        later.hospital("anna").commit(*own)
 
 
 def test_bad_terms_are_refused(run, tmp_path):
@@ -322,6 +398,18 @@ def test_the_private_key_of_a_run_stays_out_of_the_project(tmp_path):
     with pytest.raises(KeyStoreError, match="private keys must not lie inside the project"):
         Run(tmp_path / "project/run", tmp_path / "project")
     assert not list(tmp_path.rglob("*.json"))
+
+
+def test_a_passphrase_protects_the_private_key_of_a_run(tmp_path, monkeypatch):
+    monkeypatch.setenv("PPDL_PRIVATE_KEY_PASSPHRASE", "right")
+    run = Run(tmp_path / "run", tmp_path / "project")
+    assert "p" not in json.loads(private_path(run.holder, run.terms.fingerprint).read_text())
+    run.until_signed()
+    monkeypatch.delenv("PPDL_PRIVATE_KEY_PASSPHRASE")
+    with pytest.raises(KeyStoreError, match="passphrase"):
+        run.open()
+    monkeypatch.setenv("PPDL_PRIVATE_KEY_PASSPHRASE", "right")
+    assert run.open().num_features == NUM_FEATURES
 
 
 def test_so_few_films_may_be_left_that_nothing_is_added(run):

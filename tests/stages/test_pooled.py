@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import shutil
 
@@ -13,7 +15,8 @@ from ppdl.audit.examination.quality import image_psnr, image_ssim
 from ppdl.audit.examination.records import headlines
 from ppdl.config import PARAMS, Workspace, build, plain
 from ppdl.config.check import check_config
-from ppdl.crypto.keys.keystore import ensure_keypair
+from ppdl.crypto.keys.keypair import generate_keypair
+from ppdl.crypto.keys.keystore import ensure_keypair, save_private
 from ppdl.crypto.keys.purpose import FEDERATION, INFERENCE
 from ppdl.datasets.phantoms.public import PUBLIC_SEED
 from ppdl.datasets.prepared.arrays import load_prepared
@@ -56,6 +59,7 @@ class Checkout:
         self.cfg = OmegaConf.merge(OmegaConf.load(PARAMS), SMALL)
         self.cfg.keygen.private_dir = str(private_dir)
         self.totals: list[Sums] = []
+        self.said = io.StringIO()
 
     def run(self, *stages, **changes):
         for stage in stages:
@@ -97,7 +101,10 @@ def checkout(tmp_path_factory):
         patch.setattr(backbone, "NUM_FILMS", 24)
         check = opening.check_total
         patch.setattr(opening, "check_total", lambda total, num_films: (found.totals.append(total), check(total, num_films)))
-        found.run(hospitals, backbone, pool)
+        found.left = save_private(found.private_dir, generate_keypair(256, purpose=FEDERATION, allow_insecure_key=True))  # of another run
+        with contextlib.redirect_stdout(found.said):
+            found.run(hospitals, backbone, pool)
+        found.left.unlink()
         (found.key,) = (key for key in private_keys(found.private_dir) if key.public.purpose == FEDERATION)
         found.run(opens, private_inference)
     return found
@@ -107,6 +114,11 @@ def test_the_opened_total_is_that_of_all_films_together_and_is_opened_once(check
     (total,) = checkout.totals
     assert total.flat().tolist() == checkout.total_in_the_clear().flat().tolist()
     assert total.num_films == sum(len(checkout.prepared.rows(split)) for split in ("train", "validation"))
+
+
+def test_private_keys_of_runs_that_were_never_opened_are_named(checkout):
+    said = checkout.said.getvalue()
+    assert f"delete what nobody will open: {checkout.left}\n" in said and checkout.key.public.fingerprint not in said
 
 
 def test_the_head_is_solved_from_that_total(checkout):
@@ -158,7 +170,7 @@ def test_the_same_run_gives_the_same_head_again_and_another_configuration_none(c
     changed = OmegaConf.merge(checkout.cfg, {"heads": {NAME: {"pooling": {"strengths": [0.5]}}}})
     with pytest.raises(ArtifactError, match="called with another strengths than the key holder's configuration"):
         opens.run(changed, there)
-    with pytest.raises(KeyStoreError):
+    with pytest.raises(KeyStoreError, match=r"terms\.json is missing: the key holder called no run on these terms"):
         opens.run(OmegaConf.merge(checkout.cfg, {"keygen": {"private_dir": str(tmp_path)}}), there)
     with pytest.raises(ConfigError, match=r"heads.pooled_head.pooling.strengths: built for"):
         private_inference.run(changed, checkout.workspace)

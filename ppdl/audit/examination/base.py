@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # Parts of a target that an attack may need. Number and size of the images are known to everybody.
 SYMBOLS, CIPHERTEXTS, PUBLIC_KEY, VIEW = "symbols", "ciphertexts", "public_key", "view"
 PICTURE, PRIOR, KNOWN, QUERIES, ENCRYPT, RELEASE = "picture", "prior", "known", "queries", "encrypt", "release"
-REKEY, REVEAL = "rekey", "reveal"
+REKEY, REVEAL, LABELS = "rekey", "reveal", "labels"
 
 # What belongs beside a figure that the verdict reads (ppdl.audit.examination.verdict).
 BESIDE = {"ssim": {"psnr"}, "advantage": {"advantage_low", "num_guessed"}, "top1": {"top1_low", "chance_top1", "num_queries"}}
@@ -81,6 +81,7 @@ class Target:
         reveal: what the key holder reveals of chosen images, (k, height, width) uint8, in the way of `view`: (k, any height, any width,
             channels). What a source sees that sends images of its own choice.
         rekey: as `encrypt`, under a fresh key. What the owner of a scheme can do to show that keys matter.
+        labels: class of each image, (num_images,) int. What whoever trains on protected images holds.
     """
 
     name: str
@@ -99,6 +100,7 @@ class Target:
     release: Part[Callable[..., np.ndarray]] = None
     reveal: Part[Callable[[np.ndarray], np.ndarray]] = None
     rekey: Part[Callable[[np.ndarray], Target]] = None
+    labels: Part[np.ndarray] = None
 
     def only(self, needs: frozenset[str], wants: frozenset[str] = frozenset()) -> Target:
         """Return the target without what is neither needed nor wanted; a symbols' codebook goes with CIPHERTEXTS.
@@ -133,6 +135,7 @@ _ABSENT = {
     RELEASE: "nothing was revealed",
     REVEAL: "nothing was revealed",
     REKEY: "nobody but the owner can change the key",
+    LABELS: "no image has a class",
 }
 
 

@@ -5,6 +5,8 @@ first is binomial (J. Przyborowski and H. Wilenski, Homogeneity of results in te
 An attack divides `FALSE_ALARM` by the number of tests that it makes. All attacks of an audit of this kind together stay below ten times it.
 """
 
+import math
+
 FALSE_ALARM = 1e-6
 POWER = 0.8
 
@@ -22,3 +24,24 @@ def smallest_rate(trials: int, chance: float, num_tests: int) -> float:
 
     least = int(binom.isf(FALSE_ALARM / num_tests, trials, chance)) + 1
     return float(beta.ppf(POWER, least, trials - least + 1)) if least <= trials else 1.0
+
+
+def p_value_of_overlap(hits: int, drawn: int, marked: int, size: int) -> float:
+    """Return how probable `hits` or more marked ones are among `drawn` of `size`, of which `marked` are: in [0, 1].
+
+    Source: R. Fisher, The logic of inductive inference, J. Royal Statistical Society 98(1), 1935.
+    """
+    from scipy.stats import hypergeom
+
+    return float(hypergeom.sf(hits - 1, size, marked, drawn))
+
+
+def p_value_of_matches(hits: int, size: int) -> float:
+    """Return how probable `hits` or more fixed points of a random permutation of `size` are: in [0, 1].
+
+    Source: P. de Montmort, Essay d'analyse sur les jeux de hazard, 1713.
+    """
+    derangements = [1, 0]
+    for k in range(2, size + 1):
+        derangements.append((k - 1) * (derangements[-1] + derangements[-2]))
+    return sum(math.comb(size, k) * derangements[size - k] for k in range(hits, size + 1)) / math.factorial(size)

@@ -25,11 +25,12 @@ ATTACKS = (
     "permutation",
     "own_histogram",
     "repeats",
+    "class_leak",
     "cipher_metrics",
 )  # on a folder of images
 PAILLIER = ("key_size", "obfuscators")  # on ciphertexts that are whole numbers, too
 MAPS = ("repeats",)  # which draw where something is, and no image
-WITH_ORIGINALS = ("known_plaintext", "keystream_known", "permutation_known", "linkage")
+WITH_ORIGINALS = ("known_plaintext", "keystream_known", "permutation_known", "learned", "linkage")
 NUM_KNOWN, NUM_QUERIES = 20, 100  # images that an attacker knows, patients looked up; at most a half of the images
 # Figures that compare with originals. Without any, an attack is scored against the picture itself, and these mean nothing.
 _NEED_ORIGINALS = {

@@ -100,7 +100,7 @@ def read_integers(path: Path, public_key: PublicKey | None, size: tuple[int, int
             raise DataError(f"images must have one size: {files[0]} has {sizes[0]}, {file} has {sizes[1]}")
         parts.append(_ciphertexts(file, numbers, public_key).reshape(*shape, -1))
         stem = (file.relative_to(path) if path.is_dir() else Path(file.name)).with_suffix("").as_posix()
-        names += [stem] if shape[0] == 1 else [f"{stem}/{i}" for i in range(shape[0])]
+        names += [stem] if shape[0] == 1 else [f"{stem}-{i}" for i in range(shape[0])]
         check_bytes(path, sum(part.nbytes for part in parts))
     rows = np.linspace(0, len(names) - 1, min(max_images, len(names))).astype(int)
     assert public_key is not None  # there is a file

@@ -100,6 +100,12 @@ def target_of_pictures(name: str, values: np.ndarray, prior: np.ndarray | None) 
     return Target(name, num_images, height, width, symbols=_symbols(channel), picture=to_picture(values), prior=prior)
 
 
+def classes_of(names: tuple[str, ...]) -> np.ndarray | None:
+    """Return the class of each image, (num_images,) int, where all lie in folders, one a class; None where they do not."""
+    folders = [name.rpartition("/")[0] for name in names]
+    return np.unique(folders, return_inverse=True)[1] if all(folders) and len(set(folders)) > 1 else None
+
+
 def to_picture(values: np.ndarray) -> np.ndarray:
     """Show values as uint8: as they are if they have 8 bits, otherwise from their least to their largest over the whole set."""
     if values.dtype == np.uint8:

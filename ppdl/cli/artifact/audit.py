@@ -1,6 +1,7 @@
 """`ppdl artifact audit`."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,7 +53,8 @@ def audit(
     PATH holds images of one size: PNG, JPEG, BMP, TIFF or WebP files, nested or not, or .npy or .npz arrays (images, height, width) or
     (images, height, width, channels) of integers or floats. With --public-key it holds Paillier ciphertexts, one for each pixel, as
     decimal or hexadecimal numbers: text (.txt, .csv), JSON of python-paillier (.json, .jsonl), or .npy or .npz arrays of text or integers.
-    A line of a text is a row of pixels, and a blank line begins the next image. No private key is used.
+    A line of a text is a row of pixels, and a blank line begins the next image. No private key is used. Where files lie in several folders
+    below PATH, these are taken for classes, and it is tested whether ciphertexts tell them.
 
     With --originals, what attacks rebuild is compared with them; without, its structure is compared with what the same attack makes of the
     same pixels in random places, and attacks that need some of them are not run.
@@ -67,7 +69,7 @@ def audit(
     """
     from ppdl.audit.folder.examine import ATTACKS, PAILLIER, WITH_ORIGINALS, audit_folder
     from ppdl.audit.folder.integers import Integers, holds_integers, read_integers, target_of_integers
-    from ppdl.audit.folder.pictures import Pictures, read_originals, read_pictures, read_prior, target_of_pictures
+    from ppdl.audit.folder.pictures import Pictures, classes_of, read_originals, read_pictures, read_prior, target_of_pictures
     from ppdl.crypto.keys.keyfile import load_public
     from ppdl.datasets.phantoms.public import public_phantoms
 
@@ -88,7 +90,7 @@ def audit(
         target, names = target_of_integers(path.name, found, public), names + PAILLIER
     else:
         target = target_of_pictures(path.name, found.values, public)
-    result = audit_folder(_attacks(names), target, truth, seed=seed)
+    result = audit_folder(_attacks(names), replace(target, labels=classes_of(found.names)), truth, seed=seed)
     _print_result(
         result, f"{path}: {target.num_images} of {found.num_found} images, {width} x {height} px", with_originals=truth is not None
     )

@@ -151,7 +151,7 @@ class StandardObfuscators(Obfuscators):
 
     def draw(self, num_obfuscators: int) -> list[mpz]:
         key = self.public_key
-        return powers([_random_unit(key.n, self._randbelow) for _ in range(num_obfuscators)], key.n, key.n, private=False)
+        return powers([random_unit(key.n, self._randbelow) for _ in range(num_obfuscators)], key.n, key.n, private=False)
 
 
 class OwnerStandardObfuscators(Secret, Obfuscators):
@@ -168,7 +168,7 @@ class OwnerStandardObfuscators(Secret, Obfuscators):
     def draw(self, num_obfuscators: int) -> list[mpz]:
         crt = self._crt
         sides = [
-            powers([_random_unit(int(prime)) for _ in range(num_obfuscators)], int(prime), int(prime), private=True)
+            powers([random_unit(int(prime)) for _ in range(num_obfuscators)], int(prime), int(prime), private=True)
             for prime in (crt.p, crt.q)
         ]
         return combine_squares(crt, *sides)
@@ -201,7 +201,7 @@ def combine_squares(crt: CrtConstants, residues_p: list[mpz], residues_q: list[m
     return [a + p2 * ((b - a) * inverse % q2) for a, b in zip(residues_p, residues_q, strict=True)]
 
 
-def _random_unit(n: int, randbelow: Randbelow = secrets.randbelow) -> int:
+def random_unit(n: int, randbelow: Randbelow = secrets.randbelow) -> int:
     """Draw a uniform element of Z_n^*."""
     while True:
         r = randbelow(n - 1) + 1

@@ -74,6 +74,7 @@ def save_private(private_dir: Path, key: PrivateKey, *, passphrase: str | None =
     """Save a private key as private_dir/FINGERPRINT.json, 0600, complete or not at all, never over another file.
 
     Args:
+        passphrase: protects the file; None falls back to PPDL_PRIVATE_KEY_PASSPHRASE, and without that it is not protected.
         project: the checkout that the key was made for, so that ensure_keypair can find it again.
     Raises: KeyStoreError when the file exists, or others may enter private_dir.
     """
@@ -81,6 +82,7 @@ def save_private(private_dir: Path, key: PrivateKey, *, passphrase: str | None =
     private_dir = Path(private_dir)
     create_private_dir(private_dir)
     path = private_path(private_dir, key.public.fingerprint)
+    passphrase = passphrase if passphrase is not None else os.environ.get(PASSPHRASE_VARIABLE) or None
     members = private_members(key, passphrase=passphrase, project=None if project is None else str(project_root(project)))
     try:
         create_private(path, members)

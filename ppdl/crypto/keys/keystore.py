@@ -29,7 +29,6 @@ from pathlib import Path
 
 from ppdl.crypto.keys.jwk import parse_public
 from ppdl.crypto.keys.keyfile import (
-    PASSPHRASE_VARIABLE,
     create_private,
     load_private,
     load_public,
@@ -104,15 +103,13 @@ def ensure_keypair(
     """Keep, complete or make the key pair of a project for a purpose (the table at the top of this module).
 
     Args:
-        private_dir: None means default_private_dir(). passphrase: protects a new private file; None falls back to
-            PPDL_PRIVATE_KEY_PASSPHRASE, and without that it is not protected.
+        private_dir: None means default_private_dir(). passphrase: of a new private file, see `save_private`.
     Raises: ConfigError for a bad key_bits; KeyStoreError when public.json is unreadable, for another purpose, of another length and not of
         a private key here, or private_dir unsafe. Nothing is lost then.
     """
     check_key_bits(key_bits, allow_insecure_key=allow_insecure_key)
     public_path, private_dir = Path(public_path), Path(default_private_dir() if private_dir is None else private_dir)
     check_private_dir(private_dir, project)
-    passphrase = passphrase if passphrase is not None else os.environ.get(PASSPHRASE_VARIABLE) or None
     if public_path.exists():
         public = load_public(public_path, None)
         if public.purpose != purpose:

@@ -11,7 +11,7 @@ from PIL import Image
 from ppdl.audit.examination.judge import compare, judge_structure, octaves, shuffled
 from ppdl.audit.folder import pictures
 from ppdl.audit.folder.examine import audit_folder, meaning
-from ppdl.audit.folder.pictures import read_originals, read_pictures, read_prior, target_of_pictures, to_picture
+from ppdl.audit.folder.pictures import classes_of, read_originals, read_pictures, read_prior, target_of_pictures, to_picture
 from ppdl.errors import DataError
 from tests.audit import schemes
 
@@ -43,6 +43,15 @@ def test_reads_nested_folders_and_at_most_as_many_as_asked(tmp_path, images):
     assert found.names == ("a/000", "a/005", "b/005")
     assert found.num_found == 12
     np.testing.assert_array_equal(found.values, images[[0, 5, 11]])
+
+
+def test_folders_are_classes_where_there_are_several(tmp_path, images):
+    save(tmp_path / "all/b", images[:2]), save(tmp_path / "all/a", images[:3])
+    names = read_pictures(tmp_path / "all", max_images=None).names
+    assert [(name[0], label) for name, label in zip(names, classes_of(names), strict=True)] == [("a", 0)] * 3 + [("b", 1)] * 2
+    assert classes_of(read_pictures(tmp_path / "all/a", max_images=None).names) is None
+    assert classes_of((*names, "5")) is None  # one lies outside of them
+    assert classes_of(("x/1", "x/2")) is None
 
 
 def test_keeps_colour_and_16_bits(tmp_path, images):

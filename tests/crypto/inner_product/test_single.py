@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import random
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,11 +15,13 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.stats import ks_1samp, ks_2samp, uniform
 
+from ppdl.crypto.arithmetic.engine import GMPY2, VARIABLE
 from ppdl.crypto.arithmetic.multiexp import StrausPlan
 from ppdl.crypto.arithmetic.numbers import from_array, to_array
 from ppdl.crypto.arithmetic.obfuscators import build_obfuscators
 from ppdl.crypto.arithmetic.packing import HEADROOM_BITS
 from ppdl.crypto.arithmetic.paillier import decrypt_batch, encrypt_batch
+from ppdl.crypto.arithmetic.vector.compiled import missing_features
 from ppdl.crypto.inner_product import single as inner
 from ppdl.crypto.inner_product.single import InnerHead, InnerPacking, decrypt_logits, encrypt_features
 from ppdl.crypto.keys.keypair import PrivateKey, PublicKey, generate_keypair
@@ -166,6 +169,20 @@ def test_answers_are_fresh_and_no_function_of_the_request():
     bare = (1 + (5 + (1 << (packing.logit_bits - 1))) * key.public.n) % key.public.n_squared
     assert c != bare  # not the power of the request that the client could compute for every weight
     assert [decrypt_logits(key, answer, packing).tolist() for answer in answers] == [[5], [5]]
+
+
+@pytest.mark.skipif(bool(missing_features()), reason="this processor has no AVX-512 IFMA")
+@pytest.mark.parametrize("num_classes", [1, 3, 4, 9])
+def test_both_engines_give_the_same_answer(monkeypatch, num_classes):
+    key, rng = KEYS[512], np.random.default_rng(num_classes)
+    packing = InnerPacking(512, 20)
+    head = InnerHead(rng.integers(-128, 128, (num_classes, 20)), rng.integers(-99, 99, num_classes), packing)
+    sent = encrypt_features(key.public, rng.integers(0, 256, 20, np.uint8), packing, obfuscators=build_obfuscators(key))
+    answers = []
+    for engine in ("vector", GMPY2):
+        monkeypatch.setenv(VARIABLE, engine)
+        answers.append(head.evaluate(key.public, sent, random.Random(num_classes).randrange))
+    np.testing.assert_array_equal(*answers)
 
 
 def test_the_golden_vector_of_2048_bits():

@@ -9,6 +9,8 @@ Source: A. Menezes, P. van Oorschot, S. Vanstone, "Handbook of Applied Cryptogra
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 
 from ppdl.crypto.arithmetic.vector.emit import LOAD, MULTIPLY, SELECT, STORE
@@ -72,17 +74,14 @@ def _sliding_windows(exponent: int) -> list[Step]:
     table, power, square = _NUM_CONSTANTS, _NUM_CONSTANTS + entries, _NUM_CONSTANTS + entries + 1
     steps = [(LOAD, table, 0, 1), (MULTIPLY, table, table, _INTO), (MULTIPLY, square, table, table)]
     steps += [(MULTIPLY, table + i, table + i - 1, square) for i in range(1, entries)]
-    bits, held = f"{exponent:b}", -1  # held: the register of the result so far; the first entry is read where it is
-    while bits:
-        window = bits[: _PUBLIC_WINDOW_BITS if bits[0] == "1" else 1].rstrip("0")
-        for _ in range(max(len(window), 1)):
-            if held >= 0:
-                steps.append((MULTIPLY, power, held, held))
-                held = power
-        if window:
+    held = -1  # the register of the result so far; the first entry is read where it is
+    for window in re.findall(f"0+|1(?:[01]{{0,{_PUBLIC_WINDOW_BITS - 2}}}1)?", f"{exponent:b}"):
+        if held >= 0:
+            steps += [(MULTIPLY, power, held, held), *[(MULTIPLY, power, power, power)] * (len(window) - 1)]
+            held = power
+        if window[0] == "1":
             entry = table + int(window, 2) // 2
             if held >= 0:
                 steps.append((MULTIPLY, power, held, entry))
             held = entry if held < 0 else power
-        bits = bits[max(len(window), 1) :]
     return [*steps, (MULTIPLY, power, held, _ONE), (STORE, power, 0, 1)]

@@ -80,8 +80,12 @@ def test_digits_that_no_table_has_are_refused():
 
 def test_fewer_numbers_than_a_program_reads_are_refused():
     ring = Ring(101)
-    with pytest.raises(CryptoError, match="3 bases are to be multiplied up, got 2"):
-        LaneProducts([[1, 2, 3]]).products(ring, [mpz(5), mpz(7)])
+    for bases, units in ([5, 7], [9]), ([5, 7, 9], []), ([5, 7], [9, 11]), ([5, 7, 9], [11, 13]):
+        with pytest.raises(CryptoError, match=f"3 bases and 1 units are to be multiplied up, got {len(bases)} and {len(units)}"):
+            LaneProducts([[1, 2, 3]], 4).products(ring, [mpz(x) for x in bases], [mpz(x) for x in units], 15)
+    for power in (16, -1):
+        with pytest.raises(CryptoError, match="the power must have at most 4 bits and no sign"):
+            LaneProducts([[1, 2, 3]], 4).products(ring, [mpz(5)] * 3, [mpz(7)], power)
     program = LinearProgram((1 << 64) - 59, plan_linear(np.array([[1, 2]])))
     for shape in (1, 8, 16), (2, 8, 15):
         with pytest.raises(CryptoError, match=f"2 inputs of 16 bytes, got {shape[0]} of {shape[2]}"):
@@ -152,20 +156,24 @@ def test_what_may_hold_primes_is_not_shown_and_not_pickled():
 
 @pytest.mark.parametrize("num_products", [1, 2, 3, 5, 8, 9, 19])
 @pytest.mark.parametrize("num_bases", [1, 2, 7, 30])
-def test_products_of_powers_are_those_of_gmp(num_products, num_bases):
+@pytest.mark.parametrize("power_bits", [1, 64, 500])
+def test_products_of_powers_are_those_of_gmp(num_products, num_bases, power_bits):
     ring = Ring(RNG.getrandbits(256) | 1 << 255 | 1)
     largest = RNG.choice([1, 127, 2**66 * 127, 2**300])
     exponents = [[RNG.randint(-largest, largest) for _ in range(num_bases)] for _ in range(num_products)]
     exponents[0], exponents[-1][0] = [0] * num_bases, -largest
-    bases = [mpz(x) for x in (RNG.randrange(int(ring.square)) for _ in range(10 * num_bases)) if gmpy2.gcd(x, ring.m) == 1][:num_bases]
+    drawn = (mpz(RNG.randrange(int(ring.square))) for _ in range(20 * (num_bases + num_products)))
+    coprime = [x for x in drawn if gmpy2.gcd(x, ring.m) == 1]
+    bases, units = coprime[:num_bases], coprime[num_bases : num_bases + num_products]
+    power = RNG.choice([0, (1 << power_bits) - 1, 1 << (power_bits - 1), RNG.getrandbits(power_bits)])
     expected = []
-    for row in exponents:
-        expected.append(mpz(1))
+    for row, unit in zip(exponents, units, strict=True):
+        expected.append(gmpy2.powmod(unit, power, ring.square))
         for base, exponent in zip(bases, row, strict=True):
             expected[-1] = expected[-1] * gmpy2.powmod(base, exponent, ring.square) % ring.square
-    assert LaneProducts(exponents).products(ring, bases) == expected
+    assert LaneProducts(exponents, power_bits).products(ring, bases, units, power) == expected
 
 
 def test_more_bases_than_a_table_counts_are_refused():
-    with pytest.raises(CryptoError, match="at most 21845 bases can be multiplied up at once, got 30000"):
-        LaneProducts([[1] * 30000])
+    with pytest.raises(CryptoError, match="at most 21845 bases can be multiplied up at once, got 30001"):
+        LaneProducts([[1] * 30000], 1)
