@@ -19,18 +19,18 @@ import numpy as np
 from tqdm import tqdm
 
 from ppdl.audit.examination.base import Attack
-from ppdl.audit.folder.examine import audit_folder, meaning
+from ppdl.audit.folder.examine import ATTACKS, WITH_ORIGINALS, audit_folder, meaning
 from ppdl.audit.folder.pictures import target_of_pictures
 from ppdl.cli.artifact.audit import _attacks
 from tests.audit.schemes import SCHEMES, Scheme, collimated, films
 
 WAYS = {"alone": False, "known": True}  # whether there are originals
-SILENT = ("does not apply", "no success", "entropy", "finds")
+SILENT = ("does not apply", "not run", "no success", "entropy", "finds")
 
 
-def attacks(*, with_originals: bool) -> dict[str, Attack]:
+def attacks() -> dict[str, Attack]:
     """Build the attacks of the command; of seriation only the one on all images, which is what the verdict looks at."""
-    built = _attacks(with_originals=with_originals)
+    built = _attacks(ATTACKS + WITH_ORIGINALS)
     return built | {"seriation": replace(built["seriation"], num_images=(None,), num_repeats=1)}
 
 
@@ -39,7 +39,7 @@ def audited(scheme: Scheme, images: np.ndarray, prior: np.ndarray, *, with_origi
     protected = scheme.protect(images, np.random.default_rng([seed, 2]))
     target = target_of_pictures("scheme", protected, prior)
     start = time.perf_counter()
-    found = audit_folder(attacks(with_originals=with_originals), target, images if with_originals else None, seed=seed)
+    found = audit_folder(attacks(), target, images if with_originals else None, seed=seed)
     said = {name: meaning(row) for name, row in found.results.items()}
     figures = {name: row.get("ssim" if with_originals else "structure") for name, row in found.results.items()}
     succeeded = {name: figures[name] or 0.0 for name, text in said.items() if not text.startswith(SILENT)}

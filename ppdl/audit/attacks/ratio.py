@@ -1,52 +1,50 @@
-"""Find ciphertexts under a shared obfuscator, and divide them: what it hides then cancels.
+"""Divide ciphertexts by one another, and by obfuscators that can be guessed: the plaintext is left.
 
-With the generator g = n + 1 a Paillier ciphertext is c = (1 + m n) r^n mod n^2. Two facts follow, both for whoever has the public key:
+With the generator g = n + 1 a Paillier ciphertext is c = (1 + m n) r^n mod n^2. Three facts follow, all for whoever has the public key:
 
 - c mod n = r^n mod n depends on the obfuscator alone. Equal residues mean a shared obfuscator, so all pairs are found by hashing, in
-  linear time.
+  linear time; so is every r of a table.
 - Under a shared obfuscator c_i / c_j = 1 + (m_i - m_j) n (mod n^2): the difference of the plaintexts, exactly.
+- Under a known one c / r^n = 1 + m n (mod n^2): the plaintext. r = 1 is no randomness at all.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from annotated_types import Ge
 
+from ppdl.audit.attacks.as_is import rows_with
 from ppdl.audit.examination import base
+from ppdl.crypto.arithmetic.numbers import invert_batch
+from ppdl.crypto.arithmetic.powers import powers
 from ppdl.crypto.keys.keypair import PublicKey
 from ppdl.records.typecheck import Count
 
 _WHITE = 255
-
-
-@dataclass(frozen=True, eq=False)
-class _Shared:
-    """Which ciphertexts share an obfuscator, as counts for the report."""
-
-    num_ciphertexts: int
-    num_shared: int  # ciphertexts whose obfuscator occurs again
-    num_pairs: int  # pairs under one obfuscator: so many differences are known
+_FIRST_PRIME = 4096  # r without a larger prime factor are tried first: 564 powers, where all r up to 2^16 take 6,542
 
 
 @dataclass(frozen=True, eq=False)
 class _Guess:
-    """Images rebuilt from symbols: the difference of each pixel to a common unknown, which `num_offsets` values are possible for."""
+    """Figures for the report, and images rebuilt: the difference of each pixel to one unknown, for which `num_offsets` values are left."""
 
-    shared: _Shared
+    metrics: dict[str, Any]
     rebuilt: base.Rebuilt | None = None
-    differences: np.ndarray | None = None  # (k, height, width) int64; None: no one offset for all symbols
+    differences: np.ndarray | None = None  # (k, height, width) int64; None: no one offset for all pixels
     num_offsets: int | None = None
 
 
 @dataclass(frozen=True)
 class Ratio(base.Attack):
-    """Divide ciphertexts by one another.
+    """Divide ciphertexts by one another, and by obfuscators that are known: of r = 1.
 
-    Where symbols stand for pixels, every image follows up to one offset. The offset is bounded by the range 0..255, and guessed within:
-    where public images are at hand it brings the mean gray to theirs, else it is the middle of what is possible.
+    Where a ciphertext stands for one pixel, images follow: exactly from known obfuscators, up to an offset from a shared one. The offset
+    is bounded by the range 0..255, and guessed within: where public images are at hand it brings the mean gray to theirs, else it is the
+    middle of what is possible. Numbers below n, as a ciphertext is once in n times, are taken for plaintexts.
 
     Args:
         num_ciphertexts: how many are searched for shared obfuscators, whole images drawn at random; null: all of them.
@@ -62,90 +60,148 @@ class Ratio(base.Attack):
     knowledge: ClassVar[str] = "the ciphertexts and the public key"
     source: ClassVar[str] = "P. Paillier, Public-Key Cryptosystems Based on Composite Degree Residuosity Classes, EUROCRYPT 1999"
 
+    @property
+    def tried_r(self) -> int:
+        """Return the largest r that is tried; 1: no randomness."""
+        return 1
+
     def run(self, target: base.Target, rng: np.random.Generator) -> _Guess:
-        """Search for shared obfuscators and divide. Cost: some 10 us a ciphertext of 3072-bit keys."""
-        key = target.public_key
-        if target.symbols is not None and target.symbols.codebook is not None:
-            ciphertexts = [_to_int(row) for row in target.symbols.codebook]
-            return self._rebuild(target, ciphertexts, _summary(ciphertexts, key))
-        return _Guess(_summary(self._sample(target.ciphertexts, rng), key))
-
-    def _sample(self, by_image: Any, rng: np.random.Generator) -> Iterator[int]:
-        """Read the ciphertexts of as many images as the number allows, at least two."""
-        num_images, each = by_image.shape[:2]
-        allowed = num_images if self.num_ciphertexts is None else min(num_images, max(2, self.num_ciphertexts // each))
-        for row in np.sort(rng.choice(num_images, allowed, replace=False)):
-            yield from map(_to_int, np.asarray(by_image[row]))
-
-    def _rebuild(self, target: base.Target, ciphertexts: list[int], shared: _Shared) -> _Guess:
+        """Search for shared and small obfuscators, and divide. Cost, for 3072-bit keys: 10 us a ciphertext."""
         rows = base.scored_rows(target.num_images, self.num_scored)
-        symbols = np.asarray(target.symbols.array[rows])
-        groups = by_obfuscator(ciphertexts, target.public_key)
-        table, known = np.zeros(len(ciphertexts)), np.zeros(len(ciphertexts), np.int64)
+        if target.symbols is not None and target.symbols.codebook is not None:
+            return self._divide(target, list(map(_to_int, target.symbols.codebook)), rows, np.asarray(target.symbols.array[rows]))
+        num_images, each = target.ciphertexts.shape[:2]
+        allowed = num_images if self.num_ciphertexts is None else min(num_images, max(2, self.num_ciphertexts // each))
+        one_a_pixel = each == target.height * target.width
+        searched = rows_with(rows if one_a_pixel else rows[:0], num_images, allowed, rng)
+        numbers = [_to_int(ciphertext) for row in searched for ciphertext in np.asarray(target.ciphertexts[row])]
+        places = np.searchsorted(searched, rows)[:, None] * each + np.arange(each) if one_a_pixel else None
+        return self._divide(target, numbers, rows, places)
+
+    def _divide(self, target: base.Target, numbers: list[int], rows: np.ndarray, places: np.ndarray | None) -> _Guess:
+        """Search ciphertexts, and draw images whose pixels they are: numbers[places]; None: ciphertexts of many pixels each."""
+        key = target.public_key
+        groups = by_obfuscator(numbers, key)
+        small = _small_obfuscators(groups, key, self.tried_r)
+        plain = {i: numbers[i] for residue, members in groups.items() if residue not in small for i in members if numbers[i] < key.n}
+        again = np.array([len(members) for members in groups.values() if len(members) > 1], np.int64)
+        metrics: dict[str, Any] = {
+            "num_ciphertexts": len(numbers),
+            "shared_obfuscators": int(again.sum()) / max(1, len(numbers)),
+            "plaintext_differences_known": int((again * (again - 1) // 2).sum()),
+            "small_obfuscators": sum(len(groups[residue]) for residue in small) / max(1, len(numbers)),
+            "below_n": len(plain) / max(1, len(numbers)),
+        }
+        metrics["leak"] = _leak(metrics, max((r for r, _ in small.values()), default=1))
+        others = f" or of another r up to {self.tried_r:,} with prime factors up to {_FIRST_PRIME:,}" if self.tried_r > 1 else ""
+        metrics["unseen"] = f"two equal obfuscators among {len(numbers):,} ciphertexts, or one of r = 1{others}"
+        if places is None or metrics["leak"] is None:
+            return _Guess(metrics)
+        pixels = np.bincount(places.ravel().astype(np.int64), minlength=len(numbers))
+        clear, parts = dict(plain), []
+        for residue, everything in groups.items():
+            members = [i for i in everything if i not in plain] if pixels[everything].any() else []
+            ciphertexts = [numbers[i] for i in members]
+            if members and residue in small:
+                clear |= zip(members, differences(ciphertexts, small[residue][1], key), strict=True)
+            elif len(members) > 1:
+                parts.append((members, differences(ciphertexts, ciphertexts[0], key), False))
+        parts += [(list(clear), list(clear.values()), True)] if clear else []
         images_mean = None if target.prior is None else float(np.mean(target.prior))
-        offsets = 0
-        for members in groups.values():
-            differences = [difference(ciphertexts[i], ciphertexts[members[0]], target.public_key) for i in members]
-            pixels = np.bincount(symbols.ravel().astype(np.int64), minlength=len(ciphertexts))[members]
-            table[members], offsets = _place(differences, pixels, images_mean)
-            if offsets:
-                known[members] = differences
-        rebuilt = base.Rebuilt(rows, np.rint(table).astype(np.uint8)[symbols])
-        return _Guess(shared, rebuilt, known[symbols], offsets) if len(groups) == 1 and offsets else _Guess(shared, rebuilt)
+        table = np.full(len(numbers), _WHITE // 2 if images_mean is None else images_mean)
+        known, offsets = np.zeros(len(numbers), np.int64), 0
+        for members, values, exact in parts:
+            table[members], offsets = _place(values, pixels[members], images_mean, exact=exact)
+            known[members] = values if offsets else 0
+        shape = (len(rows), target.height, target.width)
+        rebuilt = base.Rebuilt(rows, np.rint(table).astype(np.uint8)[places].reshape(shape))
+        if len(parts) == 1 and offsets and len(parts[0][0]) >= np.count_nonzero(pixels):
+            return _Guess(metrics, rebuilt, known[places].reshape(shape), offsets)
+        return _Guess(metrics, rebuilt)
 
     def score(self, guess: _Guess, truth: base.Truth) -> base.Finding:
-        """Report the share of reused obfuscators, the number of differences known, and psnr and ssim where images were rebuilt."""
-        shared = guess.shared
-        metrics: dict[str, Any] = {
-            "num_ciphertexts": shared.num_ciphertexts,
-            "shared_obfuscators": shared.num_shared / max(1, shared.num_ciphertexts),
-            "plaintext_differences_known": shared.num_pairs,
-        }
+        """Report the share of reused and of small obfuscators, the number of differences known, and psnr and ssim of rebuilt images."""
         if guess.rebuilt is None:
-            return base.Finding(metrics)
+            return base.Finding(guess.metrics)
         exact = False
         if guess.differences is not None:
             exact = bool(np.ptp(np.asarray(truth.images[guess.rebuilt.rows]).astype(np.int64) - guess.differences) == 0)
-        metrics |= {"exact_up_to_offset": exact, "num_offsets": guess.num_offsets} | base.score_rebuilt(guess.rebuilt, truth)
-        return base.Finding(metrics, guess.rebuilt)
+        metrics = {"exact_up_to_offset": exact, "num_offsets": guess.num_offsets} | base.score_rebuilt(guess.rebuilt, truth)
+        return base.Finding(guess.metrics | metrics, guess.rebuilt)
 
 
-def by_obfuscator(ciphertexts: Iterable[int], public_key: PublicKey) -> dict[bytes, list[int]]:
+def by_obfuscator(ciphertexts: Iterable[int], public_key: PublicKey) -> dict[int, list[int]]:
     """Group ciphertexts by their residue mod n: {residue: positions}. Equal residues mean one obfuscator."""
     groups = defaultdict(list)
-    size = (public_key.key_bits + 7) // 8
     for position, ciphertext in enumerate(ciphertexts):
-        groups[(ciphertext % public_key.n).to_bytes(size, "big")].append(position)
+        groups[ciphertext % public_key.n].append(position)
     return groups
 
 
-def difference(ciphertext: int, other: int, public_key: PublicKey) -> int:
-    """Return the plaintext of `ciphertext` less that of `other`, between -n/2 and n/2; both must share an obfuscator."""
-    quotient = ciphertext * pow(other, -1, public_key.n_squared) % public_key.n_squared
-    result = (quotient - 1) // public_key.n
-    return result if result <= public_key.n // 2 else result - public_key.n
+def differences(ciphertexts: Sequence[int], reference: int, public_key: PublicKey) -> list[int]:
+    """Return plaintexts less that of `reference`, between -n/2 and n/2; all must share an obfuscator.
+
+    With y = c mod n, c = y + u n, and c_i / c_j = 1 + d n (mod n^2) says u_i - u_j = d y (mod n): one inverse for all.
+    """
+    n = public_key.n
+    inverse = invert_batch([reference % n], n)[0]
+    found = [int((ciphertext - reference) // n * inverse % n) for ciphertext in ciphertexts]
+    return [d if d <= n // 2 else d - n for d in found]
 
 
-def _place(differences: list[int], pixels: np.ndarray, images_mean: float | None) -> tuple[np.ndarray, int]:
-    """Return gray values (num_members,) for plaintexts known up to an offset, and how many offsets there are.
+@lru_cache(maxsize=1)  # the null of a folder's audit asks for the same
+def small_powers(key: PublicKey, largest: int, largest_prime: int) -> dict[int, tuple[int, int]]:
+    """Return {r^n mod n: (r, r^n mod n^2)} for r up to `largest` that have no prime factor above `largest_prime`."""
+    factor = np.arange(largest + 1)
+    for p in range(2, int(largest**0.5) + 1):
+        factor[p * p :: p] = np.minimum(factor[p * p :: p], p if factor[p] == p else largest)
+    primes = [r for r in range(2, min(largest, largest_prime) + 1) if factor[r] == r]
+    found = {1: 1} | {r: int(power) for r, power in zip(primes, powers(primes, key.n, key.n, private=False), strict=True)}
+    for r in range(4, largest + 1):
+        if (p := int(factor[r])) < r and p in found and r // p in found:
+            found[r] = found[p] * found[r // p] % key.n_squared
+    return {power % key.n: (r, power) for r, power in found.items()}
+
+
+def _small_obfuscators(residues: Iterable[int], key: PublicKey, largest: int) -> dict[int, tuple[int, int]]:
+    """Return r and r^n mod n^2 of each residue r^n mod n whose r is found: see `Obfuscators`."""
+    found: dict[int, tuple[int, int]] = {}
+    for prime in (_FIRST_PRIME, largest):
+        table = small_powers(key, largest, prime)
+        found = {residue: table[residue] for residue in residues if residue in table}
+        if largest <= prime or not any(r > 1 for r, _ in found.values()):
+            break
+    return found
+
+
+def _leak(metrics: Mapping[str, Any], largest: int) -> str | None:
+    small, shared, below = (metrics[key] for key in ("small_obfuscators", "shared_obfuscators", "below_n"))
+    said = []
+    if small:
+        r = "r = 1" if largest == 1 else f"small (r up to {largest:,})"
+        said.append(f"{small:.1%} of the obfuscators are {r}, which gives plaintexts exactly")
+    if shared > small:
+        said.append(f"{shared:.1%} of the obfuscators occur again, which gives differences of plaintexts exactly")
+    if below:
+        said.append(f"{below:.1%} of the numbers are below n, as a ciphertext is once in n times: they were never encrypted under this key")
+    return "; ".join(said) or None
+
+
+def _place(values: list[int], pixels: np.ndarray, images_mean: float | None, *, exact: bool) -> tuple[np.ndarray, int]:
+    """Return gray values (num_members,) for plaintexts that are known exactly or up to an offset, and how many offsets there are.
 
     Plaintexts that span more than 0..255 are no pixels as they are: no offset fits, and they are stretched over the range instead.
     """
-    lowest, span = min(differences), max(differences) - min(differences)
+    lowest, span = min(values), max(values) - min(values)
     if span > _WHITE:
-        return np.array([_WHITE * (d - lowest) / span for d in differences]), 0
-    above = np.array([d - lowest for d in differences], float)
+        return np.array([_WHITE * (value - lowest) / span for value in values]), 0
+    if exact and 0 <= lowest <= lowest + span <= _WHITE:
+        return np.array(values, float), 1
+    above = np.array([value - lowest for value in values], float)
     room = _WHITE - span  # the lowest plaintext is between 0 and this
     if images_mean is None or not pixels.sum():
         return above + room // 2, room + 1
     return above + np.clip(np.rint(images_mean - np.average(above, weights=pixels)), 0, room), room + 1
-
-
-def _summary(ciphertexts: Iterable[int], public_key: PublicKey) -> _Shared:
-    groups = by_obfuscator(ciphertexts, public_key)
-    sizes = np.array([len(members) for members in groups.values()], np.int64)
-    reused = sizes[sizes > 1]
-    return _Shared(int(sizes.sum()), int(reused.sum()), int((reused * (reused - 1) // 2).sum()))
 
 
 def _to_int(row: np.ndarray) -> int:

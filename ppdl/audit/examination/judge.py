@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import ndtri
 
-from ppdl.audit.examination.base import Symbols, Target
+from ppdl.audit.examination.base import Target
 from ppdl.audit.examination.verdict import BROKEN, LEAKY, POWER, UNBROKEN
 
 MARGIN, SIGMAS, REBUILT = 0.2, 4.0, 0.35
@@ -47,16 +47,20 @@ class Structure:
 
 
 def shuffled(target: Target, rng: np.random.Generator) -> Target:
-    """Return the null of a target: pixels of each image at random places, the same for its symbols, its picture and all channels."""
+    """Return the null of a target: pixels of each image at random places, the same for symbols, ciphertexts, picture and all channels."""
     picture = np.array(target.picture)
     symbols = None if target.symbols is None else np.array(target.symbols.array)
+    ciphertexts = None if target.ciphertexts is None else np.array(target.ciphertexts)
     shape = (target.height, target.width)
     for i in range(target.num_images):
         order = rng.permutation(target.height * target.width)
         picture[i] = picture[i].reshape(order.size, -1)[order].reshape(picture[i].shape)
         if symbols is not None:
             symbols[i] = symbols[i].ravel()[order].reshape(shape)
-    return replace(target, picture=picture, symbols=None if symbols is None else Symbols(symbols, target.symbols.num_symbols, None))
+        if ciphertexts is not None:
+            ciphertexts[i] = ciphertexts[i][order]
+    moved = None if symbols is None else replace(target.symbols, array=symbols)
+    return replace(target, picture=picture, symbols=moved, ciphertexts=ciphertexts)
 
 
 def octaves(images: np.ndarray) -> np.ndarray:

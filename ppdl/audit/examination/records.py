@@ -14,7 +14,7 @@ from ppdl.audit.examination.examine import Audit
 AUDIT_FILE, PICTURES_FILE = "audit.json", "pictures.npz"
 NUM_PICTURES = 6  # images that the report shows, with what the attacks made of them
 HEADLINES = ("psnr", "ssim", "advantage", "top1", "top5", "auc")
-_WORDS = ("party", "surface", "needs", "knowledge", "source", "seconds")
+_WORDS = ("party", "surface", "needs", "knowledge", "source", "seconds", "leak", "unseen")
 
 
 def write_audit(folder: Path, audit: Audit, target: Target, truth: Truth) -> None:

@@ -4,8 +4,8 @@
    which is the mean of public images. An attacker who was given images of the set in the clear must do so on other images of the set.
    Of several that rebuild, the sentence names the one that needs least (images in the clear count most, then the public
    key), and of equals the nearest.
-2. Obfuscators that occur twice give exact differences. An attack *tells apart* when the lower end of the interval of its advantage is
-   above `ADVANTAGE`, and *finds patients* when the lower end of the interval of its top-1 rate is above twice chance.
+2. Obfuscators that occur twice, or are guessed, give plaintexts or differences exactly. An attack *tells apart* when the lower end of the
+   interval of its advantage is above `ADVANTAGE`, and *finds patients* when that of its top-1 rate is above twice chance.
 3. An attack that finds nothing says what it would have found: for every rule that counts trials `smallest_effects` gives the smallest
    figure that would have counted, and the smallest true one that so many trials find with probability `POWER`.
 4. An attack *tells members*, the films that a head was trained on, when the lower end of the interval of its area under the ROC curve is
@@ -202,8 +202,6 @@ def _marks(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Say which figures give something away without a rebuilt image."""
     marks = leaks(results)
     for found in results.values():
-        if shared := found.get("shared_obfuscators"):
-            marks.append(f"{shared:.1%} of the obfuscators occur again, which gives differences of plaintexts exactly")
         low = found.get("advantage_low")
         if low is not None and low > ADVANTAGE:
             marks.append(f"two chosen images are told apart (advantage {found['advantage']:.2f})")

@@ -28,6 +28,7 @@ ATTACKS = (
     "class_leak",
     "cipher_metrics",
 )  # on a folder of images
+PAILLIER = ("key_size", "obfuscators")  # on ciphertexts that are whole numbers, too
 MAPS = ("repeats",)  # which draw where something is, and no image
 WITH_ORIGINALS = ("known_plaintext", "keystream_known", "permutation_known", "learned", "linkage")
 NUM_KNOWN, NUM_QUERIES = 20, 100  # images that an attacker knows, patients looked up; at most a half of the images
@@ -60,7 +61,7 @@ def audit_folder(attacks: Mapping[str, Attack], target: Target, originals: np.nd
     Args:
         attacks: by the name that the report gives them.
         target: what a thief has, with public images.
-        originals: (num_images, height, width) uint8.
+        originals: (num_images, height, width) uint8; None: attacks that need some of them, or are compared with them alone, are not run.
         seed: of the attackers' choices.
     """
     rng = np.random.default_rng([seed, 1])
@@ -68,7 +69,8 @@ def audit_folder(attacks: Mapping[str, Attack], target: Target, originals: np.nd
     if originals is None:
         everything = np.arange(target.num_images)
         truth, null_truth = (Truth(gray_rows(each.picture, everything)) for each in (target, null))
-        attacks = {name: attack for name, attack in attacks.items() if name != BLIND}
+        left_out = {name: attack for name, attack in attacks.items() if name == BLIND or attack.needs & {base.KNOWN, base.QUERIES}}
+        attacks = {name: attack for name, attack in attacks.items() if name not in left_out}
     else:
         target, truth = _with_known(target, originals, rng)
         null_truth = Truth(originals)
@@ -86,12 +88,16 @@ def audit_folder(attacks: Mapping[str, Attack], target: Target, originals: np.nd
     if originals is None:
         hidden = _NEED_ORIGINALS | {"ssim_null"}
         results = {name: {key: value for key, value in row.items() if key not in hidden} for name, row in results.items()}
-        return FolderAudit(results, found.rebuilt, *_with_counts(*judge_structure(structures), results))
+        level, sentence = _with_counts(*judge_structure(structures), results)
+        results |= {name: {"knowledge": attack.knowledge, "not_run": "needs --originals"} for name, attack in left_out.items()}
+        return FolderAudit(results, found.rebuilt, level, sentence)
     return FolderAudit(results, found.rebuilt, *_verdict(results, structures))
 
 
 def meaning(row: Mapping[str, Any]) -> str:
     """Say what one attack's figures mean, in a few words, by the rules of the verdict."""
+    if "not_run" in row:
+        return f"not run: {row['not_run']}"
     if "does_not_apply" in row:
         return f"does not apply: {row['does_not_apply']}"
     ssim, least = row.get("ssim"), row.get("ssim_null", 0.0)

@@ -50,7 +50,7 @@ def read_pictures(path: Path, *, max_images: int | None, gray: bool = False, nam
     Raises:
         DataError: nothing is there, sizes or kinds are mixed, or a file is unreadable, too large or of a kind that is refused.
     """
-    files = _files(path)
+    files = files_below(path)
     kinds = {file.suffix.lower() in ARRAY_SUFFIXES for file in files}
     if len(kinds) == 2:
         raise DataError(f"{path} must hold pictures or arrays, found both: audit them apart")
@@ -130,23 +130,27 @@ def read_prior(folder: Path, height: int, width: int) -> np.ndarray:
     Raises:
         DataError: the folder holds none, or one is unreadable.
     """
-    files = [file for file in _files(folder) if file.suffix.lower() in PICTURE_SUFFIXES]
+    files = [file for file in files_below(folder) if file.suffix.lower() in PICTURE_SUFFIXES]
     if not files:
         raise DataError(f"{folder} must hold pictures ({', '.join(sorted(PICTURE_SUFFIXES))}), found arrays only")
     return np.stack([at_size(_named(file, read_gray)[None], height, width)[0] for file in tqdm(files, desc="prior", unit="image")])
 
 
-def _files(path: Path) -> list[Path]:
-    wanted = PICTURE_SUFFIXES | ARRAY_SUFFIXES
+def files_below(path: Path, wanted: frozenset[str] = PICTURE_SUFFIXES | ARRAY_SUFFIXES, what: str = "images") -> list[Path]:
+    """Return the files of a folder (nested or not) with these suffixes, in order, or the one that `path` is.
+
+    Raises:
+        DataError: there is none; `what` says of what.
+    """
     if path.is_file():
         if path.suffix.lower() not in wanted:
-            raise DataError(f"{path} must be a picture or an array ({', '.join(sorted(wanted))})")
+            raise DataError(f"{path} must hold {what} ({', '.join(sorted(wanted))})")
         return [path]
     if not path.is_dir():
-        raise DataError(f"{path} does not exist: give a folder of images, or an .npy or .npz file")
+        raise DataError(f"{path} does not exist: give a folder of {what}, or one file")
     files = sorted(file for file in path.rglob("*") if file.is_file() and file.suffix.lower() in wanted and not file.name.startswith("."))
     if not files:
-        raise DataError(f"{path} holds no images: none of {', '.join(sorted(wanted))} below it")
+        raise DataError(f"{path} holds no {what}: none of {', '.join(sorted(wanted))} below it")
     return files
 
 
@@ -167,7 +171,7 @@ def _pictures(path: Path, files: list[Path], max_images: int | None, gray: bool,
         if images and (image.dtype != images[0].dtype or image.shape != images[0].shape):
             raise DataError(f"images must be of one kind: {files[0]} is {_kind(images[0])}, {file} is {_kind(image)}")
         images.append(image)
-        _check_bytes(path, len(files) * image.nbytes)
+        check_bytes(path, len(files) * image.nbytes)
     values = np.stack(images)
     if values.ndim == 4 and (values == values[..., :1]).all():
         values = values[..., 0]
@@ -197,24 +201,25 @@ def _arrays(path: Path, files: list[Path]) -> Pictures:
     """Read .npy and .npz files, one image or many in each."""
     parts: list[np.ndarray] = []
     for file in files:
-        for array in _arrays_of(file):
+        for array in arrays_of(file):
             part = _as_images(file, array)
             if parts and (part.shape[1:] != parts[0].shape[1:] or part.dtype != parts[0].dtype):
                 was, now = (f"{_size(p[0])}, {_kind(p[0])}" for p in (parts[0], part))
                 raise DataError(f"arrays must have one size and kind: {files[0]} holds {was}; {file} holds {now}")
             parts.append(part)
-            _check_bytes(path, sum(p.nbytes for p in parts))
+            check_bytes(path, sum(p.nbytes for p in parts))
     values = np.concatenate(parts) if len(parts) > 1 else parts[0]
     return Pictures(tuple(str(i) for i in range(len(values))), values, len(values))
 
 
-def _arrays_of(file: Path) -> Iterator[np.ndarray]:
+def arrays_of(file: Path) -> Iterator[np.ndarray]:
+    """Yield the array of an .npy or .npz file. Raises: DataError: it is unreadable, too large, none or several, or of objects."""
     try:
         if file.suffix.lower() == ".npy":
             yield np.load(file, mmap_mode="r", allow_pickle=False)
             return
         with zipfile.ZipFile(file) as archive:
-            _check_bytes(file, sum(entry.file_size for entry in archive.infolist()))  # before a byte is inflated
+            check_bytes(file, sum(entry.file_size for entry in archive.infolist()))  # before a byte is inflated
         with np.load(file, allow_pickle=False) as archive:
             if len(archive.files) != 1:
                 raise DataError(f"{file} must hold one array, found {', '.join(archive.files) or 'none'}: save the images alone")
@@ -223,7 +228,8 @@ def _arrays_of(file: Path) -> Iterator[np.ndarray]:
         raise
     except ValueError as error:
         if "allow_pickle" in str(error) or "Python objects" in str(error):
-            raise DataError(f"{file} must hold numbers: object arrays are pickles, which may run code, and are refused") from None
+            rule = f"{file} must hold numbers or text: arrays of objects are pickles, which may run code, and are refused unread"
+            raise DataError(f"{rule}. Whoever trusts it converts it: np.save(path, array.astype(str))") from None
         raise DataError(f"{file} is unreadable: {error}") from None
     except Exception as error:
         raise DataError(f"{file} is unreadable: {type(error).__name__}: {error}") from None
@@ -232,7 +238,7 @@ def _arrays_of(file: Path) -> Iterator[np.ndarray]:
 def _as_images(file: Path, array: np.ndarray) -> np.ndarray:
     """Return an array as (k, height, width) or (k, height, width, 3)."""
     if array.dtype.kind not in "buif":
-        raise DataError(f"{file} must hold integers or floats, found {array.dtype}")
+        raise DataError(f"{file} must hold integers or floats, found {array.dtype}; text needs --public-key")
     if array.ndim == 2 or (array.ndim == 3 and array.shape[2] in _CHANNELS):
         array = array[None]
     if array.ndim not in (3, 4) or 0 in array.shape or (array.ndim == 4 and array.shape[3] not in _CHANNELS):
@@ -256,7 +262,8 @@ def _as_gray(path: Path, found: Pictures) -> Pictures:
     return found
 
 
-def _check_bytes(path: Path, num_bytes: int) -> None:
+def check_bytes(path: Path, num_bytes: int) -> None:
+    """Refuse what would take more than MAX_BYTES. Raises: DataError."""
     if num_bytes > MAX_BYTES:
         raise DataError(f"{path} would take {num_bytes:,} bytes, more than {MAX_BYTES:,}: give fewer images")
 

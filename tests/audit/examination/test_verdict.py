@@ -55,8 +55,8 @@ def test_without_rebuilt_images_the_blind_guess_is_the_best():
     [
         ({"advantage": 1.0, "advantage_low": 0.95, "advantage_high": 1.0}, LEAKY, "told apart (advantage 1.00)"),
         ({"advantage": 0.1, "advantage_low": -0.1, "advantage_high": 0.3}, UNBROKEN, "No attack"),
-        ({"shared_obfuscators": 0.001}, LEAKY, "0.1% of the obfuscators occur again"),
-        ({"shared_obfuscators": 0.0}, UNBROKEN, "No attack"),
+        ({"leak": "obfuscators occur again"}, LEAKY, "Not confidential: obfuscators occur again"),
+        ({"leak": None}, UNBROKEN, "No attack"),
         ({"top1": 0.8, "top1_low": 0.7, "chance_top1": 0.01}, LEAKY, "80%"),
         ({"top1": 0.03, "top1_low": 0.01, "chance_top1": 0.01}, UNBROKEN, "No attack"),
     ],

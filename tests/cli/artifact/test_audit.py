@@ -7,8 +7,15 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+import ppdl.config
+from ppdl.audit.attacks.as_is import AsIs
+from ppdl.audit.folder.examine import PAILLIER, WITH_ORIGINALS
 from ppdl.cli import main
+from ppdl.cli.artifact import audit as command
+from ppdl.crypto.keys.keyfile import save_public
+from ppdl.crypto.keys.keypair import PublicKey
 from tests.audit import schemes
+from tests.audit.schemes import standard
 
 NUM_IMAGES = 20
 SCHEMES = {
@@ -64,6 +71,9 @@ def test_noise_is_unbroken_and_no_attack_succeeds(folders, tmp_path, images, wit
     assert report["verdict"]["level"] == "unbroken"
     assert "proves nothing" in " ".join(output.split())
     assert not any(row.get("found") for row in report["attacks"].values())
+    not_run = {name for name, row in report["attacks"].items() if row.get("not_run") == "needs --originals"}
+    assert not_run == (set() if with_originals else {"blind", *WITH_ORIGINALS})
+    assert ("not run:" in output) != with_originals
 
 
 def test_identity_every_attack_on_pictures_succeeds_without_originals(folders, tmp_path, images):
@@ -103,12 +113,55 @@ def test_a_single_image_is_audited(folders, tmp_path, images):
     assert report["verdict"]["level"] == "broken"
 
 
+@pytest.mark.parametrize(
+    ("broken", "options", "exit_code"),
+    [(True, (), 0), (True, ("--fail-on", "broken"), 1), (True, ("--fail-on", "leaky"), 1), (False, ("--fail-on", "leaky"), 0)],
+)
+def test_the_exit_code_is_0_unless_a_verdict_is_to_fail(folders, tmp_path, images, monkeypatch, broken, options, exit_code):
+    monkeypatch.setattr(command, "_attacks", lambda names: {"as_is": AsIs(4, 3)})
+    protected = images[:4] if broken else schemes.noise(images[:4], np.random.default_rng(0))
+    np.save(tmp_path / "c.npy", protected)
+    arguments = ["artifact", "audit", str(tmp_path / "c.npy"), "--prior", str(folders / "prior"), *options]
+    assert CliRunner().invoke(main, arguments).exit_code == exit_code
+
+
+def test_without_configured_attacks_it_refuses_in_one_line(folders, tmp_path, images, monkeypatch):
+    monkeypatch.setattr(ppdl.config, "CONF", tmp_path / "site-packages" / "conf")
+    np.save(tmp_path / "c.npy", images[:4])
+    result = CliRunner().invoke(main, ["artifact", "audit", str(tmp_path / "c.npy"), "--prior", str(folders / "prior")])
+    assert result.exit_code == 1 and "unbroken" not in result.output
+    assert "run `ppdl` from a checkout" in " ".join(result.output.split())
+
+
+def test_paillier_integers_under_one_obfuscator_are_rebuilt_and_drawn(folders, tmp_path, images, monkeypatch):
+    build = command._attacks
+    monkeypatch.setattr(command, "_attacks", lambda names: {name: attack for name, attack in build(names).items() if name in PAILLIER})
+    small = images[:8, ::2, ::2]
+    key = PublicKey(standard.N)
+    save_public(tmp_path / "key.json", key)
+    ciphertexts = standard.paillier_integers(small, np.random.default_rng(0), obfuscators="shared")
+    text = "\n".join("".join(" ".join(map(str, row)) + "\n" for row in image) for image in ciphertexts)
+    (tmp_path / "c.txt").write_text(text)
+    np.save(tmp_path / "plain.npy", small)
+    arguments = [str(tmp_path / "c.txt"), "--public-key", str(tmp_path / "key.json"), "--originals", str(tmp_path / "plain.npy")]
+    arguments += ["--prior", str(folders / "prior"), "--json", str(tmp_path / "a.json"), "--out", str(tmp_path / "sheets")]
+    result = CliRunner().invoke(main, ["artifact", "audit", *arguments])
+    assert result.exit_code == 0, result.output
+    report = json.loads((tmp_path / "a.json").read_text())
+    assert report["verdict"]["level"] == "broken" and report["public_key"] == key.fingerprint
+    found = report["attacks"]["obfuscators"]
+    assert found["ssim"] > 0.95 and found["exact_up_to_offset"] and "n has 128 bits" in report["attacks"]["key_size"]["leak"]
+    with Image.open(tmp_path / "sheets" / "obfuscators.png") as sheet:
+        assert sheet.size == (3 * 36 * 4, 8 * 36 * 4)
+
+
 def test_user_errors_end_in_one_line_and_exit_code_1(folders, tmp_path):
     for arguments, words in (
         ([str(tmp_path / "nowhere")], "does not exist"),
         ([str(tmp_path)], "holds no images"),
         ([str(folders / "plain"), "--originals", str(folders / "nowhere")], "does not exist"),
         ([str(folders / "plain"), "--prior", str(tmp_path)], "holds no images"),
+        ([str(folders / "plain"), "--public-key", str(tmp_path / "nowhere")], "nowhere"),
     ):
         result = CliRunner().invoke(main, ["artifact", "audit", *arguments])
         assert result.exit_code == 1
