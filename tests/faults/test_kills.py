@@ -7,13 +7,15 @@ import pytest
 from ppdl.crypto.keys.keystore import load_public
 from tests.soak import first_store, kills
 from tests.soak.scratch import Scratch
+from tests.test_pipeline import SMALL
 
 pytestmark = pytest.mark.pipeline
-DURATIONS = {"encrypt@homomorphic": 4.0, "train_encrypted@homomorphic": 12.0}  # s, about; moments are drawn from them
+DURATIONS = {"encrypt@homomorphic": 3.0, "train_encrypted@homomorphic": 10.0}  # s, about; moments are drawn from them
+BRANCH = [*SMALL, "~protections.deterministic", "~protections.opaque", "~heads.private_head", "~heads.pooled_head"]
 
 
 def test_a_pipeline_that_is_killed_twice_ends_whole(tmp_path):
-    figures = kills.run(tmp_path, 2, seed=7, durations=DURATIONS, goal=("train_encrypted@homomorphic",))
+    figures = kills.run(tmp_path, 2, seed=7, durations=DURATIONS, goal=("train_encrypted@homomorphic",), overrides=BRANCH)
     assert figures["num_kills"] == 2
     assert figures["survivors"] == []
     assert figures["images_decrypted_bit_exactly"] == 96

@@ -39,6 +39,7 @@ from ppdl.protections.steps.noise import NoiseSecret
 from ppdl.protections.steps.revealed import read_revealed
 from tests.secrets_search import find_in_bytes, find_private_key, private_keys
 from tests.soak.scratch import Scratch
+from tests.test_pipeline import SMALL
 
 RESULTS = Path(__file__).parent / "results/kills.json"
 RANDOMISED = ("opaque", "homomorphic")
@@ -60,7 +61,9 @@ def reference(root: Path) -> dict[str, float]:
     return {name: times[i + 1][1] - begin for i, (name, begin) in enumerate(started.stages)}
 
 
-def run(root: Path, num_kills: int, seed: int, durations: dict[str, float], goal: tuple[str, ...] = ()) -> dict:
+def run(
+    root: Path, num_kills: int, seed: int, durations: dict[str, float], goal: tuple[str, ...] = (), overrides: list[str] = SMALL
+) -> dict:
     """Kill `num_kills` times, finish, check everything, and return the figures.
 
     A pipeline that has ended before all kills were spent is checked, and the rest spent on a new one.
@@ -69,22 +72,25 @@ def run(root: Path, num_kills: int, seed: int, durations: dict[str, float], goal
         root: scratch folder, new or empty.
         durations: of each stage, in the order of the pipeline; a moment is drawn uniformly from a stage's.
         goal: what `dvc repro` is to build; everything when empty.
+        overrides: of the pipeline's configuration.
 
     Raises:
         Broken: something that must hold does not.
     """
     rng, rounds = np.random.default_rng(seed), []
     while (left := num_kills - sum(len(killed) for killed, _ in rounds)) > 0 and len(rounds) < num_kills:
-        rounds.append(_round(root / f"round-{len(rounds)}", left, rng, durations, goal))
+        rounds.append(_round(Scratch(root / f"round-{len(rounds)}", overrides), left, rng, durations, goal))
     killed = Counter(stage for stages, _ in rounds for stage in stages)
     return {"num_kills": sum(killed.values()), "num_pipelines": len(rounds), "seed": seed, "killed_in": dict(killed)} | {
         name: sum((figures[name] for _, figures in rounds), start=type(rounds[0][1][name])()) for name in rounds[0][1]
     }
 
 
-def _round(root: Path, num_kills: int, rng: np.random.Generator, durations: dict[str, float], goal: tuple[str, ...]) -> tuple[list, dict]:
+def _round(
+    scratch: Scratch, num_kills: int, rng: np.random.Generator, durations: dict[str, float], goal: tuple[str, ...]
+) -> tuple[list, dict]:
     """Kill one pipeline, in each stage as often as in any other to within one, and return the stages that were hit, and the figures."""
-    scratch, seen, began = Scratch(root), Obfuscators(), set()
+    seen, began = Obfuscators(), set()
     scratch.watch.start()
     stages, killed, survivors = list(durations), [], []
     for target in _targets(stages, num_kills, rng):

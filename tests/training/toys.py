@@ -10,6 +10,7 @@ import numpy as np
 from ppdl.config import construct
 from ppdl.protections.view import View
 from ppdl.training.fitting.settings import Training
+from ppdl.training.networks.model import MobileNetV2
 
 NUM_CLASSES = 3
 NUM_IMAGES = 120
@@ -42,6 +43,18 @@ class TinyNet:
         x = keras.layers.ReLU()(keras.layers.BatchNormalization(momentum=0.8)(x))
         x = keras.layers.Dropout(self.dropout)(keras.layers.GlobalAveragePooling2D()(x))
         return keras.Model(inputs, keras.layers.Dense(num_classes)(x))
+
+
+@dataclass(frozen=True)
+class Narrow(MobileNetV2):
+    """MobileNetV2 with three layers for its backbone: for pipelines of which a test asks all but what the network is."""
+
+    def _with_weights(self, input_shape: tuple[int, int, int]) -> Any:
+        import keras
+
+        inputs = keras.Input(input_shape)
+        x = keras.layers.Conv2D(8, 5, strides=4, use_bias=False)(inputs)
+        return keras.Model(inputs, keras.layers.ReLU()(keras.layers.BatchNormalization()(x)), name="backbone")
 
 
 def training(**changes: Any) -> Training:
