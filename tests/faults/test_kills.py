@@ -7,11 +7,11 @@ import pytest
 from ppdl.crypto.keys.keystore import load_public
 from tests.soak import first_store, kills
 from tests.soak.scratch import Scratch
-from tests.test_pipeline import SMALL
+from tests.test_pipeline import NARROW, SMALL
 
 pytestmark = pytest.mark.pipeline
 DURATIONS = {"encrypt@homomorphic": 3.0, "train_encrypted@homomorphic": 10.0}  # s, about; moments are drawn from them
-BRANCH = [*SMALL, "~protections.deterministic", "~protections.opaque", "~heads.private_head", "~heads.pooled_head"]
+BRANCH = [*SMALL, NARROW, "~protections.deterministic", "~protections.opaque", "~heads.private_head", "~heads.pooled_head"]
 
 
 def test_a_pipeline_that_is_killed_twice_ends_whole(tmp_path):
