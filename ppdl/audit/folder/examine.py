@@ -21,14 +21,16 @@ ATTACKS = (
     "jigsaw",
     "frequency",
     "seriation",
+    "seriation_each",
     "keystream",
     "permutation",
     "own_histogram",
     "repeats",
+    "planes",
     "cipher_metrics",
 )  # on a folder of images
 MAPS = ("repeats",)  # which draw where something is, and no image
-WITH_ORIGINALS = ("known_plaintext", "keystream_known", "permutation_known", "linkage")
+WITH_ORIGINALS = ("known_plaintext", "keystream_known", "permutation_known", "blocks_known", "linkage")
 NUM_KNOWN, NUM_QUERIES = 20, 100  # images that an attacker knows, patients looked up; at most a half of the images
 # Figures that compare with originals. Without any, an attack is scored against the picture itself, and these mean nothing.
 _NEED_ORIGINALS = {
@@ -78,7 +80,12 @@ def audit_folder(attacks: Mapping[str, Attack], target: Target, originals: np.nd
     results, structures = dict(found.results), {}
     for name in blank:
         theirs = on_null.rebuilt.get(name)
-        structures[name] = compare(found.rebuilt[name].images, None if theirs is None else theirs.images)
+        structures[name] = compare(
+            found.rebuilt[name].images,
+            None if theirs is None else theirs.images,
+            partial=results[name].get("partial", False),
+            num_tests=len(attacks),
+        )
         results[name] = results[name] | asdict(structures[name])
         if "ssim" in on_null.results[name]:
             results[name]["ssim_null"] = on_null.results[name]["ssim"]
