@@ -57,7 +57,11 @@ class BlocksKnown(base.Attack):
         if target.picture.shape[1:3] != known.images.shape[1:] or min(known.images.shape[1:]) < _SIDE:
             raise AttackDoesNotApply("the picture has another size than the images, or is smaller than 8 x 8 px")
         protected, half = np.concatenate([gray_rows(target.picture, np.array([row])) for row in known.rows]), len(known.rows) // 2
-        learned, held, one, other = slice(half), known.images[half:][: half // 2 * 2 : 2], *(protected[half:][k : half // 2 * 2 : 2] for k in (0, 1))
+        learned, held, one, other = (
+            slice(half),
+            known.images[half:][: half // 2 * 2 : 2],
+            *(protected[half:][k : half // 2 * 2 : 2] for k in (0, 1)),
+        )
         signs = {}
         for way, (shape, learn) in _WAYS.items():
             near, far = (np.abs(tiled(learn(protected[learned], known.images[learned], x) - held, shape)).sum((3, 4)) for x in (one, other))
@@ -65,7 +69,9 @@ class BlocksKnown(base.Attack):
         way, (wins, losses, trials) = max(signs.items(), key=lambda item: (item[1][0] - item[1][1]) / item[1][2])
         p = min(1.0, len(signs) * p_value(wins, 1, losses, 1))
         metrics: dict[str, Any] = {"p_value": p, "way": way, "nearer": wins / trials, "farther": losses / trials, "leak": None}
-        metrics["unseen"] = f"{smallest_rate(trials, 0.5, len(signs)):.0%} of the blocks nearer than from another's ciphertexts (chance 50%)"
+        metrics["unseen"] = (
+            f"{smallest_rate(trials, 0.5, len(signs)):.0%} of the blocks nearer than from another's ciphertexts (chance 50%)"
+        )
         if p > FALSE_ALARM:
             return {}, metrics
         metrics["leak"] = f"known images read blocks of others ({way}; {wins / trials:.0%} nearer than from another's ciphertexts)"

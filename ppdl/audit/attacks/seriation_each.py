@@ -6,6 +6,7 @@ from typing import ClassVar
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from ppdl.audit.attacks.planes import some_planes_are_hidden
 from ppdl.audit.attacks.seriation import gray_table
 from ppdl.audit.examination import base
 from ppdl.records.typecheck import Count
@@ -14,6 +15,9 @@ from ppdl.records.typecheck import Count
 @dataclass(frozen=True)
 class SeriationEach(base.Attack):
     """Order the symbols of each image by what stands side by side in it, as `seriation` does for all images together.
+
+    A table mixes all bit planes. Where some planes have structure and others have none, the others are hidden and no table is behind it:
+    symbols are ordered well then, but folded, and the images are a part of the originals at most.
 
     Attributes:
         num_images: images that are rebuilt, each from itself alone; some 0.3 s each for 256 symbols.
@@ -26,9 +30,15 @@ class SeriationEach(base.Attack):
     knowledge: ClassVar[str] = "the ciphertexts and public images of other people"
     source: ClassVar[str] = "J. E. Atkins, E. G. Boman, B. Hendrickson, SIAM Journal on Computing 28(1), 1998"
 
-    def run(self, target: base.Target, rng: np.random.Generator) -> base.Rebuilt:
-        """Return the images."""
+    def run(self, target: base.Target, rng: np.random.Generator) -> tuple[base.Rebuilt, bool]:
+        """Return the images, and whether they are a part at most."""
         rows, symbols = base.scored_rows(target.num_images, self.num_images), target.symbols
         with threadpool_limits(1):  # threads cost more than they bring, see ppdl.audit.attacks.seriation
             tables = [gray_table(symbols.array, np.array([row]), symbols.num_symbols, target.prior) for row in rows]
-        return base.Rebuilt(rows, np.stack([table[np.asarray(symbols.array[row])] for table, row in zip(tables, rows, strict=True)]))
+        images = np.stack([table[np.asarray(symbols.array[row])] for table, row in zip(tables, rows, strict=True)])
+        partial = symbols.num_symbols == 256 and some_planes_are_hidden(np.asarray(symbols.array), rng)
+        return base.Rebuilt(rows, images), partial
+
+    def score(self, guess: tuple[base.Rebuilt, bool], truth: base.Truth) -> base.Finding:
+        rebuilt, partial = guess
+        return base.Finding(base.score_rebuilt(rebuilt, truth) | {"partial": partial}, rebuilt)
