@@ -17,7 +17,6 @@ from ppdl.records.typecheck import Count
 _SIDE = 8  # of a DCT block, as in JPEG
 _NUM_PLANES, _NUM_BANDS = 8, 2 * _SIDE - 1
 _NUM_TESTS = _NUM_PLANES + _NUM_BANDS
-_HIDDEN = 1 / 3  # of the gain in the plane that has most
 _BAND = np.add.outer(np.arange(_SIDE), np.arange(_SIDE))  # of a coefficient: the sum of its frequencies
 
 
@@ -71,16 +70,6 @@ class Planes(base.Attack):
 
     def score(self, guess: base.Finding, truth: base.Truth) -> base.Finding:
         return base.with_likeness(guess, truth)
-
-
-def some_planes_are_hidden(images: np.ndarray, rng: np.random.Generator) -> bool:
-    """Tell whether neighbours in (num_images, height, width) uint8 go together in some bit planes and far less in others.
-
-    A table of values mixes all planes alike.
-    """
-    signs = _planes(images, rng)
-    gains = [more / max(more + less, 1) - 0.5 for more, less in signs]
-    return min(map(_p_value, signs)) <= FALSE_ALARM and min(gains) < _HIDDEN * max(gains)
 
 
 def _planes(images: np.ndarray, rng: np.random.Generator) -> list[tuple[int, int]]:

@@ -6,9 +6,9 @@ from typing import ClassVar
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from ppdl.audit.attacks.planes import some_planes_are_hidden
 from ppdl.audit.attacks.seriation import gray_table
 from ppdl.audit.examination import base
+from ppdl.audit.examination.chance import FALSE_ALARM, p_value
 from ppdl.records.typecheck import Count
 
 
@@ -16,8 +16,9 @@ from ppdl.records.typecheck import Count
 class SeriationEach(base.Attack):
     """Order the symbols of each image by what stands side by side in it, as `seriation` does for all images together.
 
-    A table mixes all bit planes. Where some planes have structure and others have none, the others are hidden and no table is behind it:
-    symbols are ordered well then, but folded, and the images are a part of the originals at most.
+    A random table leaves nothing in common to the symbols of adjacent ranks. Where one XOR of the two is frequent, a pixel becomes either
+    of two symbols that belong together, as where its highest bit is hidden or it is inverted by a key bit: symbols are ordered well then,
+    but folded, and the images are a part of the originals at most.
 
     Attributes:
         num_images: images that are rebuilt, each from itself alone; some 0.3 s each for 256 symbols.
@@ -36,8 +37,14 @@ class SeriationEach(base.Attack):
         with threadpool_limits(1):  # threads cost more than they bring, see ppdl.audit.attacks.seriation
             tables = [gray_table(symbols.array, np.array([row]), symbols.num_symbols, target.prior) for row in rows]
         images = np.stack([table[np.asarray(symbols.array[row])] for table, row in zip(tables, rows, strict=True)])
-        partial = symbols.num_symbols == 256 and some_planes_are_hidden(np.asarray(symbols.array), rng)
-        return base.Rebuilt(rows, images), partial
+        orders = (
+            seen[np.argsort(table[seen])]
+            for table, seen in ((t, np.unique(symbols.array[row])) for t, row in zip(tables, rows, strict=True))
+        )
+        _, counts = np.unique(np.concatenate([order[1:] ^ order[:-1] for order in orders]), return_counts=True)
+        most, others = int(counts.max(initial=0)), max(symbols.num_symbols - 2, 1)
+        p = (others + 1) * p_value(most, 1, int(counts.sum()) - most, others)  # of that XOR among all that there are
+        return base.Rebuilt(rows, images), p <= FALSE_ALARM
 
     def score(self, guess: tuple[base.Rebuilt, bool], truth: base.Truth) -> base.Finding:
         rebuilt, partial = guess

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-_SMALLEST_PX, _FEWEST_BOUNDARIES = 4, 3  # of a block; of a block size, in each direction
+_FEWEST_BOUNDARIES = 3  # of a block size, in each direction
 _SHARE = 0.75  # of the best contrast: a multiple of the block size has all of it, a half of the block size half of it
 
 
-def block_size(images: np.ndarray, min_contrast: float, max_blocks: int) -> int | None:
+def block_size(images: np.ndarray, min_contrast: float, max_blocks: int, smallest_px: int = 4) -> int | None:
     """Return the side of the blocks of (num_images, height, width) in px, or None where the steps between pixels have no period.
 
     Args:
@@ -18,7 +18,7 @@ def block_size(images: np.ndarray, min_contrast: float, max_blocks: int) -> int 
     across, down = np.abs(np.diff(values, axis=2)).mean((0, 1)), np.abs(np.diff(values, axis=1)).mean((0, 2))
     found = {
         size: float(np.mean([_contrast(across, size), _contrast(down, size)]))
-        for size in range(_SMALLEST_PX, min(height, width) // (_FEWEST_BOUNDARIES + 1) + 1)
+        for size in range(smallest_px, min(height, width) // (_FEWEST_BOUNDARIES + 1) + 1)
         if (height // size) * (width // size) <= max_blocks
     }
     most = max(found.values(), default=-np.inf)

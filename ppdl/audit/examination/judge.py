@@ -31,6 +31,7 @@ from ppdl.audit.examination.verdict import BROKEN, LEAKY, POWER, UNBROKEN
 
 MARGIN, REBUILT = 0.1, 0.35
 _NOISE = 0.02  # by so much the finest octave may have less structure than the next
+_COARSE_PX = 4  # side of blocks; smaller ones are an image at a lower resolution
 _CONTRAST = 1.5  # of steps between blocks to those beside
 ENOUGH = 8  # images
 _COARSEST_PX = 8  # of the smaller side of the coarsest area mean
