@@ -102,11 +102,8 @@ def compare(images: np.ndarray, null: np.ndarray | None, *, partial: bool, num_t
     error = float(np.hypot(*(max(s.std(), floor) / np.sqrt(len(s)) for s in (one, other))))
     gap, counts_from = float(one.mean() - other.mean()), max(MARGIN, float(-ndtri(FALSE_ALARM / num_tests)) * error)
     found, of_octave = gap > counts_from, mine.mean(0)
-    whole = (
-        of_octave.min() >= REBUILT
-        and of_octave[0] >= of_octave[1:2].max(initial=-1) - _NOISE
-        and block_size(images, _CONTRAST, images[0].size) is None
-    )
+    whole = of_octave.min() >= REBUILT and of_octave[0] >= of_octave[1:2].max(initial=-1) - _NOISE
+    whole = whole and (block_size(images, _CONTRAST, images[0].size, smallest_px=2) or 0) < _COARSE_PX
     rebuilt = found and whole and not partial
     return Structure(float(one.mean()), float(other.mean()), error, counts_from, float(of_octave.min()), bool(found), bool(rebuilt))
 

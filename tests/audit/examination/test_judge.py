@@ -22,6 +22,7 @@ def shown(name):
 def test_images_have_the_structure_of_images_and_a_part_of_them_shows():
     images = schemes.films(1, 20)
     assert judged(images).rebuilt
+    assert judged(shown("downscaled_2")).rebuilt
     part = judged(images, partial=True)
     assert part.found and not part.rebuilt
 
