@@ -13,13 +13,12 @@ from annotated_types import Gt
 from ppdl.audit.attacks.as_is import at_size, gray_rows, likeness, rows_with
 from ppdl.audit.attacks.jigsaw_solver import TURNS, Edges, assemble, turned
 from ppdl.audit.examination import base
+from ppdl.audit.examination.blocks import block_size
 from ppdl.errors import AttackDoesNotApply
 from ppdl.records.typecheck import Count
 
-_SMALLEST_PX, _FEWEST_BOUNDARIES = 4, 3  # of a block; of a block size, in each direction
 _SAME_KEY = 0.3  # of the blocks must find the same neighbour in both halves of the images; by chance one in num_blocks does
 _SHIFT_GAIN = 0.05  # in likeness to public images, before the whole is moved round
-_SHARE = 0.75  # of the best contrast: a multiple of the block size has all of it, a half of the block size half of it
 
 
 @dataclass(frozen=True)
@@ -56,42 +55,28 @@ class Jigsaw(base.Attack):
     )
 
     def run(self, target: base.Target, rng: np.random.Generator) -> tuple[base.Rebuilt, dict[str, Any]]:
-        """Return the rebuilt images, and what was found out: block_px (None: no blocks, and the picture is returned as it is), one_key."""
+        """Return the rebuilt images, and what was found out: block_px (None: no blocks, and the picture is returned as it is), one_key,
+        partial (each image was put together by itself, which nothing tests)."""
         if target.picture.shape[1:3] != (target.height, target.width):
             raise AttackDoesNotApply("the picture has another size than the images")
         scored = base.scored_rows(target.num_images, self.num_scored)
         rows = rows_with(scored, target.num_images, self.num_images, rng)
         kept = np.searchsorted(rows, scored)
         images = gray_rows(target.picture, rows)
-        block_px = self._block_size(images)
+        block_px = block_size(images, self.min_contrast, self.max_blocks)
         if block_px is None:
-            return base.Rebuilt(scored, images[kept]), {"block_px": None, "one_key": None}
+            return base.Rebuilt(scored, images[kept]), {"block_px": None, "one_key": None, "partial": False}
         pieces = _cut(images, block_px)  # (num_images, num_blocks, block_px, block_px)
         one_key = len(rows) >= 4 and _agreement(pieces) > _SAME_KEY
         if one_key:
             rebuilt = _solve(pieces, images, target.prior)[kept]
         else:
             rebuilt = np.concatenate([_solve(pieces[i : i + 1], images[i : i + 1], target.prior) for i in kept])
-        return base.Rebuilt(scored, rebuilt), {"block_px": block_px, "one_key": bool(one_key)}
+        return base.Rebuilt(scored, rebuilt), {"block_px": block_px, "one_key": bool(one_key), "partial": not one_key}
 
     def score(self, guess: tuple[base.Rebuilt, dict[str, Any]], truth: base.Truth) -> base.Finding:
         rebuilt, found = guess
         return base.Finding({**base.score_rebuilt(rebuilt, truth), **found, "num_scored": len(rebuilt.rows)}, rebuilt)
-
-    def _block_size(self, images: np.ndarray) -> int | None:
-        """Return the side of the blocks in px, or None where the steps between pixels have no period."""
-        height, width = images.shape[1:]
-        values = images.astype(np.float64)
-        across, down = np.abs(np.diff(values, axis=2)).mean((0, 1)), np.abs(np.diff(values, axis=1)).mean((0, 2))
-        sizes, contrasts = [], []
-        for size in range(_SMALLEST_PX, min(height, width) // (_FEWEST_BOUNDARIES + 1) + 1):
-            if (height // size) * (width // size) > self.max_blocks:
-                continue
-            sizes.append(size)
-            contrasts.append(np.mean([_contrast(across, size), _contrast(down, size)]))
-        if not sizes or max(contrasts) < np.log(self.min_contrast):
-            return None
-        return next(size for size, contrast in zip(sizes, contrasts, strict=True) if contrast >= _SHARE * max(contrasts))
 
 
 def _solve(pieces: np.ndarray, images: np.ndarray, prior: np.ndarray | None) -> np.ndarray:
@@ -134,17 +119,6 @@ def _shifted(images: np.ndarray, shift: tuple[int, int], size: int) -> np.ndarra
     moved = images.copy()
     moved[..., :height, :width] = np.roll(images[..., :height, :width], (shift[0] * size, shift[1] * size), (-2, -1))
     return moved
-
-
-def _contrast(steps: np.ndarray, size: int) -> float:
-    """Return the log of how much larger steps between blocks of a size are than the steps right beside them.
-
-    Args:
-        steps: mean absolute difference of pixels x and x + 1, (length - 1,).
-    """
-    at = np.arange(size, len(steps) - 1, size) - 1
-    beside = (steps[at - 1] + steps[at + 1]) / 2
-    return float(np.mean(np.log((steps[at] + 1e-3) / (beside + 1e-3))))
 
 
 def _cut(images: np.ndarray, size: int) -> np.ndarray:

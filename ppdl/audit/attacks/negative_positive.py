@@ -74,7 +74,9 @@ class NegativePositive(base.Attack):
 
     def score(self, guess: tuple[base.Rebuilt, bool], truth: base.Truth) -> base.Finding:
         rebuilt, one_key = guess
-        return base.Finding({**base.score_rebuilt(rebuilt, truth), "one_key": one_key, "num_scored": len(rebuilt.rows)}, rebuilt)
+        return base.Finding(
+            {**base.score_rebuilt(rebuilt, truth), "one_key": one_key, "partial": not one_key, "num_scored": len(rebuilt.rows)}, rebuilt
+        )
 
 
 def _neighbours(signed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -17,6 +17,7 @@ _MOST_PLACES = 1 << 14  # each is compared with each
 _BLOCK = 1024  # places that are compared at a time
 _NUM_LANDMARKS, _ROUNDS = 512, 6
 _MEANS_WEIGHT = 0.3  # of a place's own values against its covariances, both relative to their variance over places
+_LEAST_USED = 1 / 8  # of the places, to call it an order: places that vary together without being moved pixels serve many times each
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
@@ -75,7 +76,10 @@ class Permutation(base.Attack):
         if target.prior is None or kept["leak"] is None:
             return base.Finding(metrics)
         prior = at_size(target.prior, height, width).reshape(len(target.prior), -1).astype(np.float32)
-        moved = gray_rows(target.picture, scored).reshape(len(scored), -1)[:, _matched(values, prior, rng)]
+        places = _matched(values, prior, rng)
+        metrics["places_used"] = len(np.unique(places)) / len(places)
+        metrics["partial"] = metrics["places_used"] < _LEAST_USED
+        moved = gray_rows(target.picture, scored).reshape(len(scored), -1)[:, places]
         images = at_size(moved.reshape(len(scored), height, width), target.height, target.width)
         return base.Finding(metrics, base.Rebuilt(scored, images))
 

@@ -20,10 +20,19 @@ def p_value(hits: int, trials: int, far_hits: int, far_trials: int) -> float:
 
 def smallest_rate(trials: int, chance: float, num_tests: int) -> float:
     """Return the smallest true rate of hits that a test of `trials` finds with probability `POWER`, against one by chance of `chance`."""
+    return rates(trials, chance, num_tests)[1]
+
+
+def rates(trials: int, chance: float, num_tests: int = 1) -> tuple[float, float]:
+    """Return the smallest share of hits that chance gives once in `FALSE_ALARM` at most, and the true one found with probability `POWER`.
+
+    Where chances differ from trial to trial `chance` is their mean: as many hits are no likelier then (W. Hoeffding, On the distribution of
+    the number of successes in independent trials, Ann. Math. Statist. 27, 1956). The first is above 1 where no number of hits will do.
+    """
     from scipy.stats import beta, binom
 
     least = int(binom.isf(FALSE_ALARM / num_tests, trials, chance)) + 1
-    return float(beta.ppf(POWER, least, trials - least + 1)) if least <= trials else 1.0
+    return least / trials, float(beta.ppf(POWER, least, trials - least + 1)) if least <= trials else 1.0
 
 
 def p_value_of_overlap(hits: int, drawn: int, marked: int, size: int) -> float:

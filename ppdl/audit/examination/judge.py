@@ -8,9 +8,14 @@ all images have in common is taken off first, where there are `ENOUGH` images, s
 and a patient is not. And the same attack is run on a null: the same pictures, with the pixels of each image moved to random places. Its
 structure is what the attack adds by itself. Rules:
 
-1. An attack *finds structure* when it exceeds that on the null by `MARGIN` and by `SIGMAS` standard errors.
-2. It *has the structure of images* when, moreover, structure is at least `REBUILT` at each octave; otherwise images *show through* in
-   part, as do scrambled blocks, which have structure inside only. Neither says that it is the right image: without originals nobody can.
+1. An attack *finds structure* when it exceeds that on the null by `MARGIN`, and by more than chance does once in
+   `ppdl.audit.examination.chance.FALSE_ALARM`, divided by the number of attacks that are compared. Where pixels stand in random order the
+   correlation of neighbours is normal, with the variance of as many independent pairs (A. Cliff and J. Ord, Spatial Processes, 1981,
+   section 2); the scatter over images counts where it is larger.
+2. It *has the structure of images* when, moreover, structure is at least `REBUILT` at each octave, it is no less at the finest than at the
+   next, as it is under noise, and steps between pixels have no period, as those of scrambled blocks or coarse ones have. Otherwise, and
+   where an attack says that it returns a part (`partial`), images *show through*. Neither says that it is the right image: without
+   originals nobody can.
 """
 
 from collections.abc import Mapping
@@ -20,9 +25,14 @@ import numpy as np
 from scipy.special import ndtri
 
 from ppdl.audit.examination.base import Target
+from ppdl.audit.examination.blocks import block_size
+from ppdl.audit.examination.chance import FALSE_ALARM
 from ppdl.audit.examination.verdict import BROKEN, LEAKY, POWER, UNBROKEN
 
-MARGIN, SIGMAS, REBUILT = 0.2, 4.0, 0.35
+MARGIN, REBUILT = 0.1, 0.35
+_NOISE = 0.02  # by so much the finest octave may have less structure than the next
+_COARSE_PX = 4  # side of blocks; smaller ones are an image at a lower resolution
+_CONTRAST = 1.5  # of steps between blocks to those beside
 ENOUGH = 8  # images
 _COARSEST_PX = 8  # of the smaller side of the coarsest area mean
 
@@ -34,6 +44,7 @@ class Structure:
     Attributes:
         structure, structure_null: means over images and octaves.
         structure_error: standard error of their difference.
+        structure_counts_from: the difference from which rule 1 finds it.
         structure_least: of the octave with the least.
         found, rebuilt: rules 1 and 2.
     """
@@ -41,6 +52,7 @@ class Structure:
     structure: float
     structure_null: float
     structure_error: float
+    structure_counts_from: float
     structure_least: float
     found: bool
     rebuilt: bool
@@ -79,18 +91,25 @@ def octaves(images: np.ndarray) -> np.ndarray:
         values = values[:, :height, :width].reshape(len(values), height // 2, 2, width // 2, 2).mean((2, 4))
 
 
-def compare(images: np.ndarray, null: np.ndarray | None) -> Structure:
-    """Apply the rules to what an attack returned on a target, and on its null (None: it returned nothing there)."""
+def compare(images: np.ndarray, null: np.ndarray | None, *, partial: bool, num_tests: int) -> Structure:
+    """Apply the rules to what an attack returned on a target, and on its null (None: it returned nothing there).
+
+    Args:
+        partial: the attack says that it returns a part of the images, or a guess.
+        num_tests: attacks that are compared.
+    """
     mine = octaves(images)
     theirs = np.zeros((1, mine.shape[1])) if null is None else octaves(null)
     one, other = mine.mean(1), theirs.mean(1)
-    # An image's structure scatters by at least that of as many independent pairs, which counts where there is one image only.
-    floor = 1 / np.sqrt(images[0].size)
+    # An image's structure scatters by at least that of as many independent pairs, two a pixel and fewer at each octave.
+    floor = float(np.sqrt((4.0 ** np.arange(mine.shape[1])).sum() / (2 * images[0].size))) / mine.shape[1]
     error = float(np.hypot(*(max(s.std(), floor) / np.sqrt(len(s)) for s in (one, other))))
-    gap = float(one.mean() - other.mean())
-    found = gap > max(MARGIN, SIGMAS * error)
-    least = float(mine.mean(0).min())
-    return Structure(float(one.mean()), float(other.mean()), error, least, bool(found), bool(found and least >= REBUILT))
+    gap, counts_from = float(one.mean() - other.mean()), max(MARGIN, float(-ndtri(FALSE_ALARM / num_tests)) * error)
+    found, of_octave = gap > counts_from, mine.mean(0)
+    whole = of_octave.min() >= REBUILT and of_octave[0] >= of_octave[1:2].max(initial=-1) - _NOISE
+    whole = whole and (block_size(images, _CONTRAST, images[0].size, smallest_px=2) or 0) < _COARSE_PX
+    rebuilt = found and whole and not partial
+    return Structure(float(one.mean()), float(other.mean()), error, counts_from, float(of_octave.min()), bool(found), bool(rebuilt))
 
 
 def judge_structure(results: Mapping[str, Structure]) -> tuple[str, str]:
@@ -111,7 +130,7 @@ def judge_structure(results: Mapping[str, Structure]) -> tuple[str, str]:
 
 def smallest_structure(found: Structure) -> float:
     """Return the smallest true gap to the null that rule 1 finds with probability POWER, the gap being normal about it."""
-    return float(max(MARGIN, SIGMAS * found.structure_error) + ndtri(POWER) * found.structure_error)
+    return float(found.structure_counts_from + ndtri(POWER) * found.structure_error)
 
 
 def _correlations(one: np.ndarray, other: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 from ppdl.audit.attacks.as_is import gray_rows
 from ppdl.audit.examination import base
 from ppdl.audit.examination.base import Attack, Rebuilt, Target, Truth
+from ppdl.audit.examination.chance import rates
 from ppdl.audit.examination.examine import examine
 from ppdl.audit.examination.judge import Structure, compare, judge_structure, shuffled
 from ppdl.audit.examination.setting import draw_known, draw_queries
@@ -21,16 +22,18 @@ ATTACKS = (
     "jigsaw",
     "frequency",
     "seriation",
+    "seriation_each",
     "keystream",
     "permutation",
     "own_histogram",
     "repeats",
+    "planes",
     "class_leak",
     "cipher_metrics",
 )  # on a folder of images
 PAILLIER = ("key_size", "obfuscators")  # on ciphertexts that are whole numbers, too
 MAPS = ("repeats",)  # which draw where something is, and no image
-WITH_ORIGINALS = ("known_plaintext", "keystream_known", "permutation_known", "learned", "linkage")
+WITH_ORIGINALS = ("known_plaintext", "keystream_known", "permutation_known", "blocks_known", "learned", "linkage")
 NUM_KNOWN, NUM_QUERIES = 20, 100  # images that an attacker knows, patients looked up; at most a half of the images
 # Figures that compare with originals. Without any, an attack is scored against the picture itself, and these mean nothing.
 _NEED_ORIGINALS = {
@@ -78,10 +81,15 @@ def audit_folder(attacks: Mapping[str, Attack], target: Target, originals: np.nd
     drawn = found.rebuilt.keys() - {BLIND, *MAPS}
     blank = {name: attack for name, attack in attacks.items() if name in drawn and base.KNOWN not in attack.needs}
     on_null = examine(blank, replace(null, name="null"), null_truth, seed=seed)
-    results, structures = dict(found.results), {}
+    results, structures = {name: _by_count(row) for name, row in found.results.items()}, {}
     for name in blank:
         theirs = on_null.rebuilt.get(name)
-        structures[name] = compare(found.rebuilt[name].images, None if theirs is None else theirs.images)
+        structures[name] = compare(
+            found.rebuilt[name].images,
+            None if theirs is None else theirs.images,
+            partial=results[name].get("partial", False),
+            num_tests=len(attacks),
+        )
         results[name] = results[name] | asdict(structures[name])
         if "ssim" in on_null.results[name]:
             results[name]["ssim_null"] = on_null.results[name]["ssim"]
@@ -112,7 +120,8 @@ def meaning(row: Mapping[str, Any]) -> str:
     if "unseen" in row:
         return f"no success; would have seen {row['unseen']}"
     if "top1" in row:
-        return f"finds {row['top1']:.0%} of patients, chance {row['chance_top1']:.1%}"
+        said = "" if row["top1"] >= row["top1_least"] else "no success: "
+        return f"{said}finds {row['top1']:.0%} of patients, chance {row['chance_top1']:.1%} (counts from {row['top1_least']:.0%})"
     if "entropy" in row:
         return f"entropy {row['entropy']:.2f} of 8 bits, correlation {row['correlation_h']:.2f}; proves nothing"
     return "no success"
@@ -129,6 +138,14 @@ def _with_known(target: Target, originals: np.ndarray, rng: np.random.Generator)
     return replace(target, known=known, queries=queries.images), Truth(originals, groups, queries.groups, queries.rows)
 
 
+def _by_count(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Let patients that are found count where chance would find as many once in `chance.FALSE_ALARM`, in the place of an interval."""
+    if "top1" not in row:
+        return dict(row)
+    least, true = rates(row["num_queries"], row["chance_top1"])
+    return {**row, "top1_least": least, "top1_found": max(true, least)}
+
+
 def _verdict(results: Mapping[str, Mapping[str, Any]], structures: Mapping[str, Structure]) -> tuple[str, str]:
     """Return level and sentence where there are originals, by ppdl.audit.examination.verdict, and by structure where that finds nothing.
 
@@ -140,6 +157,8 @@ def _verdict(results: Mapping[str, Mapping[str, Any]], structures: Mapping[str, 
         row["surface"] = ARTIFACT
         if "ssim" in row and row["ssim"] <= row.get("ssim_null", -1.0) + MARGIN:
             del row["ssim"]
+        if "top1" in row and row["top1"] < row["top1_least"]:
+            row["top1_low"] = 0.0
     verdict = judge(judged)
     if verdict.level != UNBROKEN:
         return verdict.level, verdict.sentence

@@ -50,4 +50,4 @@ def with_known(found: Target, images: np.ndarray, known: np.ndarray | None = Non
 
 def examine(attack, picture: np.ndarray, images: np.ndarray, seed: int = 0):
     """Attack a picture of images with public images of other people at hand."""
-    return attack.examine(target(picture, films(9, 100)), Truth(images), np.random.default_rng(seed))
+    return attack.examine(target(picture, films(9, 100, images.shape[1])), Truth(images), np.random.default_rng(seed))

@@ -35,7 +35,8 @@ def _lossy(protect: Callable[..., np.ndarray], alone: str, known: str, reason: s
     return Scheme(protect, alone, known, reason, decrypts=False)
 
 
-_TWO_TIME = "a two-time pad: differences of images, Mason et al. 2006; one known image gives the pad"
+_XOR_PAD = "a two-time pad: Mason et al. 2006 recover the plaintexts from ciphertexts of one keystream; one known image gives the pad"
+_ADDED_PAD = "a two-time pad: differences of images; what all images share at a place is one with the pad. One known image gives it"
 _ONE_TIME = "Shannon 1949: perfect"
 _STANDARD = "indistinguishable from random bits, as far as anybody knows"
 
@@ -49,13 +50,13 @@ SCHEMES: dict[str, Scheme] = {
     "aes_gcm_fresh": Scheme(partial(standard.blocks_encrypted, mode="GCM"), UNBROKEN, UNBROKEN, _STANDARD),
     "paillier_fresh": _lossy(partial(standard.paillier, obfuscators="fresh"), UNBROKEN, UNBROKEN, "Paillier 1999: IND-CPA"),
     # one keystream for all images
-    "xor_one_pad": Scheme(partial(pads.xor_pad, fresh=False), LEAKY, BROKEN, _TWO_TIME),
-    "added_one_pad": Scheme(partial(pads.added_pad, fresh=False), LEAKY, BROKEN, _TWO_TIME),
-    "added_257_one_pad": Scheme(partial(pads.added_pad, fresh=False, modulus=257), LEAKY, BROKEN, _TWO_TIME),
-    "xor_short_key": Scheme(pads.short_key, LEAKY, BROKEN, "a pad that repeats in the image as well"),
-    "aes_ctr_one_nonce": Scheme(partial(standard.blocks_encrypted, mode="CTR", fresh=False), LEAKY, BROKEN, _TWO_TIME),
-    "aes_gcm_one_nonce": Scheme(partial(standard.blocks_encrypted, mode="GCM", fresh=False), LEAKY, BROKEN, _TWO_TIME),
-    "logistic_one_key": Scheme(partial(pads.logistic_xor, fresh=False), LEAKY, BROKEN, _TWO_TIME),
+    "xor_one_pad": Scheme(partial(pads.xor_pad, fresh=False), BROKEN, BROKEN, _XOR_PAD),
+    "added_one_pad": Scheme(partial(pads.added_pad, fresh=False), LEAKY, BROKEN, _ADDED_PAD),
+    "added_257_one_pad": Scheme(partial(pads.added_pad, fresh=False, modulus=257), LEAKY, BROKEN, _ADDED_PAD),
+    "xor_short_key": Scheme(pads.short_key, BROKEN, BROKEN, "Kasiski 1863, Friedman 1922: read from ciphertexts alone"),
+    "aes_ctr_one_nonce": Scheme(partial(standard.blocks_encrypted, mode="CTR", fresh=False), BROKEN, BROKEN, _XOR_PAD),
+    "aes_gcm_one_nonce": Scheme(partial(standard.blocks_encrypted, mode="GCM", fresh=False), BROKEN, BROKEN, _XOR_PAD),
+    "logistic_one_key": Scheme(partial(pads.logistic_xor, fresh=False), BROKEN, BROKEN, _XOR_PAD),
     "lorenz_feedback": Scheme(pads.lorenz_feedback, LEAKY, BROKEN, "Wang et al. 2005: undone by XOR with the pixel before, then as a pad"),
     "henon_shuffle_xor": Scheme(pads.henon_shuffle_xor, LEAKY, BROKEN, "pixels that vary together; Li et al. 2008 for known images"),
     "dna_addition": Scheme(classical.dna_addition, LEAKY, BROKEN, "bit pairs are substituted place by place; Hermassi et al. 2014"),
