@@ -71,7 +71,7 @@ def test_tables_at_full_size(large_key):
 
 def test_every_unit_is_drawn():
     """One of the eight is missing among 400 by chance in one of 10^22 runs."""
-    assert {obfuscators._random_unit(15) for _ in range(400)} == {1, 2, 4, 7, 8, 11, 13, 14}
+    assert {obfuscators.random_unit(15) for _ in range(400)} == {1, 2, 4, 7, 8, 11, 13, 14}
 
 
 def test_parts_that_do_not_belong_together_are_refused(key):
