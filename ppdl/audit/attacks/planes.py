@@ -117,9 +117,11 @@ def _coefficients(images: np.ndarray) -> np.ndarray:
 
 
 def _of_planes(images: np.ndarray, planes: list[int]) -> np.ndarray:
-    """Return images of some bit planes, the others at the mean of both values."""
+    """Return images of some bit planes, the others at the mean of both values; without the highest, stretched so that eyes see them."""
     mask = sum(1 << plane for plane in planes)
-    return (images & mask) + (255 - mask) // 2
+    if _NUM_PLANES - 1 in planes:
+        return (images & mask) + (255 - mask) // 2
+    return np.rint((images & mask) * (255 / mask)).astype(np.uint8)
 
 
 def _of_bands(images: np.ndarray, bands: list[int]) -> np.ndarray:

@@ -35,10 +35,13 @@ def test_encrypted_planes_are_told_from_those_in_the_clear(images, mask, hidden)
     assert "bit planes" in metrics["leak"] and metrics["partial"]
 
 
-def test_the_planes_in_the_clear_are_drawn(images):
-    finding = found(protect("msb_only", images), images)
+@pytest.mark.parametrize("name", ["msb_only", "low_planes"])
+def test_the_planes_in_the_clear_are_drawn(images, name):
+    finding = found(protect(name, images), images)
     mask = sum(1 << plane for plane in finding.metrics["planes"])
-    np.testing.assert_array_equal(finding.rebuilt.images - (255 - mask) // 2, images[finding.rebuilt.rows] & mask)
+    clear = images[finding.rebuilt.rows] & mask
+    drawn = np.rint(clear * (255 / mask)) if name == "msb_only" else clear + (255 - mask) // 2
+    np.testing.assert_array_equal(finding.rebuilt.images, drawn)
 
 
 @pytest.mark.parametrize("fresh", [False, True])
