@@ -83,10 +83,11 @@ def read_integers(path: Path, public_key: PublicKey | None, size: tuple[int, int
     check_bytes(path, sum(file.stat().st_size for file in files))
     names: list[str] = []
     parts: list[np.ndarray] = []
+    keys: list[PublicKey] = []  # the same one for each file
     first: tuple[str, str] | None = None  # exponent, and where it stands
     for file in tqdm(files, desc=path.name, unit="file"):
         numbers = _read(file)
-        public_key = _key(file, numbers.n, public_key)
+        keys.append(_key(file, numbers.n, keys[-1] if keys else public_key))
         for i, exponent in enumerate(numbers.exponents or ()):
             first = first or (exponent, f"{file}, {numbers.where(i)}")
             if exponent != first[0]:
@@ -98,13 +99,12 @@ def read_integers(path: Path, public_key: PublicKey | None, size: tuple[int, int
         if parts and shape[1:] != parts[0].shape[1:3]:
             sizes = [f"{width} x {height} px" for height, width in (parts[0].shape[1:3], shape[1:])]
             raise DataError(f"images must have one size: {files[0]} has {sizes[0]}, {file} has {sizes[1]}")
-        parts.append(_ciphertexts(file, numbers, public_key).reshape(*shape, -1))
+        parts.append(_ciphertexts(file, numbers, keys[-1]).reshape(*shape, -1))
         stem = (file.relative_to(path) if path.is_dir() else Path(file.name)).with_suffix("").as_posix()
         names += [stem] if shape[0] == 1 else [f"{stem}-{i}" for i in range(shape[0])]
         check_bytes(path, sum(part.nbytes for part in parts))
     rows = np.linspace(0, len(names) - 1, min(max_images, len(names))).astype(int)
-    assert public_key is not None  # there is a file
-    return Integers(tuple(names[i] for i in rows), np.concatenate(parts)[rows], len(names), public_key)
+    return Integers(tuple(names[i] for i in rows), np.concatenate(parts)[rows], len(names), keys[-1])
 
 
 def target_of_integers(name: str, found: Integers, prior: np.ndarray) -> Target:
