@@ -81,7 +81,8 @@ def audit_folder(attacks: Mapping[str, Attack], target: Target, originals: np.nd
     drawn = found.rebuilt.keys() - {BLIND, *MAPS}
     blank = {name: attack for name, attack in attacks.items() if name in drawn and base.KNOWN not in attack.needs}
     on_null = examine(blank, replace(null, name="null"), null_truth, seed=seed)
-    results, structures = {name: _by_count(row) for name, row in found.results.items()}, {}
+    of_files = {name: row for name, row in found.results.items() if row["surface"] == ARTIFACT}  # nothing was revealed here
+    results, structures = {name: _by_count(row) for name, row in of_files.items()}, {}
     for name in blank:
         theirs = on_null.rebuilt.get(name)
         structures[name] = compare(
