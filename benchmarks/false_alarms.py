@@ -11,7 +11,7 @@ import argparse
 import json
 from pathlib import Path
 
-from scipy.stats import beta
+from scipy.stats import binomtest
 from tqdm import tqdm
 
 from benchmarks.schemes import audited
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def _upper(hits: int, trials: int) -> float:
-    return float(beta.ppf(0.975, hits + 1, trials - hits)) if hits < trials else 1.0
+    return float(binomtest(hits, trials).proportion_ci(method="exact").high)
 
 
 if __name__ == "__main__":

@@ -7,18 +7,16 @@ from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from annotated_types import MinLen
-from scipy.fft import dctn, idctn
 
 from ppdl.audit.attacks.as_is import gray_rows
 from ppdl.audit.attacks.known_images import numbers, score_by_count, unread_rows
 from ppdl.audit.examination import base
-from ppdl.audit.examination.blocks import joined, tiled
+from ppdl.audit.examination.blocks import DCT_PX, coefficients, joined, pixels, tiled
 from ppdl.audit.examination.chance import FALSE_ALARM, p_value, smallest_rate
 from ppdl.errors import AttackDoesNotApply
 from ppdl.records.typecheck import Count
 
 _MOST_BLOCKS = 4096  # that a map is solved from
-_SIDE = 8  # of a DCT block, as in JPEG
 
 Learn = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]  # known pictures, known images, pictures -> images
 
@@ -54,7 +52,7 @@ class BlocksKnown(base.Attack):
     def run(self, target: base.Target, rng: np.random.Generator) -> tuple[dict[int, tuple[base.Rebuilt, dict[str, float]]], dict[str, Any]]:
         """Return rebuilt images by number of known ones, and what was found out."""
         known, rows = target.known, unread_rows(target, self.num_scored, least=4)
-        if target.picture.shape[1:3] != known.images.shape[1:] or min(known.images.shape[1:]) < _SIDE:
+        if target.picture.shape[1:3] != known.images.shape[1:] or min(known.images.shape[1:]) < DCT_PX:
             raise AttackDoesNotApply("the picture has another size than the images, or is smaller than 8 x 8 px")
         protected, half = np.concatenate([gray_rows(target.picture, np.array([row])) for row in known.rows]), len(known.rows) // 2
         learned, held, one, other = (
@@ -135,11 +133,11 @@ def solved(left: np.ndarray, right: np.ndarray, modulus: int) -> np.ndarray:
 
 def _signs(c: np.ndarray, p: np.ndarray, x: np.ndarray) -> np.ndarray:
     """Read x by the sign of each DCT coefficient at each place, and one scale for all: (num_images, height, width) int64."""
-    known, images, asked = (dctn(tiled(each, (_SIDE, _SIDE)).astype(float), axes=(3, 4), norm="ortho") for each in (c, p, x))
+    known, images, asked = (coefficients(each.astype(float)) for each in (c, p, x))
     mine, theirs = known - known.mean(0), images - images.mean(0)
     scale = np.sqrt((theirs**2).sum() / max((mine**2).sum(), np.finfo(float).tiny))
     read = images.mean(0) + scale * np.sign((mine * theirs).sum(0)) * (asked - known.mean(0))
-    return joined(np.rint(idctn(read, axes=(3, 4), norm="ortho")).astype(np.int64), _mean(p))
+    return joined(np.rint(pixels(read)).astype(np.int64), _mean(p))
 
 
 def _mean(images: np.ndarray) -> np.ndarray:
@@ -155,5 +153,5 @@ _WAYS: dict[str, tuple[tuple[int, int], Learn]] = {
         f"bits of {side} x {side} pixels times a matrix modulo 2": ((side, side), partial(_linear, shape=(side, side), modulus=2))
         for side in (2, 4)
     },
-    "signs of 8 x 8 DCT coefficients": ((_SIDE, _SIDE), _signs),
+    "signs of 8 x 8 DCT coefficients": ((DCT_PX, DCT_PX), _signs),
 }

@@ -72,12 +72,11 @@ PROBES: dict[str, Callable[[np.ndarray], np.ndarray]] = {"pixels": _pixels, "mea
 def _guessed(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Return the class of each row of values (num_rows, num_values) that has no label: (num_rows - num_labels,)."""
     from sklearn.linear_model import RidgeClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
 
-    train, test = values[: len(labels)], values[len(labels) :]
-    spread = np.maximum(train.std(0), 1e-6)
-    scaled = [(part - train.mean(0)) / spread for part in (train, test)]
-    model = RidgeClassifier(alpha=values.shape[1], class_weight="balanced").fit(scaled[0], labels)
-    return model.predict(scaled[1])
+    model = make_pipeline(StandardScaler(), RidgeClassifier(alpha=values.shape[1], class_weight="balanced"))
+    return model.fit(values[: len(labels)], labels).predict(values[len(labels) :])
 
 
 def _judged(guesses: Mapping[str, np.ndarray], labels: np.ndarray, classes: np.ndarray) -> dict[str, Any]:

@@ -4,20 +4,18 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.fft import dctn, idctn
 
 from ppdl.audit.attacks.as_is import at_size, gray_rows
 from ppdl.audit.examination import base
-from ppdl.audit.examination.blocks import joined, tiled
+from ppdl.audit.examination.blocks import DCT_PX, coefficients, joined, pixels
 from ppdl.audit.examination.chance import FALSE_ALARM, p_value, smallest_rate
 from ppdl.audit.examination.judge import octaves
 from ppdl.errors import AttackDoesNotApply
 from ppdl.records.typecheck import Count
 
-_SIDE = 8  # of a DCT block, as in JPEG
-_NUM_PLANES, _NUM_BANDS = 8, 2 * _SIDE - 1
+_NUM_PLANES, _NUM_BANDS = 8, 2 * DCT_PX - 1
 _NUM_TESTS = _NUM_PLANES + _NUM_BANDS
-_BAND = np.add.outer(np.arange(_SIDE), np.arange(_SIDE))  # of a coefficient: the sum of its frequencies
+_BAND = np.add.outer(np.arange(DCT_PX), np.arange(DCT_PX))  # of a coefficient: the sum of its frequencies
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ class Planes(base.Attack):
     def run(self, target: base.Target, rng: np.random.Generator) -> base.Finding:
         """Return what was found, with the images made of the planes in the clear, or of the bands, whichever have more structure."""
         images = gray_rows(target.picture, np.arange(target.num_images))
-        if len(images) < 2 or min(images.shape[1:]) < 2 * _SIDE:
+        if len(images) < 2 or min(images.shape[1:]) < 2 * DCT_PX:
             raise AttackDoesNotApply(f"{len(images)} images of {images.shape[2]} x {images.shape[1]} px: two of 16 x 16 px are needed")
         of_planes, of_bands = ([_p_value(signs) for signs in found] for found in (_planes(images, rng), _bands(images, rng)))
         in_planes, in_bands = ([k for k, p in enumerate(ps) if p <= FALSE_ALARM] for ps in (of_planes, of_bands))
@@ -91,7 +89,7 @@ def _plane_signs(bits: np.ndarray) -> tuple[int, int]:
 
 def _bands(images: np.ndarray, rng: np.random.Generator) -> list[tuple[int, int]]:
     pairs = rng.permutation(len(images))[: len(images) // 2 * 2]
-    sizes = np.abs(_coefficients(images[pairs]))
+    sizes = np.abs(coefficients(images[pairs].astype(np.float32)))
     return [_band_signs(sizes[..., band == _BAND]) for band in range(_NUM_BANDS)]
 
 
@@ -111,11 +109,6 @@ def _p_value(signs: tuple[int, int]) -> float:
     return min(1.0, _NUM_TESTS * p_value(signs[0], 1, signs[1], 1))
 
 
-def _coefficients(images: np.ndarray) -> np.ndarray:
-    """Return (num_images, rows, columns, 8, 8) DCT coefficients of whole blocks."""
-    return dctn(tiled(images, (_SIDE, _SIDE)).astype(np.float32), axes=(3, 4), norm="ortho")
-
-
 def _of_planes(images: np.ndarray, planes: list[int]) -> np.ndarray:
     """Return images of some bit planes, the others at the mean of both values; without the highest, stretched so that eyes see them."""
     mask = sum(1 << plane for plane in planes)
@@ -126,9 +119,9 @@ def _of_planes(images: np.ndarray, planes: list[int]) -> np.ndarray:
 
 def _of_bands(images: np.ndarray, bands: list[int]) -> np.ndarray:
     """Return images of some DCT bands, the others zero, or middle gray where it is the mean."""
-    kept = _coefficients(images) * np.isin(_BAND, bands)
-    pixels = idctn(kept, axes=(3, 4), norm="ortho") + (0 if 0 in bands else 128)
-    return joined(np.clip(np.rint(pixels), 0, 255).astype(np.uint8), images)
+    kept = coefficients(images.astype(np.float32)) * np.isin(_BAND, bands)
+    shown = pixels(kept) + (0 if 0 in bands else 128)
+    return joined(np.clip(np.rint(shown), 0, 255).astype(np.uint8), images)
 
 
 def _listed(names: list[int]) -> str:

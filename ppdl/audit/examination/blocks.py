@@ -1,6 +1,9 @@
-"""Cut pictures into blocks, and find those that a picture is made of."""
+"""Cut pictures into blocks, find those that a picture is made of, and transform blocks as JPEG does."""
 
 import numpy as np
+from scipy.fft import dctn, idctn
+
+DCT_PX = 8  # side of a DCT block
 
 _FEWEST_BOUNDARIES = 3  # of a block size, in each direction
 _SHARE = 0.75  # of the best contrast: a multiple of the block size has all of it, a half of the block size half of it
@@ -41,6 +44,16 @@ def tiled(images: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     rows, columns = (length // side for length, side in zip(images.shape[1:], shape, strict=True))
     whole = images[:, : rows * shape[0], : columns * shape[1]]
     return whole.reshape(len(images), rows, shape[0], columns, shape[1]).transpose(0, 1, 3, 2, 4)
+
+
+def coefficients(images: np.ndarray) -> np.ndarray:
+    """Return the DCT coefficients of whole blocks of images of floats: (num_images, rows, columns, 8, 8)."""
+    return dctn(tiled(images, (DCT_PX, DCT_PX)), axes=(3, 4), norm="ortho")
+
+
+def pixels(found: np.ndarray) -> np.ndarray:
+    """Undo `coefficients`, but for the joining of blocks."""
+    return idctn(found, axes=(3, 4), norm="ortho")
 
 
 def joined(tiles: np.ndarray, rest: np.ndarray) -> np.ndarray:
