@@ -169,8 +169,8 @@ def test_nothing_that_dvc_versions_lands_in_git(clone):
     assert not [p for p in paths if p.endswith(made) or p.startswith(("data/", "models/", "keys/"))], paths
 
 
-def test_the_readme_draws_the_dag_that_dvc_has(clone):
-    drawn = re.search(r"```mermaid\n(.*?)```", (clone.path / "README.md").read_text(), re.DOTALL).group(1)
+def test_the_docs_draw_the_dag_that_dvc_has(clone):
+    drawn = re.search(r"```mermaid\n(.*?)```", (clone.path / "docs/pipeline.md").read_text(), re.DOTALL).group(1)
     arrows = {tuple(part.strip().split("[")[0] for part in line.split("-->")) for line in drawn.splitlines() if "-->" in line}
     dot = clone.run("dvc", "dag", "--dot")
     real = {(a.split("@")[0], b.split("@")[0]) for a, b in re.findall(r'"([\w@]+)" -> "([\w@]+)"', dot)}
