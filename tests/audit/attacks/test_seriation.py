@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ppdl.audit.attacks.histogram import symbol_counts, values_in_order
+from ppdl.audit.attacks import ordering
 from ppdl.audit.attacks.ordering import geodesic_orders, likeliest_order, log_likelihood, refine
 from ppdl.audit.attacks.seriation import Seriation, gray_table
 from ppdl.audit.examination.base import Finding, Symbols, Target, Truth, scored_rows
@@ -132,6 +133,15 @@ def test_refinement_mends_an_order_and_its_likelihood_says_so(images):
     mended = refine(shuffled, pairs)
     assert np.abs(mended - true).mean() < np.abs(shuffled - true).mean() / 3
     assert log_likelihood(mended, pairs) > log_likelihood(shuffled, pairs)
+
+
+def test_an_order_is_sought_where_neighbours_tell_of_one(images, monkeypatch):
+    sought = []
+    monkeypatch.setattr(ordering, "geodesic_orders", lambda pairs: sought.append(len(pairs)) or [])
+    noise = np.random.default_rng(3).integers(0, 256, (5, 64, 64))
+    assert len(likeliest_order(co_occurrence(noise, np.arange(5), 256))) == 256 and not sought
+    likeliest_order(co_occurrence(np.random.default_rng(4).permutation(256)[images], np.arange(1), 256))
+    assert sought
 
 
 def test_the_geodesic_order_unrolls_a_chain_with_islands():
