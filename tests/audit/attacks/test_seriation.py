@@ -7,8 +7,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from ppdl.audit.attacks.histogram import symbol_counts, values_in_order
 from ppdl.audit.attacks import ordering
+from ppdl.audit.attacks.histogram import symbol_counts, values_in_order
 from ppdl.audit.attacks.ordering import geodesic_orders, likeliest_order, log_likelihood, refine
 from ppdl.audit.attacks.seriation import Seriation, gray_table
 from ppdl.audit.examination.base import Finding, Symbols, Target, Truth, scored_rows
