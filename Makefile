@@ -1,24 +1,26 @@
 # make repro   set up if needed, then rebuild the experiment        make test   set up if needed, then run the tests
-# make ui      browse the MLflow runs; it prints the address         make lint   ruff, import-linter, mypy, params.yaml and docs/reference.md in step
+# make ui      browse the MLflow runs; it prints the address         make lint   ruff, import-linter, deptry, mypy, params.yaml and docs/reference.md in step
 PYTHON ?= python3
 PORT ?= 5000
 ARGS ?=
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 INSTALLED := .venv/.installed
+TEST_INSTALLED := .venv/.test-installed
 SOAK_INSTALLED := .venv/.soak
 
-.PHONY: repro test lint ui docs setup lock clean-venv soak audit-deps
+.PHONY: repro test lint ui docs setup lock lowest clean-venv soak audit-deps
 
 repro: $(INSTALLED)
 	ppdl repro $(ARGS)
 
-test: $(INSTALLED)
+test: $(TEST_INSTALLED)
 	python -m pytest -n 2 --dist loadfile $(ARGS)
 
-lint: $(INSTALLED)
+lint: $(TEST_INSTALLED)
 	ruff check .
 	ruff format --check .
 	lint-imports
+	deptry .
 	mypy
 	bandit --quiet -c pyproject.toml -r ppdl stages
 	python -m ppdl.config --check
@@ -28,7 +30,7 @@ ui: $(INSTALLED)
 	ppdl ui --port $(PORT)
 
 # The site, into build/site; a broken link fails.
-docs: $(INSTALLED)
+docs: $(TEST_INSTALLED)
 	mkdocs build --strict --quiet
 
 setup: $(INSTALLED)
@@ -46,15 +48,29 @@ $(INSTALLED): requirements.lock pyproject.toml
 	$(INSTALL) --no-deps -e . || .venv/bin/python -m pip install --quiet --no-deps -e .
 	@touch $(INSTALLED)
 
-# Pins anew, with the uv of `make setup`; one file for Python 3.11 to 3.13, with every extra that the tests use.
-# Extras stay in the lock: without them, pip with --require-hashes takes what asks for coverage[toml] for not pinned once a newer coverage is out.
+# What the tests, the checks and the documentation need beside it, in the same versions.
+$(TEST_INSTALLED): $(INSTALLED) requirements-test.lock
+	$(INSTALL) --compile-bytecode --require-hashes -r requirements-test.lock || .venv/bin/python -m pip install --quiet --require-hashes -r requirements-test.lock
+	@touch $(TEST_INSTALLED)
+
+# Pins anew, with the uv of `make setup`: requirements.lock for `make repro`, requirements-test.lock with all of it for `make test`; one version of
+# each package for Python 3.11 to 3.13 (fewest). Extras stay in a lock: without them, pip with --require-hashes takes what asks for coverage[toml]
+# for not pinned once a newer coverage is out.
+LOCK := uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes --no-strip-extras \
+  --no-annotate --no-header --group install --extra train --extra serve --extra hospitals --extra dicom --extra kaggle --extra sweep
 lock:
-	uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-annotate --no-header \
-	  --extra dicom --extra docs --extra kaggle --extra postgres --extra ray --extra s3 --extra sweep --extra dev -o requirements.lock
+	$(LOCK) -o requirements.lock
+	$(LOCK) --extra postgres --extra ray --extra s3 --group docs --group dev -c requirements.lock -o requirements-test.lock
+
+# The lowest versions that pyproject.toml admits, into build/lowest.txt.
+lowest:
+	@mkdir -p build
+	uv pip compile pyproject.toml --quiet --python-version 3.11 --resolution lowest-direct --no-annotate --no-header \
+	  --extra train --extra serve --extra hospitals --extra dicom --extra kaggle --extra sweep -o build/lowest.txt
 
 # mutmut and atheris, which only the soak needs, are not in the lock.
-$(SOAK_INSTALLED): $(INSTALLED)
-	$(INSTALL) -e '.[soak]' || .venv/bin/python -m pip install --quiet -e '.[soak]'
+$(SOAK_INSTALLED): $(TEST_INSTALLED)
+	$(INSTALL) --group soak
 	@touch $(SOAK_INSTALLED)
 
 # An hour and a half of faults, damaged input, growing sets and fresh clones; .ci/run takes a small sample of each. make soak KILLS=5 CASES=1000 MUTANTS=20:
@@ -79,7 +95,7 @@ soak: $(SOAK_INSTALLED)
 	python -m tests.soak.table --write
 
 # Known vulnerabilities of the pinned dependencies. Fails where the advisory database does not answer.
-audit-deps: $(INSTALLED)
+audit-deps: $(TEST_INSTALLED)
 	python .ci/audit_deps.py --required
 
 clean-venv:

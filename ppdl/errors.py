@@ -4,6 +4,13 @@ Every message says which file or parameter is wrong, the rule, what was found an
 without a traceback; anything else that escapes is a bug and keeps its traceback.
 """
 
+DISTRIBUTION = "ppdl-paillier"  # what pip calls this package; `ppdl` on the package index is somebody else's
+
+
+def extra(name: str) -> str:
+    """Return how to install an extra: the distribution is there already, so that the package index is asked for its dependencies alone."""
+    return f"run `pip install '{DISTRIBUTION}[{name}]'`"
+
 
 class PpdlError(Exception):
     """Base of all errors with a message for the user."""

@@ -6,6 +6,7 @@ A new command is one module with one click command, in the folder of its group, 
 import click
 
 from ppdl.cli.lazy import LazyGroup
+from ppdl.errors import DISTRIBUTION
 
 COMMANDS = ("repro", "keep", "predict", "serve", "ui", "estimate", "key", "artifact", "sweep", "model")
 RENAMED = {
@@ -29,7 +30,7 @@ RENAMED = {
     renamed=RENAMED,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.version_option(package_name="ppdl")
+@click.version_option(package_name=DISTRIBUTION, prog_name="ppdl")
 def main() -> None:
     """Learn from Paillier-encrypted medical images, and see what that costs and protects.
 

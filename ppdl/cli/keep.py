@@ -22,11 +22,11 @@ def keep(overrides: tuple[str, ...]) -> None:
     """
     from ppdl.config import choices, compose_params, differing, place, read_params
 
+    before = read_params()
     if not overrides:
         text = shlex.join(choices.kept().overrides())
         click.echo(f"kept in conf/{choices.LOCAL}: {text}" if text else f"nothing is kept: there is no {place.CONF / choices.LOCAL}")
         return
-    before = read_params()
     kept = choices.keep(overrides)
     compose_params(place.PARAMS)
     click.echo(f"kept in conf/{choices.LOCAL}: {shlex.join(kept.overrides())}")

@@ -18,18 +18,29 @@ from omegaconf import OmegaConf
 
 from ppdl.config import place
 from ppdl.config.components import plain
+from ppdl.errors import ConfigError
 from ppdl.records.atomic import replacing
 
 
 def private_dir() -> Path:
-    """Return the folder of private keys that params.yaml names, or the default."""
+    """Return the folder of private keys that params.yaml names, or the default, which it is outside of a checkout."""
     from ppdl.crypto.keys.keystore import default_private_dir
 
+    if not place.is_checkout():
+        return default_private_dir()
     return Path(read_params()["keygen"]["private_dir"] or default_private_dir())
 
 
 def read_params() -> dict[str, Any]:
-    """Read params.yaml, the values that DVC builds with."""
+    """Read params.yaml, the values that DVC builds with.
+
+    Raises:
+        ConfigError: there is none, as outside of a checkout.
+    """
+    if not place.is_checkout():
+        raise ConfigError(place.NO_CHECKOUT)
+    if not place.PARAMS.is_file():
+        raise ConfigError(f"{place.PARAMS} is missing: compose it from conf/ with `python -m ppdl.config --write`")
     return plain(OmegaConf.load(place.PARAMS))
 
 
@@ -65,6 +76,8 @@ def keep_in_step(module: str, name: str, path: Path, fresh: Callable[[], bytes],
     action.add_argument("--write", action="store_true", help=f"write {name}")
     action.add_argument("--check", action="store_true", help=f"exit 1 when {name} is out of step with {source}")
     args = parser.parse_args(argv)
+    if not place.is_checkout():
+        parser.error(place.NO_CHECKOUT)
     content = fresh()
     if args.write:
         with replacing(path) as unfinished:

@@ -7,9 +7,20 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-PROJECT = Path(__file__).resolve().parents[2]
-CONF = PROJECT / "conf"
+PACKAGE = Path(__file__).resolve().parents[1]
+PROJECT = PACKAGE.parent
+
+
+def is_checkout() -> bool:
+    """Tell whether this code lies in a checkout of its repository; otherwise it was installed, and has conf/ in the package alone."""
+    return (PROJECT / "dvc.yaml").is_file()
+
+
+CONF = (PROJECT if is_checkout() else PACKAGE) / "conf"
 PARAMS = PROJECT / "params.yaml"
+NO_CHECKOUT = (
+    f"this needs a checkout, and {PACKAGE} is an installed package: clone the repository, and use the `ppdl` of its .venv (`make setup`)"
+)
 
 
 def checkout(project: Path = PROJECT) -> Path:

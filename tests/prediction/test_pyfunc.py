@@ -5,10 +5,13 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 import urllib.error
 import urllib.request
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +19,7 @@ import pandas as pd
 import pytest
 
 from ppdl.errors import DataError, KeyStoreError
+from ppdl.prediction import pyfunc
 from ppdl.prediction.network import open_network
 from ppdl.prediction.predict import predict_files
 from ppdl.prediction.pyfunc import _load_pyfunc
@@ -26,7 +30,7 @@ from ppdl.tracking.registry.models import fetch_registered
 from tests.processes import answers, free_port, running
 
 MLFLOW = Path(sys.executable).with_name("mlflow")
-TIMEOUT_S = 120
+TIMEOUT_S = 600
 
 
 @pytest.fixture(scope="module")
@@ -158,3 +162,82 @@ def test_mlflow_loads_it_by_its_signature_and_takes_a_table_that_was_a_csv_file(
     assert model.predict(model.input_example).shape == (1, 4)
     with pytest.raises(mlflow.MlflowException, match="image"):
         model.predict(pd.DataFrame({"picture": ["AAAA"]}))
+
+
+ALONE = """\
+import json, sys
+from importlib import metadata
+import mlflow, pandas as pd
+from packaging.requirements import Requirement
+
+folder, image = sys.argv[1:]
+model = mlflow.pyfunc.load_model(folder)
+answers = model.predict(pd.DataFrame({"image": [image]}))
+modules = [module for name, module in sys.modules.items() if name.partition(".")[0] == "ppdl"]
+files = {module.__file__ for module in modules}
+left = [Requirement(line).name for line in open(f"{folder}/requirements.txt")]
+needed = set()
+while left:
+    name = left.pop().lower().replace("_", "-")
+    try:
+        texts = metadata.requires(name) or []
+    except metadata.PackageNotFoundError:
+        continue
+    if name not in needed:
+        needed.add(name)
+        left += [r.name for r in map(Requirement, texts) if r.marker is None or r.marker.evaluate({"extra": ""})]
+of = metadata.packages_distributions()
+used = {name.partition(".")[0] for name in sys.modules} & of.keys() - {"ppdl", "stages"}
+missing = sorted(name for name in used if not {d.lower().replace("_", "-") for d in of[name]} & needed)
+print(json.dumps({"answers": answers.iloc[0].tolist(), "outside": [f for f in files if not f.startswith(folder)], "missing": missing}))
+"""
+
+
+@pytest.fixture
+def model_folder(registered, tmp_path):
+    """The folder of ppdl-plain as the registry holds it."""
+    fetch_registered(registered, "models:/ppdl-plain@champion", tmp_path)
+    return next(path.parent for path in tmp_path.rglob("MLmodel"))
+
+
+def test_a_model_holds_the_code_that_answers_and_none_of_the_users_choices(model_folder):
+    assert {path.name for path in (model_folder / "code").iterdir()} == {"ppdl"}
+    assert (model_folder / "code/ppdl/prediction/pyfunc.py").read_bytes() == Path(pyfunc.__file__).read_bytes()
+    assert not (model_folder / "code/ppdl/conf").exists()
+
+
+def test_a_model_answers_by_the_code_and_the_packages_that_it_names(trained, model_folder):
+    """Also where another `ppdl` is installed: nothing of that one, and no package beside the requirements, is imported."""
+    command = [sys.executable, "-c", ALONE, str(model_folder), encoded(trained)[0]]
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(command, cwd=model_folder.parent, env=kept, capture_output=True, text=True, timeout=TIMEOUT_S)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert (found["outside"], found["missing"]) == ([], [])
+    np.testing.assert_allclose(found["answers"], expected(trained, "plain")[0], rtol=1e-5)
+
+
+def test_its_requirements_are_to_be_had_where_there_is_no_package_called_ppdl(model_folder, tmp_path_factory):
+    """In a folder of empty wheels, one for each pin of the lock: uv resolves against it as against an index."""
+    uv = shutil.which("uv")
+    if uv is None:
+        pytest.skip("uv is not installed")
+    wheels = tmp_path_factory.mktemp("wheels")
+    lock = (Path(__file__).parents[2] / "requirements.lock").read_text()
+    for name, version in {(name, version) for name, version in re.findall(r"^([\w.-]+)==([\w.+!-]+)", lock, re.MULTILINE)}:
+        stem = f"{name.replace('-', '_').replace('.', '_')}-{version}"
+        with zipfile.ZipFile(wheels / f"{stem}-py3-none-any.whl", "w") as wheel:
+            wheel.writestr(f"{stem}.dist-info/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+            wheel.writestr(f"{stem}.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+            wheel.writestr(f"{stem}.dist-info/RECORD", "")
+
+    def resolve(text):
+        command = [uv, "pip", "compile", "--quiet", "--no-config", "--no-index", "--find-links", str(wheels), "-"]
+        return subprocess.run(command, input=text, capture_output=True, text=True, timeout=TIMEOUT_S)
+
+    text = (model_folder / "requirements.txt").read_text()
+    done = resolve(text)
+    assert done.returncode == 0, done.stderr
+    assert all(re.fullmatch(r"[\w.-]+==\S+", line) for line in text.splitlines()) and "mlflow==" in text and "keras==" in text
+    refused = resolve(f"{text}\nppdl==0.1.0\n")
+    assert refused.returncode and "ppdl" in refused.stderr

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import tomllib
+from email.message import Message
 from pathlib import Path
 
 import pytest
@@ -14,21 +15,35 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 PROJECT = Path(__file__).resolve().parents[2]
-LOCK = (PROJECT / "requirements.lock").read_text()
-PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
-LOCKED_EXTRAS = re.findall(r"--extra (\w+)", (PROJECT / "Makefile").read_text())
+LOCKS = {name: (PROJECT / name).read_text() for name in ("requirements.lock", "requirements-test.lock")}
+PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text())
 PYTHONS = ("3.11", "3.12", "3.13")
 
 
-def pins() -> list[tuple[Requirement, str]]:
-    """Return each pin of the lock, and the text of its hashes."""
-    blocks = re.findall(r"^(\S[^\n]*?) ?\\\n((?:    --hash[^\n]*\n?)+)", LOCK, re.MULTILINE)
+def pins(lock: str) -> list[tuple[Requirement, str]]:
+    """Return each pin of a lock, and the text of its hashes."""
+    blocks = re.findall(r"^(\S[^\n]*?) ?\\\n((?:    --hash[^\n]*\n?)+)", LOCKS[lock], re.MULTILINE)
     return [(Requirement(pin), hashes) for pin, hashes in blocks]
 
 
-def wanted() -> list[Requirement]:
-    lists = [PYPROJECT["dependencies"], *(PYPROJECT["optional-dependencies"][extra] for extra in LOCKED_EXTRAS)]
-    return [Requirement(text) for texts in lists for text in texts]
+def wanted(lock: str) -> list[Requirement]:
+    """Return what pyproject.toml asks for, with the extras and groups that the Makefile puts into a lock."""
+    shared, _, more = (PROJECT / "Makefile").read_text().partition("\nLOCK := ")[2].partition("\nlock:\n")
+    options = shared + (next(line for line in more.splitlines() if line.endswith(lock)) if "-test" in lock else "")
+    extras, groups = re.findall(r"--extra (\w+)", options), re.findall(r"--group (\w+)", options)
+    assert len(extras) > 3 and groups
+    project = PYPROJECT["project"]
+    lists = [project["dependencies"], *(project["optional-dependencies"][extra] for extra in extras)]
+    return [Requirement(text) for texts in [*lists, *(PYPROJECT["dependency-groups"][group] for group in groups)] for text in texts]
+
+
+def pinned_on(lock: str, python: str) -> dict[str, list[str]]:
+    """Return the versions that a lock has for a Python."""
+    there: dict[str, list[str]] = {}
+    for pin, _ in pins(lock):
+        if pin.marker is None or pin.marker.evaluate(environment(python)):
+            there.setdefault(canonicalize_name(pin.name), []).append(str(pin.specifier).removeprefix("=="))
+    return there
 
 
 def environment(python: str) -> dict[str, str]:
@@ -41,14 +56,12 @@ def environment(python: str) -> dict[str, str]:
     }
 
 
+@pytest.mark.parametrize("lock", LOCKS)
 @pytest.mark.parametrize("python", PYTHONS)
-def test_the_lock_satisfies_what_the_project_asks_for(python):
-    there = {}
-    for pin, _ in pins():
-        if pin.marker is None or pin.marker.evaluate(environment(python)):
-            there.setdefault(canonicalize_name(pin.name), []).append(str(pin.specifier).removeprefix("=="))
-    assert len(LOCKED_EXTRAS) > 3 and len(there) > 100
-    for requirement in wanted():
+def test_the_lock_satisfies_what_the_project_asks_for(python, lock):
+    there = pinned_on(lock, python)
+    assert len(there) > 100
+    for requirement in wanted(lock):
         if requirement.marker is None or requirement.marker.evaluate(environment(python)):
             versions = there.get(canonicalize_name(requirement.name), [])
             assert len(versions) == 1, f"{requirement} has the pins {versions} on Python {python}: run `make lock`"
@@ -57,33 +70,90 @@ def test_the_lock_satisfies_what_the_project_asks_for(python):
             )
 
 
-def test_every_pin_is_exact_and_hashed():
-    every = [line for line in LOCK.splitlines() if line and not line.startswith((" ", "#"))]
-    assert len(pins()) == len(every)
-    for pin, hashes in pins():
+@pytest.mark.parametrize("python", PYTHONS)
+def test_tests_run_on_the_versions_of_the_pipeline(python):
+    pipeline, tests = (pinned_on(lock, python) for lock in LOCKS)
+    assert pipeline.items() <= tests.items()
+    assert not {"ray", "playwright", "moto", "psycopg2-binary", "mkdocs", "pytest", "boto3"} & pipeline.keys()
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_arithmetic_is_by_one_version_of_numpy_on_each_python(lock):
+    assert len({tuple(pinned_on(lock, python)["numpy"]) for python in PYTHONS}) == 1
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_every_pin_is_exact_and_hashed(lock):
+    every = [line for line in LOCKS[lock].splitlines() if line and not line.startswith((" ", "#"))]
+    assert len(pins(lock)) == len(every)
+    for pin, hashes in pins(lock):
         assert re.fullmatch(r"==[^,*]+", str(pin.specifier)), f"{pin} must be one version"
         assert pin.url is None and re.search(r"--hash=sha256:[0-9a-f]{64}", hashes)
-    assert "://" not in LOCK, "a lock must name no package index"
+    assert "://" not in LOCKS[lock], "a lock must name no package index"
 
 
-def test_locking_again_gives_the_same_bytes(tmp_path):
+def make(target, folder):
+    """Make a target in a folder with what `make lock` reads; skip where uv or the package index is missing."""
     if shutil.which("uv") is None:
         pytest.skip("uv, which `make lock` needs, is not installed")
-    for name in ("pyproject.toml", "requirements.lock", "Makefile"):
-        shutil.copy(PROJECT / name, tmp_path)
-    done = subprocess.run(["make", "lock"], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    for name in ("pyproject.toml", "Makefile", *LOCKS):
+        shutil.copy(PROJECT / name, folder)
+    done = subprocess.run(["make", target], cwd=folder, capture_output=True, text=True, timeout=300)
     if done.returncode and re.search(r"error sending request|[Cc]ould not connect|dns error|[Nn]etwork", done.stderr):
         pytest.skip("no package index answers")
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "requirements.lock").read_text() == LOCK, "requirements.lock is not what `make lock` makes of pyproject.toml"
+
+
+def test_locking_again_gives_the_same_bytes(tmp_path):
+    make("lock", tmp_path)
+    for name, text in LOCKS.items():
+        assert (tmp_path / name).read_text() == text, f"{name} is not what `make lock` makes of pyproject.toml"
+
+
+def test_there_are_versions_at_the_lower_bounds(tmp_path):
+    make("lowest", tmp_path)
+    lowest = (tmp_path / "build/lowest.txt").read_text()
+    for requirement in map(Requirement, PYPROJECT["project"]["dependencies"]):
+        (version,) = re.findall(rf"^{re.escape(requirement.name)}==(\S+)", lowest, re.MULTILINE)
+        assert requirement.specifier.contains(version)
+
+
+def from_ci(name):
+    spec = importlib.util.spec_from_file_location(name, PROJECT / f".ci/{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="module")
 def audit_deps():
-    spec = importlib.util.spec_from_file_location("audit_deps", PROJECT / ".ci/audit_deps.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return from_ci("audit_deps")
+
+
+def test_the_page_of_licences_has_every_package_of_the_pipeline_and_names_those_under_the_gpl():
+    licences = from_ci("licences")
+    page = licences.PAGE.read_text()
+    rows = dict(re.findall(r"^\| `(\S+)` \|.*\| (.*) \|$", page, re.MULTILINE))
+    assert rows.keys() == {*licences.pinned(LOCKS["requirements.lock"])}, "run `python .ci/licences.py --write`"
+    prose = page.partition("\n## ")[0]
+    gpl = {name for name, text in rows.items() if re.search(r"(?<!L)GPL", text) and " OR " not in text}
+    assert gpl and all(f"`{name}`" in prose for name in gpl)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"License-Expression": "MIT", "License": "other"}, "MIT"),
+        ({"Classifier": "License :: OSI Approved :: BSD License", "License": "long\ntext"}, "BSD License"),
+        ({"License": "Apache 2.0\nand its text"}, "Apache 2.0"),
+        ({}, "says nothing"),
+    ],
+)
+def test_a_licence_is_what_the_package_says(fields, said):
+    message = Message()
+    for key, value in fields.items():
+        message[key] = value
+    assert from_ci("licences").licence(message) == said
 
 
 ASKED = {"name": "a", "version": "1", "vulns": []}

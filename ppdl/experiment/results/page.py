@@ -10,13 +10,14 @@ from typing import Any
 from ppdl.audit.examination.quality import image_psnr, image_ssim
 from ppdl.audit.examination.records import audit_metric
 from ppdl.config import PROJECT, plain
+from ppdl.errors import DISTRIBUTION
 from ppdl.evaluation.report.content import ReportContent, read_content
 from ppdl.evaluation.report.html import write_html
 from ppdl.experiment.experiment import Experiment
 from ppdl.tracking.runs.provenance import dvc_tags, git_tags
 
 REPORT = "report.html"
-PACKAGES = ("ppdl", "keras", "tensorflow", "numpy", "phe", "gmpy2", "llvmlite", "dvc", "mlflow", "hydra-core")
+PACKAGES = (DISTRIBUTION, "keras", "tensorflow", "numpy", "phe", "gmpy2", "llvmlite", "dvc", "mlflow", "hydra-core")
 HASHED = ("data/raw", "data/prepared", "keys/public.json", "keys/inference.json")
 
 

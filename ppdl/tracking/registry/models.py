@@ -7,12 +7,14 @@ among runs of the same data: the same images, labels and split (tag `data_sha256
 from __future__ import annotations
 
 import re
+import shutil
 import tempfile
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ppdl.errors import TrackingError
+from ppdl.errors import DISTRIBUTION, TrackingError
 from ppdl.tracking.registry.candidates import Candidate, download
 from ppdl.tracking.runs.model import pinned
 from ppdl.tracking.store import Store
@@ -26,6 +28,8 @@ PREFIX = "ppdl-"
 LOADER = "ppdl.prediction.pyfunc"
 LOGGED_NAME = "raw-image"
 PACKAGE = "network"  # name of the folder that is given to `register`
+CODE = Path(__file__).resolve().parents[2]  # the folder ppdl
+NETWORKS = ("keras", "tensorflow")  # of the extra `train`: what answering takes beside the dependencies without an extra
 DATA = f"data/{PACKAGE}"  # where MLflow puts it in the model
 MAX_DESCRIPTION = 5000  # characters, of MLflow's tables
 _DIGEST, _LOSS = "digest", "validation_log_loss"
@@ -113,7 +117,7 @@ def register(
 def _new_version(store: Store, name: str, candidate: Candidate, package: Path, digest: str, example: pd.DataFrame) -> ModelVersion:
     logged = store.client.create_logged_model(store.experiment_id, name=LOGGED_NAME, source_run_id=candidate.run.run_id)
     with tempfile.TemporaryDirectory() as folder:
-        _save(Path(folder) / "model", candidate, package, logged, example)
+        _save(Path(folder), candidate, package, logged, example)
         store.client.log_model_artifacts(logged.model_id, str(Path(folder) / "model"))
     store.client.finalize_logged_model(logged.model_id, "READY")
     tags = {
@@ -130,25 +134,41 @@ def _new_version(store: Store, name: str, candidate: Candidate, package: Path, d
 
 
 def _save(folder: Path, candidate: Candidate, package: Path, logged: Any, example: pd.DataFrame) -> None:
-    """Write an MLflow model that names our loader; no object of ours is pickled."""
+    """Write an MLflow model that names our loader, and holds the code that it is in; no object of ours is pickled."""
     import mlflow.pyfunc
     from mlflow.models import Model, ModelSignature
     from mlflow.types import ColSpec, Schema
 
     inputs = Schema([ColSpec("string", name) for name in example.columns])
     outputs = Schema([ColSpec("double", name) for name in candidate.metadata["class_names"]])
+    code = shutil.copytree(CODE, folder / CODE.name, ignore=shutil.ignore_patterns("__pycache__", "conf"))  # conf/local is the user's own
     mlflow.pyfunc.save_model(
-        str(folder),
+        str(folder / "model"),
         loader_module=LOADER,
         data_path=str(package),
+        code_paths=[str(code)],
         mlflow_model=Model(
             artifact_path=logged.artifact_location, run_id=candidate.run.run_id, model_id=logged.model_id, model_uuid=logged.model_id
         ),
         signature=ModelSignature(inputs, outputs),
         input_example=example,
-        pip_requirements=[pinned(name) for name in ("ppdl", "keras", "tensorflow", "numpy")],
+        pip_requirements=requirements(),
         metadata=dict(candidate.metadata),
     )
+
+
+def requirements() -> list[str]:
+    """Pin what the code in a model needs, as it is installed here: never a distribution by the code's own name, which a stranger may have.
+
+    Raises:
+        TrackingError: this code runs without having been installed.
+    """
+    try:
+        texts = requires(DISTRIBUTION) or []
+    except PackageNotFoundError:
+        raise TrackingError(f"{DISTRIBUTION} is not installed, so what a model needs is not known: run `make setup`") from None
+    names = (match[0] for text in texts if "extra ==" not in text and (match := re.match(r"[\w.-]+", text)))
+    return [pinned(name) for name in sorted({*names, *NETWORKS})]
 
 
 def _crown(store: Store, version: ModelVersion, *, promote: bool) -> tuple[bool, str]:

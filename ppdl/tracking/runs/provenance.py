@@ -20,6 +20,8 @@ from pathlib import Path
 import psutil
 import yaml
 
+from ppdl.errors import DISTRIBUTION
+
 logger = logging.getLogger(__name__)
 
 PROCESS = "process"  # tag "host:process id:start"; says whether an unfinished run still has someone to finish it
@@ -83,9 +85,9 @@ def _lock_hashes(lock: Path) -> dict[str, str]:
 def machine_tags() -> dict[str, str]:
     """Return the versions, the user, and the process, by which `process_is_alive` later finds a killed run."""
     tags = {"python.version": platform.python_version(), PROCESS: _process_id(os.getpid()) or ""}
-    for package in ("ppdl", "keras"):
+    for name, package in (("ppdl", DISTRIBUTION), ("keras", "keras")):
         try:
-            tags[f"{package}.version"] = version(package)
+            tags[f"{name}.version"] = version(package)
         except PackageNotFoundError:
             continue
     with contextlib.suppress(KeyError, OSError):  # a container's user without an entry in passwd

@@ -8,7 +8,6 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-import ppdl.config
 from ppdl.audit.attacks.as_is import AsIs
 from ppdl.audit.folder.examine import PAILLIER, WITH_ORIGINALS
 from ppdl.cli import main
@@ -135,14 +134,6 @@ def test_the_exit_code_is_0_unless_a_verdict_is_to_fail(folders, tmp_path, image
     np.save(tmp_path / "c.npy", protected)
     arguments = ["artifact", "audit", str(tmp_path / "c.npy"), "--prior", str(folders / "prior"), *options]
     assert CliRunner().invoke(main, arguments).exit_code == exit_code
-
-
-def test_without_configured_attacks_it_refuses_in_one_line(folders, tmp_path, images, monkeypatch):
-    monkeypatch.setattr(ppdl.config, "CONF", tmp_path / "site-packages" / "conf")
-    np.save(tmp_path / "c.npy", images[:4])
-    result = CliRunner().invoke(main, ["artifact", "audit", str(tmp_path / "c.npy"), "--prior", str(folders / "prior")])
-    assert result.exit_code == 1 and "unbroken" not in result.output
-    assert "run `ppdl` from a checkout" in " ".join(result.output.split())
 
 
 def test_paillier_integers_under_one_obfuscator_are_rebuilt_and_drawn(folders, tmp_path, images, monkeypatch):

@@ -292,7 +292,8 @@ def test_a_missing_ray_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     cluster._ray.cache_clear()
     with pytest.raises(
-        ConfigError, match=r"executor=ray needs Ray, which is not installed: pip install -e '\.\[ray\]', or set executor=local"
+        ConfigError,
+        match=r"needs Ray, which is not installed: run `pip install 'ppdl-paillier\[ray\]'`, or set executor=local",
     ):
         _ = RayExecutor(**FIELDS).workers
 

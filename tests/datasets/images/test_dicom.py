@@ -148,7 +148,7 @@ def test_damage_is_refused(write_dicom, picture, tmp_path):
 def test_without_pydicom_the_extra_is_named(write_dicom, picture, monkeypatch):
     path = write_dicom(picture(0))
     monkeypatch.setitem(sys.modules, "pydicom", None)
-    with pytest.raises(DataError, match=r"DICOM images need an extra: run `pip install ppdl\[dicom\]`") as raised:
+    with pytest.raises(DataError, match=r"DICOM images need an extra: run `pip install 'ppdl-paillier\[dicom\]'`") as raised:
         read_gray(path)
     assert not isinstance(raised.value, BadImageError)  # the whole set cannot be read: never dropped as one bad file
 

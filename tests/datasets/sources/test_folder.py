@@ -142,7 +142,7 @@ def test_dicom_without_pydicom_stops_before_the_copy(write_classes, write_raw, t
     root = write_classes(A=3, B=3)
     (root / "B/images/scan.dcm").write_bytes(bytes(128) + b"DICM")
     monkeypatch.setitem(sys.modules, "pydicom", None)
-    with pytest.raises(DataError, match=r"run `pip install ppdl\[dicom\]`"):
+    with pytest.raises(DataError, match=r"run `pip install 'ppdl-paillier\[dicom\]'`"):
         write_raw(root)
     assert not (tmp_path / "raw").exists()
 

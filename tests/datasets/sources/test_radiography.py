@@ -127,7 +127,8 @@ def test_a_missing_local_copy_is_named(tmp_path):
 def test_without_kagglehub_the_extra_is_named(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "kagglehub", None)
     with pytest.raises(
-        DataError, match=r"needs an extra: run `pip install ppdl\[kaggle\]`\. Or fetch it by other means and set dataset\.root=PATH"
+        DataError,
+        match=r"needs an extra: run `pip install 'ppdl-paillier\[kaggle\]'`\. Or fetch it by other means and set dataset\.root=",
     ):
         dataset_of(None).write_raw(tmp_path / "raw")
 
