@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from ppdl.evaluation.measures.controls import Control
     from ppdl.evaluation.measures.permutation import PermutationResult
-    from ppdl.evaluation.report.summary import Summary
+    from ppdl.evaluation.report.summary import Summary, Yardsticks
 
 
 def report(
@@ -36,6 +36,7 @@ def report(
     temperatures: Mapping[str, float] | None = None,
     more: Mapping[str, Mapping[str, Any]] | None = None,
     more_figures: Mapping[str, Figure] | None = None,
+    yardsticks: Yardsticks | None = None,
 ) -> tuple[Summary, dict[str, Control]]:
     """Write all reports below reports/.
 
@@ -44,6 +45,7 @@ def report(
         temperatures: by run, see `ppdl.evaluation.predictions.calibration`.
         more: by run, further figures for reports/metrics.json.
         more_figures: by name, further pictures.
+        yardsticks: plain runs to compare with, of which there are predictions; None: `plain`.
 
     Returns:
         The summary, and what is known of each run that must stay at chance.
@@ -63,6 +65,7 @@ def report(
         more={name: {**(more or {}).get(name, {}), **(controls[name].figures if name in controls else {})} for name in predictions},
         temperatures=temperatures,
         more_figures=more_figures,
+        yardsticks=yardsticks,
     )
     return summary, controls
 
