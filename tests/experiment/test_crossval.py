@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -15,10 +16,12 @@ from ppdl.config import PROJECT, Workspace, write_built_for
 from ppdl.config.check import check_config
 from ppdl.datasets.prepared.arrays import Prepared
 from ppdl.errors import ConfigError, DataError
-from ppdl.evaluation.predictions.predictions import Predictions
+from ppdl.evaluation.measures.permutation import AT_CHANCE, BEATS_CHANCE
+from ppdl.evaluation.predictions.predictions import FIELDS, Predictions
 from ppdl.evaluation.predictions.seeds import Seeded, seeds_of
 from ppdl.experiment.experiment import Experiment
 from ppdl.experiment.results.crossval import claimed_folder, fold_of, num_seeds, predictions_path, seed_of, validation
+from ppdl.experiment.results.report import permute_control
 from ppdl.experiment.results.yardsticks import compared, read_yardsticks
 from ppdl.experiment.training.frozen_run import FrozenRun
 
@@ -259,3 +262,14 @@ def test_a_class_with_too_few_patients_is_named(frozen, untracked):
     )
     with pytest.raises(DataError, match=r"at least 3 groups .* label 2 has 1: lower num_folds"):
         run.train(features(frozen), stage="test")
+
+
+def test_a_control_fails_where_one_seed_beats_chance():
+    rng, labels = np.random.default_rng(0), np.arange(240) % 3
+    seeds = [Predictions(labels, rng.normal(size=(240, 3)) + skill * np.eye(3)[labels], np.arange(240), np.arange(240), ("a", "b", "c"))
+             for skill in (0, 3)]  # fmt: skip
+    own = {field: getattr(seeds[0], field) for field in FIELDS}
+    cfg = OmegaConf.create({"seed": 1, "evaluation": {"num_permutations": 10_000}})
+    run = SimpleNamespace(name="opaque", experiment=SimpleNamespace(cfg=cfg))
+    assert permute_control(run, seeds[0]).verdict == AT_CHANCE
+    assert permute_control(run, Seeded(**own, folds=labels, others=(seeds[1],))).verdict == BEATS_CHANCE

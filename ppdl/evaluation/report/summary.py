@@ -172,7 +172,7 @@ def _method(first: Predictions, found: Mapping[str, Mapping[str, Any]], num_grou
         return f"{text}. They hold for these trained networks: what another training seed would change is not in them."
     return (
         f"{text} and {seeds} training seeds a fold (Obuchowski and Rockette): they hold for other films and other seeds. A training that "
-        "draws nothing has one. Curves and matrices are of the first seed, figures the mean over seeds."
+        "draws nothing has one. Figures are means over seeds, curves of the first."
     )
 
 
