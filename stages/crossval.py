@@ -9,10 +9,22 @@ import rich
 from omegaconf import DictConfig
 
 from ppdl.config import Workspace, stage, with_values
-from ppdl.evaluation.report.tables import results_table
+from ppdl.evaluation.report.tables import results_table, validation_table, variance_table, yardstick_table
 from ppdl.experiment.experiment import Experiment
-from ppdl.experiment.results.crossval import build_once, chosen_runs, claimed_folder, features_folder, pooled, train_folds, write_features
+from ppdl.experiment.results.crossval import (
+    build_once,
+    chosen_runs,
+    claimed_folder,
+    features_folder,
+    pooled,
+    train_folds,
+    validation,
+    write_features,
+    write_frozen_features,
+)
 from ppdl.experiment.results.report import report
+from ppdl.experiment.results.yardsticks import compared, read_yardsticks
+from ppdl.experiment.training.frozen_run import FrozenRun
 from ppdl.experiment.training.head_run import HeadRun
 from stages import download, encrypt, keygen, reveal, split, stem
 
@@ -38,10 +50,19 @@ def _cross_validate(experiment: Experiment) -> None:
         steps = {"encrypted": encrypt} | ({"stem": stem, "revealed": reveal} if name in cfg.revealed else {})
         for place, step in steps.items():
             build_once(folder / "data" / place / name, "header.json", partial(step.run, branch, workspace))
+    for run in (run for run in chosen if isinstance(run, FrozenRun)):
+        for px in run.head.input_px:
+            build_once(features_folder(folder, f"{run.name}-{px}px"), "features.npz", partial(write_frozen_features, run, px))
+    yardsticks = read_yardsticks(experiment)  # what lacks is found before hours of work
     train_folds(experiment)
+    tables = [validation_table(validation(experiment))]
     if cfg.crossval.test:
-        summary, _ = report(experiment, pooled(experiment))
-        rich.print(results_table(summary))
+        runs = pooled(experiment) | {one.name: one.predictions for one in yardsticks}
+        summary, _ = report(experiment, runs, yardsticks=compared(experiment, yardsticks))
+        tables += [results_table(summary), yardstick_table(summary), variance_table(summary)]
+    for table in tables:
+        if table is not None:
+            rich.print(table)
 
 
 main = stage(run, config_name="crossval")

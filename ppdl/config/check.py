@@ -39,6 +39,7 @@ class Sizes:
     pooled: Sequence[str]
     listed: Sequence[str]
     branch: str | None
+    flips: bool | None  # of a cross-validation alone
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,9 @@ class Crossval:
     name: str
     num_jobs: Jobs
     num_threads: Jobs | None
+    seeds: Annotated[int, Ge(1), Le(100)]
     runs: Sequence[str] | None
+    yardsticks: Sequence[str]
     test: bool
 
     def __post_init__(self) -> None:
@@ -115,6 +118,8 @@ def check_config(cfg: DictConfig | Mapping[str, Any]) -> None:
         _check_protection(name, _mapping(node, f"protections.{name}"), tree)
     for name, node in _mapping(tree.get("heads", {}), "heads").items():
         _check_head(name, _mapping(node, f"heads.{name}"), tree)
+    for name, node in _mapping(tree.get("frozen", {}), "frozen").items():
+        _check_frozen(name, _mapping(node, f"frozen.{name}"), tree)
     heads = tree.get("heads", {})
     computed = {
         "revealed": ("the steps of the protections", with_steps(tree["protections"])),
@@ -214,6 +219,16 @@ def _check_public_images(tree: Mapping[str, Any]) -> None:
     for name, node in tree.get("heads", {}).items():
         if POOLING in node and dataset.seed == PUBLIC_SEED:
             raise ConfigError(f"dataset.seed must not be {PUBLIC_SEED}: heads.{name}.backbone is made from the phantoms of that seed")
+
+
+def _check_frozen(name: str, node: Mapping[str, Any], tree: Mapping[str, Any]) -> None:
+    where = f"frozen.{name}"
+    taken = [key for key in ("plain", *tree["protections"], *tree.get("heads", {})) if name == key or name.startswith(f"{key}-")]
+    if taken:
+        raise ConfigError(f"{where} must have a name of its own, and the runs of {taken[0]} have this one")
+    for px in build(node, where).input_px:
+        if tree["prepared_px"] % px:
+            raise ConfigError(f"prepared_px must be a multiple of each of {where}.input_px, got {tree['prepared_px']} and {px}")
 
 
 def _mapping(node: Any, where: str) -> Mapping[str, Any]:

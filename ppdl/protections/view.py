@@ -50,6 +50,10 @@ class View:
         """Return the view with rows that are made as they are asked for, in the place of its own; see `LazyRows`."""
         return replace(self, array=LazyRows(self.array.shape[0], self.array.shape[1:], self.array.dtype, read))
 
+    def mirrored(self) -> View:
+        """Return the view of the mirror images, left and right, made as they are read."""
+        return self.reading(lambda rows: np.asarray(self.array[rows])[:, :, ::-1])
+
     def _check_array(self) -> None:
         shape, dtype = self.array.shape, self.array.dtype
         if dtype.kind not in "iu" or not np.can_cast(dtype, np.int32):

@@ -83,10 +83,13 @@ def test_stage_keygen_makes_no_pair_in_the_place_of_one_that_dvc_recorded(tmp_pa
 )
 def test_a_cross_validation_makes_the_keys_that_it_uses(tmp_path, monkeypatch, runs, purposes):
     monkeypatch.setattr(crossval, "claimed_folder", lambda *_: nullcontext())
-    for name in ("build_once", "train_folds"):
-        monkeypatch.setattr(crossval, name, lambda *_: None)
+    for name in ("build_once", "train_folds", "validation"):
+        monkeypatch.setattr(crossval, name, lambda *_: [])
     values = {"keygen": {"key_bits": 512, "allow_insecure_key": True, "private_dir": str(tmp_path / "private")}}
-    values |= {"heads": {"private_head": {"backbone": {"weights": "imagenet"}}}, "crossval": {"runs": runs, "test": False}}
+    values |= {
+        "heads": {"private_head": {"backbone": {"weights": "imagenet"}}},
+        "crossval": {"runs": runs, "yardsticks": [], "test": False},
+    }
     crossval.run(OmegaConf.merge(OmegaConf.load(PARAMS), values), Workspace(tmp_path, tmp_path))
     assert sorted(tmp_path.glob("keys/*")) == sorted(tmp_path / PUBLIC_PATHS[purpose] for purpose in purposes)
 

@@ -5,8 +5,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.stats import binom, binomtest
 
+from ppdl.errors import DataError
 from ppdl.evaluation.predictions.intervals import CONFIDENCE, Support, difference_ends, group_codes, group_sums
 from ppdl.evaluation.predictions.predictions import Predictions, check_same_images
+from ppdl.evaluation.predictions.seeds import Seeded, Spread, folds_of_groups, seeds_of
 
 NON_INFERIOR, INFERIOR, INCONCLUSIVE, TOO_FEW = "non-inferior", "inferior", "inconclusive", "too few"
 
@@ -21,9 +23,11 @@ class Comparison:
         margin: Loss of accuracy that is still acceptable.
         num_groups: Groups of the test images.
         least_loss: Share that the interval would leave to be lost if the runs were right on the very same images.
-        only_reference_right, only_protected_right: Images on which exactly one of the runs is right.
-        mcnemar_p: Exact two-sided p-value of "both are right equally often".
+        only_reference_right, only_protected_right: Images on which exactly one of the runs is right; of several seeds with the first.
+        mcnemar_p: Exact two-sided p-value of "both are right equally often"; of several seeds with the first.
         mcnemar_mid_p: The same as a mid-p-value, which is less conservative.
+        num_seeds: Training seeds that the interval stands on; with 1 it holds for these networks alone.
+        seed_share: Part of the difference's variance that is the seeds', not the films'; None with a single seed.
         sentence: The finding in plain words.
     """
 
@@ -37,6 +41,8 @@ class Comparison:
     only_protected_right: int
     mcnemar_p: float
     mcnemar_mid_p: float
+    num_seeds: int
+    seed_share: float | None
     sentence: str
 
     @property
@@ -63,6 +69,9 @@ def compare(
     (a one-sided test at 2.5 %); inferior if the upper end lies below -margin; otherwise the test set does not decide. Where it could not
     have found even two equal runs non-inferior, the verdict is that there are too few of them: a margin of 2 points needs 183.
 
+    Of several training seeds the difference is the mean over seeds, of the same number for both runs, and the interval holds for other
+    seeds as well (`predictions.seeds`). A run of a single one beside a run of several is taken as a training that draws nothing.
+
     McNemar's test takes images as independent. With several images a group its p-values are too small: trust the interval.
 
     Args:
@@ -71,19 +80,23 @@ def compare(
         names: What the sentence calls the two runs.
 
     Raises:
-        DataError: The predictions are of other images, another order, other labels, groups or classes, or of one group.
+        DataError: The predictions are of other images, another order, other labels, groups or classes, of one group, or of other numbers
+            of seeds or other folds.
 
     Source: Fagerland, Lydersen and Laake, BMC Med. Res. Methodol. 13 (2013) 91, for the mid-p-value; Piaggio et al. (CONSORT
         extension), JAMA 308 (2012) 2594, for the reading of the interval.
     """
     check_same_images(reference, protected, names=names)
-    right = np.stack([run.predicted == run.labels for run in (reference, protected)], axis=1)
-    difference = float(right[:, 1].mean() - right[:, 0].mean())
+    right, folds = _right(reference, protected, names)  # (num_seeds, num_images, 2)
+    difference = float(right[..., 1].mean() - right[..., 0].mean())
     codes, num_groups = group_codes(reference.groups)
-    won, lost = right[:, 1] & ~right[:, 0], right[:, 0] & ~right[:, 1]
-    sums = group_sums(np.stack([won, lost, np.ones(len(won))], axis=1).astype(np.float64), codes, num_groups)
-    low, high = map(float, difference_ends(*sums.T))
-    only_reference, only_protected = int(lost.sum()), int(won.sum())
+    won, lost = right[..., 1] & ~right[..., 0], right[..., 0] & ~right[..., 1]
+    sizes = np.bincount(codes, minlength=num_groups).astype(np.float64)
+    wins, losses = (group_sums(of.T.astype(np.float64), codes, num_groups).T for of in (won, lost))  # (num_seeds, num_groups)
+    ends = difference_ends(wins.mean(axis=0), losses.mean(axis=0), sizes)
+    spread = Spread.of(without_groups(wins - losses, sizes), folds)
+    low, high = map(float, spread.widen(difference, *ends, least=-1.0))
+    only_reference, only_protected = int(lost[0].sum()), int(won[0].sum())
     exact_p, mid_p = mcnemar_test(only_reference, only_protected)
     found = Comparison(
         difference=difference,
@@ -91,14 +104,38 @@ def compare(
         high=high,
         margin=margin,
         num_groups=num_groups,
-        least_loss=float(Support.of(sums[:, 2]).least_width),
+        least_loss=float(Support.of(sizes).least_width),
         only_reference_right=only_reference,
         only_protected_right=only_protected,
         mcnemar_p=exact_p,
         mcnemar_mid_p=mid_p,
+        num_seeds=len(right),
+        seed_share=float(spread.seed_share) if len(right) > 1 else None,
         sentence="",
     )
     return replace(found, sentence=_sentence(found, right, names))
+
+
+def without_groups(sums: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Return means over images, of all and without each group, (..., 1 + num_groups), from sums over groups of `sizes` images."""
+    total = sums.sum(axis=-1, keepdims=True)
+    return np.concatenate(
+        [total / sizes.sum(axis=-1, keepdims=True), (total - sums) / (sizes.sum(axis=-1, keepdims=True) - sizes)], axis=-1
+    )
+
+
+def _right(reference: Predictions, protected: Predictions, names: tuple[str, str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return which images both runs are right on, by seed, (num_seeds, num_images, 2), and the fold of each group."""
+    runs = [seeds_of(run) for run in (reference, protected)]
+    num_seeds = max(map(len, runs))
+    if any(len(run) not in (1, num_seeds) for run in runs):
+        raise DataError(f"runs {names[0]!r} and {names[1]!r} must have as many seeds as each other, got {len(runs[0])} and {len(runs[1])}")
+    seeded = [run for run in (reference, protected) if isinstance(run, Seeded)]
+    folds = [folds_of_groups(run) for run in seeded] or [folds_of_groups(reference)]
+    if not all(np.array_equal(folds[0], other) for other in folds):
+        raise DataError(f"runs {names[0]!r} and {names[1]!r} were tested in different folds: cross-validate both on one split")
+    both = [np.stack([one.predicted == one.labels for one in run]) for run in runs]
+    return np.stack([np.broadcast_to(right, (num_seeds, right.shape[1])) for right in both], axis=-1), folds[0]
 
 
 def mcnemar_test(only_first_right: int, only_second_right: int) -> tuple[float, float]:
@@ -120,7 +157,7 @@ def points(share: float) -> str:
 
 
 def _sentence(found: Comparison, right: np.ndarray, names: tuple[str, str]) -> str:
-    reference, protected = right.mean(axis=0)
+    reference, protected = right.mean(axis=(0, 1))
     margin, num_groups = 100 * found.margin, f"{found.num_groups:,}"
     needed = int(np.ceil(np.log((1 - CONFIDENCE) / 2) / np.log1p(-found.margin)))
     meaning = {
@@ -130,9 +167,14 @@ def _sentence(found: Comparison, right: np.ndarray, names: tuple[str, str]) -> s
         TOO_FEW: f"{num_groups} groups are too few for a margin of {margin:g} points: of a run that is right on the very same "
         f"images they leave a loss of {100 * found.least_loss:.1f} points open; it takes {needed:,} groups of equal size",
     }[found.verdict]
-    return (
-        f"{names[1]} is right on {100 * protected:.1f} % of {len(right):,} test images, {names[0]} on {100 * reference:.1f} %: "
+    asked = f"{right.shape[1]:,} test images" + (f" and {found.num_seeds} training seeds" if found.num_seeds > 1 else "")
+    said = (
+        f"{names[1]} is right on {100 * protected:.1f} % of {asked}, {names[0]} on {100 * reference:.1f} %: "
         f"a difference of {points(found.difference)} points, 95 % interval {points(found.low)} to {points(found.high)}; {meaning}. "
-        f"Images that only {names[0]} gets right: {found.only_reference_right:,}; that only {names[1]} gets right: "
+    )
+    if found.seed_share is not None:
+        return f"{said}Of the difference's variance {100 * found.seed_share:.0f} % are the seeds', the rest the films'."
+    return (
+        f"{said}Images that only {names[0]} gets right: {found.only_reference_right:,}; that only {names[1]} gets right: "
         f"{found.only_protected_right:,} (McNemar, mid-p = {found.mcnemar_mid_p:.2g})."
     )

@@ -16,8 +16,8 @@ Where no group differs from the others the jackknife sees no error. Then the bou
 1 - 0.025^(1/groups), and no interval of a share ends nearer to 0 or 1.
 From fewer than `MIN_GROUPS` groups the interval is everything that is possible.
 
-What such an interval says: how much the figure may move with other test images *for these trained networks*. It says nothing about
-another training seed. How often intervals hold the truth is measured by `benchmarks/coverage.py` (docs/trust.md).
+What such an interval says: how much the figure may move with other test images *for these trained networks*. What another training seed
+would change is added by `seeds`. How often intervals hold the truth is measured by `benchmarks/coverage.py` (docs/trust.md).
 
 Source: Korn and Graubard, Survey Methodology 24 (1998) 193, for shares; Clopper and Pearson, Biometrika 26 (1934) 404; Kish, Survey
     Sampling (1965), section 8.2; Carter, Schnepel and Steigerwald, Rev. Econ. Stat. 99 (2017) 698; Efron and Stein, Ann. Stat. 9 (1981)

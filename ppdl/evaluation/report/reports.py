@@ -15,7 +15,7 @@ from ppdl.evaluation.figures.forest import plot_accuracy
 from ppdl.evaluation.figures.history import plot_histories
 from ppdl.evaluation.measures.curves import reliability_table, roc_table
 from ppdl.evaluation.predictions.predictions import Predictions
-from ppdl.evaluation.report.summary import BORDER, Summary, summarise
+from ppdl.evaluation.report.summary import BORDER, Summary, Yardsticks, summarise
 from ppdl.evaluation.report.tables import markdown
 
 HISTORY_COLUMNS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy")
@@ -35,6 +35,7 @@ def write_reports(
     more: Mapping[str, Mapping[str, Any]] | None = None,
     temperatures: Mapping[str, float] | None = None,
     more_figures: Mapping[str, Figure] | None = None,
+    yardsticks: Yardsticks | None = None,
 ) -> Summary:
     """Evaluate every run, compare it with the reference, write all reports. `results_table` shows the returned summary.
 
@@ -52,7 +53,7 @@ def write_reports(
     Files of runs that are gone are removed. The same input gives the same bytes.
 
     Args:
-        runs, margin, reference, remarks, temperatures: As for `summarise`.
+        runs, margin, reference, remarks, temperatures, yardsticks: As for `summarise`.
         branches: By run name, the protection or head that it is a view of, for details.json; a run that is not named is its own.
         histories: By run name, the epochs of its training, with at least the columns epoch, loss, accuracy, val_loss, val_accuracy.
         more: By run name, further figures for metrics.json.
@@ -67,7 +68,7 @@ def write_reports(
         missing = [column for column in HISTORY_COLUMNS if column not in history]
         if missing or history.empty:
             raise DataError(f"the history of run {name!r} must have epochs and the columns {list(HISTORY_COLUMNS)}, got {list(history)}")
-    summary = summarise(runs, margin=margin, reference=reference, remarks=remarks, temperatures=temperatures)
+    summary = summarise(runs, margin=margin, reference=reference, remarks=remarks, temperatures=temperatures, yardsticks=yardsticks)
     folder = out_dir / "evaluation"
     folder.mkdir(parents=True, exist_ok=True)
     _write_json(out_dir / "metrics.json", {name: figures | dict((more or {}).get(name, {})) for name, figures in summary.metrics.items()})

@@ -7,12 +7,23 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from ppdl.evaluation.measures.statistics import INCONCLUSIVE, INFERIOR, NON_INFERIOR, TOO_FEW, points
+from ppdl.evaluation.measures.statistics import INCONCLUSIVE, INFERIOR, NON_INFERIOR, TOO_FEW, Comparison, points
 from ppdl.evaluation.report.summary import BORDER, Summary
 
 COLORS = {NON_INFERIOR: "green", INCONCLUSIVE: "yellow", INFERIOR: "red", TOO_FEW: "yellow"}
 TEXTS = ("run", "verdict")
 MIN_WIDTHS = (14, 11, 5, 5, 5, 13, 12)  # below these an interval or "deterministic-" would be broken; with gaps, less than 80
+YARDSTICK_HEAD = (
+    "run",
+    "px",
+    "minus the strongest",
+    "plain of its size",
+    "that minus the strongest: size",
+    "run minus that: hiding",
+    "verdict",
+)
+SEED_METRICS = ("accuracy", "macro_f1", "auroc", "ece")
+SEED_HEAD = ("run", "seeds", "accuracy", "macro F1", "AUROC", "ECE", "minus plain of its size", "minus the strongest")
 BASELINE_NAMES = {BORDER: "border only", "chance": "chance"}
 
 
@@ -62,8 +73,95 @@ def markdown(summary: Summary) -> str:
     names = columns(summary)
     lines = [names, ["---" if name in TEXTS else "---:" for name in names], *rows(summary)]
     table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    sentences = "\n".join(f"- {text}" for text in [*(found.sentence for found in summary.comparisons.values()), *_remarks(summary)])
-    return "\n\n".join(part for part in ("# Results", table, sentences, _method(summary)) if part) + "\n"
+    compared = [*summary.comparisons.values(), *summary.to_strongest.values()]
+    sentences = "\n".join(f"- {text}" for text in [*(found.sentence for found in compared), *_remarks(summary)])
+    further = [
+        _markdown_part(title, head, cells)
+        for title, head, cells in (
+            ("Two yardsticks", YARDSTICK_HEAD, yardstick_rows(summary)),
+            ("Films and seeds", SEED_HEAD, seed_rows(summary)),
+        )
+        if cells
+    ]
+    return "\n\n".join(part for part in ("# Results", table, *further, sentences, _method(summary)) if part) + "\n"
+
+
+def yardstick_rows(summary: Summary) -> list[list[str]]:
+    """Return a row for each run that is compared with the strongest plain: what it loses to that, and how much of it is the input size's.
+
+    The difference to the strongest is the sum of two: the plain run of its size minus the strongest, and the run minus that plain run.
+    """
+    if summary.yardsticks is None:
+        return []
+    found, yardsticks = [], summary.yardsticks
+    for name, pair in summary.to_strongest.items():
+        own, px = yardsticks.same_size.get(name), yardsticks.input_px.get(name)
+        parts = ["", "", ""]
+        if own is not None:
+            size = "0.0" if own == yardsticks.strongest else _pair(summary.to_strongest[own])
+            parts = [own, size, _pair(summary.comparisons[name])]
+        found.append([name, "any" if px is None else f"{px}", _pair(pair), *parts, pair.verdict])
+    return found
+
+
+def seed_rows(summary: Summary) -> list[list[str]]:
+    """Return for each run with several seeds which part of a variance is the seeds', in percent; the rest is the films'."""
+    found = []
+    for name, result in summary.runs.items():
+        pairs = (summary.comparisons.get(name), summary.to_strongest.get(name))
+        shares = [result.get(f"{metric}_seed_share") for metric in SEED_METRICS] + [pair.seed_share if pair else None for pair in pairs]
+        if any(share is not None for share in shares):
+            found.append([name, f"{result.get('num_seeds', 1)}", *("" if share is None else f"{100 * share:.0f}" for share in shares)])
+    return found
+
+
+def yardstick_table(summary: Summary) -> Table | None:
+    """Return `yardstick_rows` for `rich.print`."""
+    caption = f"The strongest: {summary.yardsticks.strongest}." if summary.yardsticks else ""
+    return _table("Two yardsticks, points [95 %]", YARDSTICK_HEAD, yardstick_rows(summary), caption)
+
+
+def variance_table(summary: Summary) -> Table | None:
+    """Return `seed_rows` for `rich.print`."""
+    return _table("Training seeds' part of the variance, %", SEED_HEAD, seed_rows(summary), "The rest is the films'.")
+
+
+def validation_table(found: Sequence[Mapping[str, Any]]) -> Table | None:
+    """Return for `rich.print` what validation films said of runs and candidates, best first."""
+    head = ("run", "image", "log loss", "accuracy, %", "chosen", "core minutes")
+    cells = [
+        [
+            row["run"],
+            " ".join(filter(None, (row["kind"], f"{row['input_px']} px", "flips" * bool(row["flips"])))),
+            f"{row['val_log_loss']:.3f}",
+            _percent(row["val_accuracy"]),
+            f"{row['chosen']} of {row['num_trainings']}",
+            f"{row['core_minutes']:.1f}",
+        ]
+        for row in found
+    ]
+    return _table("Validation films, means over folds and seeds", head, cells, "Core minutes: of all trainings of the run.")
+
+
+def _pair(found: Comparison) -> str:
+    return _with_ends([found.difference, found.low, found.high], points)
+
+
+def _table(title: str, head: Sequence[str], cells: Sequence[Sequence[str]], caption: str) -> Table | None:
+    if not cells:
+        return None
+    left: dict[str, Any] = {"title_justify": "left", "caption_justify": "left", "title_style": "bold", "pad_edge": False}
+    table = Table(title=title, caption=caption, box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), **left)
+    for name in head:
+        table.add_column(name, justify="left" if name in (*TEXTS, "image", "plain of its size") else "right", overflow="fold")
+    for row in cells:
+        table.add_row(*(escape(cell.replace(", ", ",") if "[" in cell else cell) for cell in row))
+    return table
+
+
+def _markdown_part(title: str, head: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *cells]
+    return f"## {title}\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def _row(summary: Summary, name: str, title: str, result: Mapping[str, Any]) -> list[str]:

@@ -6,9 +6,11 @@ Results are kept fold by fold, so that an interrupted run continues with the tra
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import shutil
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,16 +27,20 @@ from ppdl.crypto.keys.keystore import require_private
 from ppdl.crypto.keys.purpose import INFERENCE, PUBLIC_PATHS
 from ppdl.datasets.prepared.splitting import Split, assign_splits
 from ppdl.errors import ConfigError, PpdlError
+from ppdl.evaluation.predictions.calibration import calibrate
 from ppdl.evaluation.predictions.predictions import Predictions, pool
+from ppdl.evaluation.predictions.seeds import pool_seeds
 from ppdl.experiment.experiment import Experiment
 from ppdl.experiment.results.report import border_predictions
 from ppdl.experiment.runs import runs_of
+from ppdl.experiment.training.frozen_run import FrozenRun, frozen_runs
 from ppdl.experiment.training.head_run import Features, HeadRun
 from ppdl.experiment.training.network_run import NetworkRun
 from ppdl.experiment.training.run import PLAIN, Run
 from ppdl.records.atomic import replacing
 
 _NOT_RESULTS = ("branch", "crossval", "tracking", "executor", "signing", "listed")
+_KINDS = ("input_px", "kind", "flips")  # of a candidate
 
 
 @contextmanager
@@ -80,23 +86,44 @@ def build_once(folder: Path, last_file: str, build: Callable[[], None]) -> None:
         build()
 
 
-def fold_of(experiment: Experiment, k: int) -> Experiment:
-    """Return one fold of an experiment: the same images, split anew, with a folder of its own for what is written."""
+def seed_of(seed: int, fold: int, number: int) -> int:
+    """Return the seed of a training: of number 0 the configuration's for all folds, of further ones one that no other training has."""
+    return seed if number == 0 else int(np.random.SeedSequence((seed, number, fold)).generate_state(1)[0])
+
+
+def num_seeds(run: Run) -> int:
+    """Return how many seeds a run is trained with: a training that draws nothing has one."""
+    return run.experiment.cfg.crossval.seeds if run.draws else 1
+
+
+def fold_folder(experiment: Experiment, fold: int, number: int = 0) -> Path:
+    """Return the folder of one fold and the number of one seed."""
+    folder = experiment.workspace.outputs / f"fold-{fold}"
+    return folder / f"seed-{number}" if number else folder
+
+
+def fold_of(experiment: Experiment, k: int, number: int = 0) -> Experiment:
+    """Return one fold of an experiment, with one of its seeds: the same images, split anew, with a folder of its own for what is
+    written."""
     prepared, workspace = experiment.prepared, experiment.workspace
     split = dataclasses.replace(construct(Split, experiment.cfg.split, "split"), fold=k)
     index = prepared.index
     _, names = assign_splits(index["label"].to_numpy(), index["group"].to_numpy(), split, class_names=prepared.class_names)
-    there = dataclasses.replace(workspace, outputs=workspace.outputs / f"fold-{k}", sweep=str(workspace.outputs))
-    return Experiment(experiment.cfg, there, dataclasses.replace(prepared, index=index.assign(split=names)))
+    there = dataclasses.replace(workspace, outputs=fold_folder(experiment, k, number), sweep=str(workspace.outputs))
+    cfg = with_values(experiment.cfg, {"seed": seed_of(experiment.cfg.seed, k, number)}) if number else experiment.cfg
+    return Experiment(cfg, there, dataclasses.replace(prepared, index=index.assign(split=names)))
 
 
-def chosen_runs(experiment: Experiment) -> list[NetworkRun | HeadRun]:
+def chosen_runs(experiment: Experiment) -> list[NetworkRun | HeadRun | FrozenRun]:
     """Return the runs to cross-validate: all of the configuration, or those that crossval.runs names.
 
     A head on the features of `plain` is none of them: a fold keeps no network. Nor is a head of several hospitals: folds would open
     totals that overlap.
     """
-    runs = [run for run in runs_of(experiment) if not isinstance(run, HeadRun) or (run.is_fitted and run.node.backbone.weights != PLAIN)]
+    runs: list[NetworkRun | HeadRun | FrozenRun] = [
+        run for run in runs_of(experiment) if not isinstance(run, HeadRun) or (run.is_fitted and run.node.backbone.weights != PLAIN)
+    ]
+    runs += frozen_runs(experiment)
     wanted = experiment.cfg.crossval.runs
     if wanted is None:
         return runs
@@ -107,17 +134,19 @@ def chosen_runs(experiment: Experiment) -> list[NetworkRun | HeadRun]:
 
 
 def train_folds(experiment: Experiment) -> None:
-    """Train every run on every fold, `crossval.num_jobs` at a time, and keep the predictions of each test fold.
+    """Train every run on every fold with every seed, `crossval.num_jobs` at a time, and keep the predictions of each test fold.
 
     Each training has its own process with `crossval.num_threads` threads: a network of this size cannot keep two cores busy, two
-    networks can.
+    networks can. All folds of a seed come before the next seed.
     """
     cfg = with_values(experiment.cfg, {"training": {"num_threads": experiment.cfg.crossval.num_threads}})
-    work = [(run, k) for run in chosen_runs(experiment) for k in range(cfg.split.num_folds)]
-    todo = [(run.name, k) for run, k in work if not predictions_path(run, k).exists()]
+    folds, numbers = range(cfg.split.num_folds), range(cfg.crossval.seeds)
+    work = [(run, k, number) for number in numbers for run in chosen_runs(experiment) if number < num_seeds(run) for k in folds]
+    written = predictions_path if cfg.crossval.test else record_path
+    todo = [(run.name, k, number) for run, k, number in work if not written(run, k, number).exists()]
     if len(todo) < len(work):
         print(f"{len(work) - len(todo)} of {len(work)} trainings are done already")
-    jobs = (joblib.delayed(_train_fold)(OmegaConf.to_container(cfg), experiment.workspace, name, k) for name, k in todo)
+    jobs = (joblib.delayed(_train_fold)(OmegaConf.to_container(cfg), experiment.workspace, *one) for one in todo)
     done = joblib.Parallel(n_jobs=cfg.crossval.num_jobs, return_as="generator_unordered")(jobs)
     for result in tqdm(done, total=len(todo), desc="trainings", unit="fold", disable=not todo):
         if isinstance(result, PpdlError):
@@ -125,31 +154,54 @@ def train_folds(experiment: Experiment) -> None:
         tqdm.write(result)
 
 
-def predictions_path(run: Run, fold: int) -> Path:
-    """Return where the test predictions of one fold are kept."""
-    return run.experiment.workspace.outputs / f"fold-{fold}" / f"{run.name}.npz"
+def predictions_path(run: Run, fold: int, number: int = 0) -> Path:
+    """Return where the test predictions of one fold are kept, of one seed."""
+    return fold_folder(run.experiment, fold, number) / f"{run.name}.npz"
 
 
-def _train_fold(tree: dict[str, Any], workspace: Workspace, name: str, k: int) -> str | PpdlError:
-    """Train a run on one fold and keep its predictions; return what to say of it."""
+def record_path(run: Run, fold: int, number: int = 0) -> Path:
+    """Return where it is kept what a training showed on validation films, and its core seconds."""
+    return predictions_path(run, fold, number).with_suffix(".json")
+
+
+def _train_fold(tree: dict[str, Any], workspace: Workspace, name: str, k: int, number: int) -> str | PpdlError:
+    """Train a run on one fold with one seed and keep its predictions; return what to say of it."""
     try:
+        start = time.process_time()
         run = next(run for run in chosen_runs(Experiment(OmegaConf.create(tree), workspace)) if run.name == name)
-        here = dataclasses.replace(run, experiment=fold_of(run.experiment, k), name=f"{name}-fold{k}")
-        path = predictions_path(run, k)
-        return _head_fold(here, path) if isinstance(here, HeadRun) else _network_fold(here, path)
+        title = f"{name}-fold{k}" + f"-seed{number}" * bool(number)
+        here = dataclasses.replace(run, experiment=fold_of(run.experiment, k, number), name=name if isinstance(run, FrozenRun) else title)
+        path = predictions_path(run, k, number)
+        if isinstance(here, FrozenRun):
+            candidates = _frozen_fold(here, path)
+        else:
+            candidates = _head_fold(here, path) if isinstance(here, HeadRun) else _network_fold(here, path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(record_path(run, k, number)) as unfinished:
+            unfinished.write_text(json.dumps({"candidates": candidates, "core_seconds": time.process_time() - start}, indent=1) + "\n")
+        best = {key: f"{value:.4g}" if isinstance(value, float) else value for key, value in candidates[0].items()}
+        return (
+            f"{title}: validation accuracy {best['val_accuracy']}, {', '.join(f'{key} {best[key]}' for key in best if key[:4] != 'val_')}"
+        )
     except PpdlError as error:
         return error
 
 
-def _network_fold(run: NetworkRun, path: Path) -> str:
+def _network_fold(run: NetworkRun, path: Path) -> list[dict[str, Any]]:
     result = run.train(stage="stages.crossval", progress=False, keep_model=False)
-    if run.experiment.cfg.crossval.test:
-        run.predict(result.network).save(path)
-    best = result.history.set_index("epoch").loc[result.best_epoch]
-    return f"{run.name}: validation accuracy {best['val_accuracy']:.4f} at epoch {result.best_epoch}, {result.seconds:.0f} s"
+    cfg, prepared = run.experiment.cfg, run.experiment.prepared
+    if cfg.crossval.test:
+        run.predict(result.network, flips=cfg.flips).save(path)
+    rows, facts = prepared.rows("validation"), {"epoch": result.best_epoch}
+    labels, found = prepared.index["label"].to_numpy()[rows], []
+    for flips in dict.fromkeys((cfg.flips, False, True)):
+        logits = run.logits(result.network, rows, flips=flips)
+        accuracy, loss = float((logits.argmax(axis=1) == labels).mean()), calibrate(labels, logits).figures["nll_after"]
+        found.append({"input_px": run.input_px, "flips": flips} | facts | {"val_accuracy": accuracy, "val_log_loss": loss})
+    return found
 
 
-def _head_fold(run: HeadRun, path: Path) -> str:
+def _head_fold(run: HeadRun, path: Path) -> list[dict[str, Any]]:
     """Train a head and classify the test images of its fold under encryption."""
     experiment = run.experiment
     with np.load(features_folder(experiment.workspace.inputs, run.branch) / "features.npz", allow_pickle=False) as file:
@@ -159,7 +211,42 @@ def _head_fold(run: HeadRun, path: Path) -> str:
         key = require_private(experiment.workspace.inputs / PUBLIC_PATHS[INFERENCE], experiment.cfg.keygen.private_dir, purpose=INFERENCE)
         answers = run.infer(fitted.head, fitted.head.quantise(features.array[experiment.prepared.rows("test")]), key)
         run.predictions(answers.logits, fitted.head.logit_scale).save(path)
-    return f"{run.name}: validation accuracy {fitted.summary['val_accuracy']:.4f}"
+    return [{"input_px": run.input_px} | {key: fitted.summary[key] for key in ("strength", "val_accuracy", "val_log_loss")}]
+
+
+def _frozen_fold(run: FrozenRun, path: Path) -> list[dict[str, Any]]:
+    folder = run.experiment.workspace.inputs
+    features = {}
+    for px in run.head.input_px:
+        with np.load(features_folder(folder, f"{run.name}-{px}px") / "features.npz", allow_pickle=False) as file:
+            features[px] = file["features"]
+    chosen = run.train(features, stage="stages.crossval")
+    if run.experiment.cfg.crossval.test:
+        chosen.predictions.save(path)
+    return chosen.candidates
+
+
+def validation(experiment: Experiment) -> list[dict[str, Any]]:
+    """Return what validation films said, lowest log loss first: means over folds and seeds, as far as trainings were recorded.
+
+    A row for each run, size, kind of head and use of flips, with the strength that was best in each training; `chosen` of `num_trainings`
+    took it. `core_minutes` are those of all trainings of the run.
+    """
+    rows: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for run in chosen_runs(experiment):
+        paths = [record_path(run, k, number) for number in range(num_seeds(run)) for k in range(experiment.cfg.split.num_folds)]
+        records = [json.loads(path.read_text()) for path in paths if path.exists()]
+        facts = {"num_trainings": len(records), "core_minutes": sum(record["core_seconds"] for record in records) / 60}
+        for record in records:
+            best = {tuple(one.get(key) for key in _KINDS): one for one in reversed(record["candidates"])}  # of each kind the first
+            for kind, one in best.items():
+                empty = {"run": run.name, "chosen": 0, "found": []} | dict(zip(_KINDS, kind, strict=True)) | facts
+                row = rows.setdefault((run.name, *kind), empty)
+                row["chosen"] += one is record["candidates"][0]
+                row["found"].append((one["val_accuracy"], one["val_log_loss"]))
+    for row in rows.values():
+        row["val_accuracy"], row["val_log_loss"] = map(float, np.mean(row.pop("found"), axis=0))
+    return sorted(rows.values(), key=lambda row: row["val_log_loss"])
 
 
 def write_features(run: HeadRun) -> None:
@@ -171,15 +258,29 @@ def write_features(run: HeadRun) -> None:
         np.savez(path, features=features.array, sha256=features.backbone_sha256)
 
 
+def write_frozen_features(run: FrozenRun, px: int) -> None:
+    """Write the features of all images and their mirror images for the folds of a head on a frozen network, once."""
+    folder = features_folder(run.experiment.workspace.outputs, f"{run.name}-{px}px")
+    folder.mkdir(parents=True, exist_ok=True)
+    with replacing(folder / "features.npz") as path:
+        np.savez(path, features=run.features(px))
+
+
 def features_folder(root: Path, name: str) -> Path:
     """Return where the features for a head's folds are kept."""
     return root / "data/features" / name
 
 
 def pooled(experiment: Experiment) -> dict[str, Predictions]:
-    """Pool the test predictions of all folds: of each run by name, and of the border-only baseline as "border"."""
-    folds, images = range(experiment.cfg.split.num_folds), list(experiment.prepared.index["path"])
-    found = {
-        run.name: pool([Predictions.load(predictions_path(run, k)) for k in folds], image_ids=images) for run in chosen_runs(experiment)
-    }
-    return found | {"border": pool([border_predictions(fold_of(experiment, k)) for k in folds], image_ids=images)}
+    """Pool the test predictions of all folds and seeds: of each run by name, and of the border-only baseline as "border"."""
+    images = list(experiment.prepared.index["path"])
+    found = {run.name: pooled_run(run, images) for run in chosen_runs(experiment)}
+    borders = [border_predictions(fold_of(experiment, k)) for k in range(experiment.cfg.split.num_folds)]
+    return found | {"border": pool(borders, image_ids=images)}
+
+
+def pooled_run(run: Run, images: list[str]) -> Predictions:
+    """Pool the test predictions of one run over folds and seeds, in the order of `images`."""
+    folds = range(run.experiment.cfg.split.num_folds)
+    seeds = [[Predictions.load(predictions_path(run, k, number)) for k in folds] for number in range(num_seeds(run))]
+    return pool_seeds(seeds, image_ids=images)

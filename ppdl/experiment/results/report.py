@@ -13,6 +13,7 @@ from ppdl.config import build, checkout, with_values
 from ppdl.crypto.keys.keypair import generate_keypair
 from ppdl.evaluation.measures.baselines import border_baseline
 from ppdl.evaluation.predictions.predictions import Predictions, predictions_of
+from ppdl.evaluation.predictions.seeds import seeds_of
 from ppdl.experiment.experiment import Experiment
 from ppdl.experiment.runs import runs_of
 from ppdl.experiment.training.network_run import NetworkRun
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from ppdl.evaluation.measures.controls import Control
     from ppdl.evaluation.measures.permutation import PermutationResult
-    from ppdl.evaluation.report.summary import Summary
+    from ppdl.evaluation.report.summary import Summary, Yardsticks
 
 
 def report(
@@ -36,6 +37,7 @@ def report(
     temperatures: Mapping[str, float] | None = None,
     more: Mapping[str, Mapping[str, Any]] | None = None,
     more_figures: Mapping[str, Figure] | None = None,
+    yardsticks: Yardsticks | None = None,
 ) -> tuple[Summary, dict[str, Control]]:
     """Write all reports below reports/.
 
@@ -44,6 +46,7 @@ def report(
         temperatures: by run, see `ppdl.evaluation.predictions.calibration`.
         more: by run, further figures for reports/metrics.json.
         more_figures: by name, further pictures.
+        yardsticks: plain runs to compare with, of which there are predictions; None: `plain`.
 
     Returns:
         The summary, and what is known of each run that must stay at chance.
@@ -63,6 +66,7 @@ def report(
         more={name: {**(more or {}).get(name, {}), **(controls[name].figures if name in controls else {})} for name in predictions},
         temperatures=temperatures,
         more_figures=more_figures,
+        yardsticks=yardsticks,
     )
     return summary, controls
 
@@ -89,11 +93,12 @@ def examine_control(run: Run, predictions: Predictions) -> Control:
 
 
 def permute_control(run: Run, predictions: Predictions) -> PermutationResult:
-    """Test whether a run that must stay at chance beats it, whatever was found before."""
+    """Test whether a run that must stay at chance beats it, whatever was found before; of several seeds return the least p-value."""
     from ppdl.evaluation.measures.permutation import permutation_test
 
     cfg = run.experiment.cfg
-    return permutation_test(predictions, num_permutations=cfg.evaluation.num_permutations, seed=cfg.seed, name=run.name)
+    settings = {"num_permutations": cfg.evaluation.num_permutations, "seed": cfg.seed, "name": run.name}
+    return min((permutation_test(one, **settings) for one in seeds_of(predictions)), key=lambda found: found.p_value)
 
 
 def repeat_under_second_key(run: NetworkRun) -> Predictions:

@@ -51,6 +51,7 @@ class HeadRun(Run):
 
     is_control = False
     key_purpose = INFERENCE
+    draws = False
 
     @property
     def folder(self) -> Path:
@@ -60,6 +61,10 @@ class HeadRun(Run):
     def node(self) -> DictConfig:
         """The node of the configuration: backbone, fit or pooling, inference."""
         return self.experiment.cfg.heads[self.branch]
+
+    @property
+    def input_px(self) -> int:
+        return int(self.node.backbone.input_px)
 
     @property
     def is_fitted(self) -> bool:

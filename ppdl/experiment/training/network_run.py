@@ -8,6 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ppdl.config import build
 from ppdl.crypto.keys.purpose import ARCHIVE
 from ppdl.errors import ConfigError
@@ -26,6 +28,12 @@ if TYPE_CHECKING:
 
 class NetworkRun(Run):
     """A network that is trained on one view of plain images or of a protection."""
+
+    draws = True
+
+    @property
+    def input_px(self) -> int:
+        return int(self.experiment.cfg.input_px)
 
     @property
     def folder(self) -> Path:
@@ -58,13 +66,17 @@ class NetworkRun(Run):
 
         return fused(self.model)
 
-    def predict(self, model: Any = None) -> Predictions:
+    def predict(self, model: Any = None, *, flips: bool = False) -> Predictions:
         """Return what the trained network says of the test images, or another `model` of the same view."""
-        from ppdl.training.networks.predict import predict_logits
-
         prepared, network = self.experiment.prepared, self.fused if model is None else model
         rows = prepared.rows("test")
-        return predictions_of(prepared, rows, predict_logits(network, self.source.view, rows, self.experiment.cfg.training.batch_size))
+        return predictions_of(prepared, rows, self.logits(network, rows, flips=flips))
+
+    def logits(self, network: Any, rows: np.ndarray, *, flips: bool = False) -> np.ndarray:
+        """Return the logits of some prepared images, with `flips` the mean of those of image and mirror image."""
+        from ppdl.training.networks.predict import predict_flipped, predict_logits
+
+        return (predict_flipped if flips else predict_logits)(network, self.source.view, rows, self.experiment.cfg.training.batch_size)
 
     def train(self, *, stage: str, progress: bool = True, keep_model: bool = True) -> FitResult:
         """Train, track, write the model folder.
@@ -101,11 +113,9 @@ class NetworkRun(Run):
 
     def _calibrate(self, result: FitResult) -> Calibration:
         """Fit the temperature of a trained network; no test image has a part in it."""
-        from ppdl.training.networks.predict import predict_logits
-
         rows = self.experiment.prepared.rows("validation")
         labels = self.experiment.prepared.index["label"].to_numpy()[rows]
-        return calibrate(labels, predict_logits(result.network, self.source.view, rows, self.experiment.cfg.training.batch_size))
+        return calibrate(labels, self.logits(result.network, rows))
 
     def _keep(self, result: FitResult, tracked: TrainingRun) -> None:
         from ppdl.training.networks.predict import save_model

@@ -70,6 +70,16 @@ class Run(ABC):
     def is_control(self) -> bool:
         """Whether the run must stay at chance."""
 
+    @property
+    @abstractmethod
+    def input_px(self) -> int | None:
+        """Side of the images that the network sees; None: it is chosen by training."""
+
+    @property
+    @abstractmethod
+    def draws(self) -> bool:
+        """Whether its training depends on the seed."""
+
     @abstractmethod
     def predict(self) -> Predictions:
         """Return what the trained run says of the test images."""

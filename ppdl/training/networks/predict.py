@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     import keras
 
 
+def predict_flipped(model: keras.Model, view: View, rows: np.ndarray, batch_size: int) -> np.ndarray:
+    """Return the mean logits of images and their mirror images (test-time flips), as `predict_logits` otherwise."""
+    return np.mean([predict_logits(model, way, rows, batch_size) for way in (view, view.mirrored())], axis=0)
+
+
 def predict_logits(model: keras.Model, view: View, rows: np.ndarray, batch_size: int) -> np.ndarray:
     """Return the logits of `rows` of a view, (num_rows, num_classes) float32, in their order.
 

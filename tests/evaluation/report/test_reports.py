@@ -15,11 +15,23 @@ from ppdl.evaluation.figures.history import plot_history
 from ppdl.evaluation.figures.plots import plot_confusion, plot_reliability, plot_roc
 from ppdl.evaluation.measures.curves import reliability_table, roc_table
 from ppdl.evaluation.measures.metrics import METRICS, evaluate
+from ppdl.evaluation.measures.statistics import points
 from ppdl.evaluation.predictions.calibration import calibrated
-from ppdl.evaluation.predictions.predictions import Predictions
+from ppdl.evaluation.predictions.predictions import FIELDS, Predictions
+from ppdl.evaluation.predictions.seeds import Seeded, seeds_of
 from ppdl.evaluation.report.reports import write_reports
-from ppdl.evaluation.report.summary import summarise
-from ppdl.evaluation.report.tables import columns, markdown, results_table, rows
+from ppdl.evaluation.report.summary import Yardsticks, summarise
+from ppdl.evaluation.report.tables import (
+    columns,
+    markdown,
+    results_table,
+    rows,
+    seed_rows,
+    validation_table,
+    variance_table,
+    yardstick_rows,
+    yardstick_table,
+)
 
 SETTINGS = {"margin": 0.02}
 RUNS = ("plain", "deterministic-embedding", "opaque")
@@ -241,3 +253,64 @@ def test_a_run_of_one_class_has_no_curves():
     table = roc_table(predictions)
     assert list(table.columns) == ["false_positive_rate", "true_positive_rate"]
     assert all(math.isnan(value) for value in table["true_positive_rate"])
+
+
+@pytest.fixture
+def seeded_runs(simulated):
+    """Runs of two seeds each but for `border`, with a stronger plain run of another size."""
+    skills = {"plain": 3.0, "large.plain": 4.5, "homomorphic": 2.5, "border": 1.0}
+    found = {
+        name: [simulated(120, skill=skill, group_size=2, seed=10 * i + s) for s in (0, 1)] for i, (name, skill) in enumerate(skills.items())
+    }
+    folds = found["plain"][0].groups.astype(int) % 3
+    return {
+        name: one if name == "border" else Seeded(**{field: getattr(one, field) for field in FIELDS}, folds=folds, others=(other,))
+        for name, (one, other) in found.items()
+    }
+
+
+YARDSTICKS = Yardsticks("large.plain", {"homomorphic": "plain"}, {"plain": 32, "large.plain": 64, "homomorphic": 32})
+
+
+def test_what_a_run_loses_by_its_size_and_by_hiding_adds_up(tmp_path, seeded_runs):
+    summary = write_reports(tmp_path, seeded_runs, **SETTINGS, yardsticks=YARDSTICKS)
+    assert summary.comparisons.keys() == {"homomorphic"} and summary.to_strongest.keys() == {"plain", "homomorphic"}
+    size, whole, hiding = summary.to_strongest["plain"], summary.to_strongest["homomorphic"], summary.comparisons["homomorphic"]
+    assert whole.difference == pytest.approx(size.difference + hiding.difference)
+    found = json.loads((tmp_path / "metrics.json").read_text())
+    assert found["homomorphic"]["minus_strongest"] == pytest.approx(whole.difference, abs=1e-5)
+    assert found["homomorphic"]["minus_plain"] == pytest.approx(hiding.difference, abs=1e-5)
+    assert "minus_plain" not in found["large.plain"] and "minus_strongest" not in found["large.plain"]
+    details = json.loads((tmp_path / "evaluation/details.json").read_text())
+    assert details["yardsticks"]["strongest"] == "large.plain" and details["to_strongest"]["plain"]["verdict"] == size.verdict
+    rows = {row[0]: row for row in yardstick_rows(summary)}
+    assert rows["homomorphic"][1] == "32" and rows["homomorphic"][3] == "plain"
+    assert [cell.split()[0] for cell in rows["homomorphic"][4:6]] == [points(size.difference), points(hiding.difference)]
+    assert rows["plain"][3:6] == ["", "", ""] and rows["plain"][-1] == size.verdict
+    text = (tmp_path / "evaluation/results.md").read_text()
+    assert "## Two yardsticks" in text and "## Films and seeds" in text and whole.sentence in text and hiding.sentence in text
+
+
+def test_the_parts_of_seeds_and_films_stand_in_a_table_and_the_method_says_what_is_in_the_intervals(seeded_runs):
+    summary = summarise(seeded_runs, **SETTINGS, yardsticks=YARDSTICKS)
+    rows = {row[0]: row for row in seed_rows(summary)}
+    assert rows.keys() == {"plain", "large.plain", "homomorphic"} and rows["plain"][1] == "2"
+    assert all(0 <= int(cell) <= 100 for cell in rows["homomorphic"][2:])
+    assert rows["large.plain"][-2:] == ["", ""]
+    assert "2 training seeds a fold" in summary.method and "not in them" not in summary.method
+    single = summarise({name: seeds_of(run)[0] for name, run in seeded_runs.items()}, **SETTINGS)
+    assert seed_rows(single) == [] == yardstick_rows(single) and yardstick_table(single) is None and variance_table(single) is None
+    assert "another training seed would change is not in them" in single.method
+
+
+def test_terminal_tables_of_yardsticks_and_validation_are_readable_at_80_characters(seeded_runs):
+    summary = summarise(seeded_runs, **SETTINGS, yardsticks=YARDSTICKS)
+    row = {"run": "frozen", "kind": "ridge", "input_px": 192, "flips": True, "val_log_loss": 0.1, "val_accuracy": 0.97, "chosen": 4,
+           "num_trainings": 15, "core_minutes": 2.0}  # fmt: skip
+    console = Console(width=80, file=io.StringIO())
+    for table in (yardstick_table(summary), variance_table(summary), validation_table([row])):
+        console.print(table)
+    text = console.file.getvalue()
+    assert all(len(line) <= 80 for line in text.splitlines())
+    assert "The strongest: large.plain." in text and "ridge 192 px flips" in text and "4 of 15" in text and "97.0" in text
+    assert validation_table([]) is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from ppdl.errors import ConfigError, DataError
 from ppdl.protections.view import View, plain_view
 from ppdl.training.networks.model import MobileNetV2
-from ppdl.training.networks.predict import load_model, predict_logits, save_model
+from ppdl.training.networks.predict import load_model, predict_flipped, predict_logits, save_model
 
 VIEW = plain_view(np.random.default_rng(0).integers(0, 256, (11, 32, 32)).astype(np.uint8))
 ROWS = np.array([7, 3, 3, 10, 0])
@@ -76,3 +78,14 @@ def test_code_in_a_model_file_is_not_run(tmp_path):
     keras.Model(inputs, keras.layers.Lambda(lambda x: x * 2)(inputs)).save(tmp_path / "code.keras")
     with pytest.raises(DataError, match=r"code.keras cannot be read \("):
         load_model(tmp_path / "code.keras")
+
+
+def test_flips_average_an_image_and_its_mirror_image(model):
+    turned = VIEW.mirrored()
+    both = [predict_logits(model, view, ROWS, 4) for view in (VIEW, turned)]
+    assert not np.array_equal(*both)
+    assert predict_flipped(model, VIEW, ROWS, 4) == pytest.approx((both[0] + both[1]) / 2, abs=1e-6)
+    assert predict_flipped(model, turned, ROWS, 4) == pytest.approx(predict_flipped(model, VIEW, ROWS, 4), abs=1e-5)
+    colour = dataclasses.replace(VIEW, array=np.random.default_rng(0).integers(0, 256, (2, 4, 6, 3), np.uint8))
+    assert np.array_equal(colour.mirrored().array[:], colour.array[:, :, ::-1])
+    assert np.array_equal(colour.mirrored().mirrored().array[1], colour.array[1])
