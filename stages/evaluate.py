@@ -9,12 +9,14 @@ from ppdl.config import Workspace, stage
 from ppdl.evaluation.measures.controls import settle_control
 from ppdl.evaluation.measures.permutation import PermutationResult
 from ppdl.evaluation.predictions.calibration import load_calibration
-from ppdl.evaluation.report.tables import results_table
+from ppdl.evaluation.report.tables import external_table, results_table
 from ppdl.experiment.experiment import Experiment
+from ppdl.experiment.results.external import external_results
 from ppdl.experiment.results.finish import finish, results_of_runs
 from ppdl.experiment.results.insight import figures_of, insights_of
 from ppdl.experiment.results.page import write_report
 from ppdl.experiment.results.report import border_predictions, permute_control, repeat_under_second_key, report
+from ppdl.experiment.results.unlike import unlike_results
 from ppdl.experiment.runs import runs_of
 from ppdl.experiment.training.network_run import NetworkRun
 
@@ -26,15 +28,18 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
     temperatures = {name: load_calibration(run.trained).temperature for name, run in runs.items()}
     predictions = {name: run.predict() for name, run in runs.items()}
     insights = insights_of(experiment, networks.values(), predictions, temperatures)
+    unlike = unlike_results(experiment, networks)
     summary, controls = report(
         experiment,
         predictions | {"border": border_predictions(experiment)},
         temperatures=temperatures,
-        more={name: found.metrics for name, found in insights.items()},
+        more={name: (insights[name].metrics if name in insights else {}) | unlike.get(name, {}) for name in networks},
         more_figures=figures_of(experiment.prepared, insights),
     )
     rich.print(results_table(summary))
-    finish(experiment, write_report(experiment), results_of_runs(experiment.prepared, summary, predictions, insights))
+    for name, there in external_results(experiment, runs, summary, temperatures=temperatures, pictures=insights.keys()).items():
+        rich.print(external_table(name, there))
+    finish(experiment, write_report(experiment), results_of_runs(experiment.prepared, summary, predictions, insights, unlike))
 
     def repeat(control: NetworkRun) -> PermutationResult:
         return permute_control(control, repeat_under_second_key(control))

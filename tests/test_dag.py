@@ -69,7 +69,7 @@ def built_in(module: str) -> tuple[str, ...]:
 def classes_at(place: str) -> set[str]:
     """Return the modules of all classes that conf/ offers for a place such as protections.*.scheme."""
     groups = {group: folder for folder, group in SEVERAL.items()}
-    top, *rest = place.split(".")
+    top, *rest = place.replace("evaluation.external.*", "dataset").split(".")  # any data set
     found = set()
     for file in sorted((CONF / groups.get(top, top)).glob("*.yaml")):
         node = yaml.safe_load(file.read_text())
@@ -147,6 +147,7 @@ def test_a_stage_depends_on_no_code_that_it_does_not_run(name):
 TRAINING = {"train_plain", "train_encrypted", "evaluate"}
 NETWORKS = TRAINING | {"train_head", "private_inference", "audit_head", "backbone", "pool", "open", "audit_pool"}
 ASKING = {"train_head", "private_inference", "audit_head", "evaluate"}
+PROTECTING = {"encrypt", "stem", "reveal", "protect_external"}
 EDITS: dict[str, set[str]] = {
     "ppdl/__main__.py": set(),
     "ppdl/arrays.py": set(),
@@ -155,11 +156,11 @@ EDITS: dict[str, set[str]] = {
     "ppdl/audit/folder/examine.py": set(),
     "ppdl/cli/estimate.py": set(),
     "ppdl/config/check.py": set(),
-    "ppdl/crypto/arithmetic/packing.py": ASKING | {"pool", "open", "audit_pool", "encrypt", "stem", "reveal", "audit", "train_encrypted"},
+    "ppdl/crypto/arithmetic/packing.py": ASKING | PROTECTING | {"pool", "open", "audit_pool", "audit", "train_encrypted"},
     "ppdl/crypto/estimate/images.py": set(),
     "ppdl/crypto/signing.py": set(),
-    "ppdl/datasets/images/dicom.py": {"download", "split", "hospitals"},
-    "ppdl/datasets/preparing/duplicates.py": {"split"},
+    "ppdl/datasets/images/dicom.py": {"download", "split", "external", "hospitals"},
+    "ppdl/datasets/preparing/duplicates.py": {"split", "external"},
     "ppdl/errors.py": set(),
     "ppdl/evaluation/figures/plots.py": {"evaluate"},
     "ppdl/evaluation/insight/gradcam.py": {"evaluate"},
@@ -170,13 +171,22 @@ EDITS: dict[str, set[str]] = {
     "ppdl/pooling/board.py": {"pool", "open", "audit_pool"},
     "ppdl/prediction/network.py": set(),
     "ppdl/private_head/client.py": ASKING | {"open", "audit_pool"},
-    "ppdl/protections/schemes/opaque.py": {"audit_pool", "encrypt", "audit", "train_encrypted", "audit_head", "evaluate"},
-    "ppdl/protections/steps/noise.py": {"audit_pool", "reveal", "audit", "audit_head", "evaluate"},
+    "ppdl/protections/schemes/opaque.py": {
+        "audit_pool",
+        "encrypt",
+        "protect_external",
+        "audit",
+        "train_encrypted",
+        "audit_head",
+        "evaluate",
+    },
+    "ppdl/protections/steps/noise.py": {"audit_pool", "reveal", "protect_external", "audit", "audit_head", "evaluate"},
     "ppdl/records/atomic.py": set(),
     "ppdl/serving/protocol.py": set(),
     "ppdl/tracking/runs/page.py": set(),
     "ppdl/training/fitting/fit.py": TRAINING,
     "ppdl/training/networks/model.py": NETWORKS,
+    "stages/external.py": {"external"},
     "stages/split.py": {"split"},
 }
 
@@ -190,3 +200,17 @@ def test_an_edit_reruns_the_stages_that_show_it(path):
 def test_each_room_has_an_edit():
     rooms = {Path(*path_of(module).parts[: 1 if module.startswith("stages") else 2]) for module in graph().modules}
     assert rooms - {Path("ppdl/__init__.py")} <= {path for edited in EDITS for path in (Path(edited), *Path(edited).parents)}
+
+
+def test_films_of_another_hospital_reach_what_tests_and_nothing_that_trains():
+    """A change of them reruns whatever lies downstream of the stage external: that must be no training, nor what a training reads."""
+    found, left = set[str](), ["external"]
+    while left:
+        written = [out if isinstance(out, str) else next(iter(out)) for out in STAGES[left.pop()].get("outs", ())]
+        outs = [re.sub(r"\$\{.*?\}", "*", out) for out in written]
+        deps = {name: [dep.replace("${item.train_on}", "encrypted") for dep in stage["deps"]] for name, stage in STAGES.items()}
+        new = {name for name in deps if any(matches(re.sub(r"\$\{.*?\}", "*", dep), out) for dep in deps[name] for out in outs)}
+        left += new - found
+        found |= new
+    assert found == {"protect_external", "private_inference", "evaluate"}
+    assert all("evaluation.external" not in STAGES[name].get("params", ()) for name in STAGES if name != "external")

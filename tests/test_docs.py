@@ -28,6 +28,8 @@ PAGES = sorted(
 PLACEHOLDER = re.compile(r"\b[A-Z][A-Z_]+\b")  # NAME, PATH: what a reader fills in
 LOCATION = re.compile(r"^(?:\S.*)?`([\w./-]+)`:$")  # the line above a block that shows a whole file
 OPTIONS_WITH_VALUE = {"-S", "--set-param", "-r", "--remote", "-j", "--jobs", "-n", "--name", "-cn", "--config-name"}
+EXTERNAL = "evaluation.external"  # its entries are data sets
+MAPPINGS = {*reference.SEVERAL.values(), EXTERNAL}
 MULTIRUN = {"hydra/launcher": {"basic", "joblib"}, "hydra/sweeper": {"basic", "optuna"}}
 
 
@@ -128,10 +130,13 @@ class Settings:
             return None if value in MULTIRUN[key] else f"{key} has no {value}"
         group, at, package = key.partition("@")
         if group in self.groups and key not in self.fields:
-            missing = [name for name in value.strip("[]").split(",") if not PLACEHOLDER.fullmatch(name) and not self._is_file(group, name)]
+            missing = [
+                name for name in value.strip("[]").split(",") if name and not PLACEHOLDER.fullmatch(name) and not self._is_file(group, name)
+            ]
             if missing:
                 return f"there is no conf/{group}/{missing[0]}.yaml"
-            return None if not at or package.partition(".")[0] in reference.SEVERAL.values() else f"nothing has entries like {package}"
+            return None if not at or package.rpartition(".")[0] in MAPPINGS else f"nothing has entries like {package}"
+        key = re.sub(rf"^{re.escape(EXTERNAL)}\.\w+\.", "dataset.", key)
         if override.startswith("~"):
             return None if key in self.nodes else f"there is no {key}"
         if not equals:
@@ -273,6 +278,7 @@ def test_the_built_site_opens_from_a_folder_without_network(browser, site: Path,
         ("dvc exp run -S '~protections.opaqe'", "no protections.opaqe"),
         ("dvc exp run -S dataset=foldr -S dataset.root=/x", "no conf/dataset/foldr.yaml"),
         ("dvc exp run -S +attack@attack.as_is=as_is", "nothing has entries like attack.as_is"),
+        ("dvc exp run -S evaluation.external.b.rot=/x", "no dataset.rot"),
         ("python -m stages.train_plain -m training.learning_rate=1,2 model.alfa=1", "no model.alfa"),
         ("A=1 python -m stages.crossval crossval.nam=x  # a comment", "no crossval.nam"),
         ("dvc push -r remote keygen encrypted@homomorphic", "no target encrypted@homomorphic"),

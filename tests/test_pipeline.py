@@ -26,6 +26,8 @@ SMALL = [
     "dataset.num_images=96",
     "dataset.size_px=64",
     "training.epochs=1",
+    "evaluation.external.other_device.num_images=12",
+    "evaluation.external.other_device.size_px=64",
     "keygen.key_bits=512",
     "keygen.allow_insecure_key=true",
 ]
@@ -162,6 +164,21 @@ def test_probabilities_are_calibrated_and_networks_asked_where_they_look(clone):
     assert "With the lungs blanked out, plain is right on" in (clone.path / "reports/report.html").read_text()
 
 
+def test_every_run_was_tested_on_films_of_another_device_and_a_change_of_them_trains_nothing(clone):
+    there = json.loads((clone.path / "reports/external.json").read_text())["other_device"]
+    assert there.keys() == {*RUNS, "baselines"} and {"chance", "border"} == there["baselines"].keys()
+    logged = {run["name"]: run["metrics"] for run in clone.runs()}
+    for name in RUNS:
+        assert there[name]["num_images"] == 12
+        assert logged[name]["external/other_device/accuracy_drop"] == pytest.approx(there[name]["accuracy_drop"], rel=1e-4, abs=1e-6)
+    params = clone.path / "params.yaml"
+    text = params.read_text()
+    params.write_text(text.replace("noise: 1.6", "noise: 1.7"))
+    changed = out_of_date(clone)
+    params.write_text(text)
+    assert changed == {"external", "evaluate"}  # and what reads the films, once they are other ones
+
+
 def test_nothing_that_dvc_versions_lands_in_git(clone):
     untracked = clone.run("git", "status", "--porcelain", "--untracked-files=all")
     paths = [line[3:] for line in untracked.splitlines()]
@@ -286,12 +303,12 @@ def test_only_what_a_parameter_touches_runs_again(clone):
     assert "Running stage 'reveal@homomorphic'" in output
     for stage in ("download", "split", "keygen", "encrypt@homomorphic", "stem@homomorphic"):
         assert f"Running stage '{stage}'" not in output
-    assert out_of_date(clone) == {"train_encrypted@homomorphic", "audit@homomorphic", "evaluate"}
+    assert out_of_date(clone) == {"train_encrypted@homomorphic", "audit@homomorphic", "protect_external@homomorphic", "evaluate"}
     clone.run("dvc", "exp", "apply", "first")
     params = clone.path / "params.yaml"
     text = params.read_text()
     params.write_text(text.replace("- spectral\n", "- bytes\n"))
-    assert out_of_date(clone) == {"train_encrypted@deterministic"}
+    assert out_of_date(clone) == {"train_encrypted@deterministic", "protect_external@deterministic"}
     params.write_text(text)
 
 

@@ -39,6 +39,7 @@ SMALL = [
     "keygen.allow_insecure_key=true",
     "executor.num_workers=1",
     "evaluation.num_permutations=100",
+    "~dataset@evaluation.external.other_device",  # of which older revisions know nothing: leave this line out there
 ]
 
 

@@ -83,7 +83,9 @@ def predict(
         if as_json:
             click.echo(json.dumps(json_of(network, found), indent=1))
         elif found.rows:
-            print_answers(_title(network), network.recipe.class_names, found)
+            origin = network.calibration.origin
+            notes = [f"calibrated on {origin}: on films of other devices probabilities may be too sure"] if origin else []
+            print_answers(_title(network), network.recipe.class_names, found, *notes)
         if gradcam is not None:
             for path in write_overlays(network, found, gradcam):
                 click.echo(f"wrote {path}", err=True)

@@ -15,6 +15,7 @@ from ppdl.cli.artifact.decrypt import load_key
 if TYPE_CHECKING:
     from ppdl.crypto.keys.keypair import PrivateKey
 
+OWNER = "the validation images of the head's owner"
 TOKEN_VARIABLE = "PPDL_TOKEN"  # nosec B105  # the name of a variable
 
 
@@ -44,6 +45,7 @@ def ask_server(
             "key_fingerprint": fingerprint,
             "statement_sha256": statement.sha256.hex(),
             "temperature": statement.head.temperature,
+            "calibrated_on": OWNER,
             "disclaimer": DISCLAIMER,
             "predictions": [
                 {"file": str(row.path), "class": row.class_name, "probabilities": dict(row.probabilities)} for row in found.rows
@@ -52,7 +54,8 @@ def ask_server(
         }
         click.echo(json.dumps(tree, indent=1))
     elif found.rows:
-        print_answers(f"private inference, key {fingerprint[:16]}", statement.head.class_names, found)
+        notes = f"calibrated on {OWNER}", "whether an image is unlike the training set cannot be said: the server sees no features"
+        print_answers(f"private inference, key {fingerprint[:16]}", statement.head.class_names, found, *notes)
     finish(found)
 
 

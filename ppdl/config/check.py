@@ -9,6 +9,7 @@ Cost: half a second, the import of the attacks, which import scikit-learn and sc
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ import yaml
 from annotated_types import Ge, Le
 from omegaconf import DictConfig
 
-from ppdl.config.components import BRANCH_KEYS, FIT, POOLING, STEPS, build, check_keys, construct, plain, with_part, with_steps
+from ppdl.config.components import BRANCH_KEYS, FILES, FIT, POOLING, STEPS, build, check_keys, construct, plain, with_part, with_steps
 from ppdl.config.place import CONF
 from ppdl.errors import ConfigError
 from ppdl.records.typecheck import Count, Share, Text
@@ -38,6 +39,7 @@ class Sizes:
     fitted: Sequence[str]
     pooled: Sequence[str]
     listed: Sequence[str]
+    listed_external: Sequence[str]
     branch: str | None
     flips: bool | None  # of a cross-validation alone
 
@@ -62,6 +64,12 @@ class Evaluation:
 
     num_permutations: Count
     margin: Share
+    external: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        for name in self.external:
+            if not re.fullmatch(r"[A-Za-z0-9]\w*", name, re.ASCII):
+                raise ConfigError(f"external.{name}: the name names folders: letters, digits and _ alone")
 
 
 @dataclass(frozen=True)
@@ -110,6 +118,8 @@ def check_config(cfg: DictConfig | Mapping[str, Any]) -> None:
         build(_mapping(tree.get(name), name), name)
     if tree.get("pruning") is not None:
         build(_mapping(tree["pruning"], "pruning"), "pruning")
+    for name, node in tree["evaluation"]["external"].items():
+        build(_mapping(node, f"evaluation.external.{name}"), f"evaluation.external.{name}")
     shared = {"num_scored": _mapping(tree.get("audit"), "audit")["num_scored"]}
     for name, attack in _mapping(tree.get("attacks"), "attacks").items():
         build(_mapping(attack, f"attacks.{name}"), f"attacks.{name}", shared)
@@ -125,6 +135,7 @@ def check_config(cfg: DictConfig | Mapping[str, Any]) -> None:
         "revealed": ("the steps of the protections", with_steps(tree["protections"])),
         "fitted": ("the parts of the heads", with_part(heads, FIT)),
         "pooled": ("the parts of the heads", with_part(heads, POOLING)),
+        "listed_external": ("evaluation.external", with_part(tree["evaluation"]["external"], FILES)),
     }
     for key, (source, names) in computed.items():
         if sorted(tree[key]) != sorted(names):

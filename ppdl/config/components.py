@@ -15,6 +15,7 @@ from ppdl.records.typecheck import check_types
 
 STEPS = ("stem", "reveal")  # of a protection, after encryption: the compute side's, and the key holder's
 FIT, POOLING = "fit", "pooling"  # of a head: by its owner on plain features, or by hospitals on encrypted sums
+FILES = "root"  # of a data set that lies in the user's folders
 BRANCH_KEYS = {"protections": ["train_on", "views", "scheme", *STEPS], "heads": ["backbone", FIT, POOLING, "inference"]}  # of a node
 
 
@@ -91,12 +92,12 @@ def with_steps(protections: Mapping[str, Any]) -> list[str]:
     return [name for name, node in protections.items() if any(step in node for step in STEPS)]
 
 
-def with_part(heads: Mapping[str, Any], part: str) -> list[str]:
-    """Return the names of the heads that have a part: what conf/config.yaml computes `fitted` and `pooled` with."""
-    return [name for name, node in heads.items() if part in node]
+def with_part(nodes: Mapping[str, Any], part: str) -> list[str]:
+    """Return the names of the nodes that have a part: what conf/config.yaml computes `fitted`, `pooled` and `listed_external` with."""
+    return [name for name, node in nodes.items() if part in node]
 
 
-OmegaConf.register_new_resolver("with_part", lambda heads, part: OmegaConf.create(with_part(heads, part)), replace=True)
+OmegaConf.register_new_resolver("with_part", lambda nodes, part: OmegaConf.create(with_part(nodes, part)), replace=True)
 OmegaConf.register_new_resolver("with_steps", lambda protections: OmegaConf.create(with_steps(protections)), replace=True)
 
 

@@ -17,7 +17,8 @@ from ppdl.crypto.keys.keypair import PublicKey
 from ppdl.crypto.keys.keystore import load_public
 from ppdl.datasets.prepared.arrays import load_prepared
 from ppdl.errors import ArtifactError, KeyStoreError
-from ppdl.evaluation.predictions.calibration import apply_temperature, load_calibration
+from ppdl.evaluation.predictions.calibration import Calibration, apply_temperature, load_calibration
+from ppdl.evaluation.predictions.likeness import Likeness
 from ppdl.prediction.recipe import PLAIN, RECIPE_FILE, Recipe, read_recipe
 from ppdl.prediction.steps import protection_of, view_of
 from ppdl.protections.context import KeyHolder
@@ -36,12 +37,14 @@ class NetworkAnswers:
         probabilities: (num_images, num_classes), their softmax at the network's temperature.
         unseen: (num_images,) share of the pixels whose symbol no training image held, so that the network never learned what it looks
             like; None where the network is fed values.
+        unlike: (num_images,) whether each is unlike the training set (`Likeness`); None where that is not known.
         inputs: what the network was fed, integers, (num_images, height, width) with or without channels.
     """
 
     logits: np.ndarray
     probabilities: np.ndarray
     unseen: np.ndarray | None
+    unlike: np.ndarray | None
     inputs: np.ndarray
 
 
@@ -96,9 +99,20 @@ class Network:
         return fused(self.model)
 
     @cached_property
+    def calibration(self) -> Calibration:
+        """What makes probabilities of logits, and which set it comes of."""
+        return load_calibration(self.folder)
+
+    @property
     def temperature(self) -> float:
         """What logits are divided by before the softmax."""
-        return load_calibration(self.folder).temperature
+        return self.calibration.temperature
+
+    @cached_property
+    def likeness(self) -> Likeness | None:
+        """What images of the training set are like to the network, with a threshold; None where that was not learned."""
+        found = Likeness.load(self.folder)
+        return found if found is not None and found.has_threshold else None
 
     @cached_property
     def seen(self) -> np.ndarray:
@@ -141,7 +155,7 @@ class Network:
 
         Cost: that of the protection's steps (3072 bits, 128 px, homomorphic: some 0.5 s an image), and a second for the first call.
         """
-        from ppdl.training.networks.predict import predict_logits
+        from ppdl.training.networks.predict import predict_features
 
         with tempfile.TemporaryDirectory(prefix="ppdl-") as folder:
             view = view_of(
@@ -154,9 +168,10 @@ class Network:
             )
             inputs = np.array(view.array[np.arange(len(images))])  # its files go
             view = replace(view, array=inputs)
-        logits = predict_logits(self._fused, view, np.arange(len(images)), _BATCH_SIZE)
+        logits, features = predict_features(self._fused, view, np.arange(len(images)), _BATCH_SIZE)
+        unlike = None if self.likeness is None or features is None else self.likeness.unlike(features)
         unseen = None if view.table is None else (~self.seen[inputs]).mean(axis=(1, 2))
-        return NetworkAnswers(logits, apply_temperature(logits, self.temperature), unseen, inputs)
+        return NetworkAnswers(logits, apply_temperature(logits, self.temperature), unseen, unlike, inputs)
 
 
 def open_network(folder: Path) -> Network:

@@ -21,6 +21,7 @@ from ppdl.crypto.keys.keystore import save_public
 from ppdl.crypto.workers.parallel import Executor
 from ppdl.errors import TrackingError
 from ppdl.evaluation.predictions.calibration import CALIBRATION_NAME
+from ppdl.evaluation.predictions.likeness import LIKENESS_NAME
 from ppdl.prediction.network import ARTIFACT_DIR, MODEL_FILE, PUBLIC_FILE, SEEN_FILE, in_checkout
 from ppdl.prediction.pyfunc import COLUMN
 from ppdl.prediction.recipe import PLAIN, RECIPE_FILE, Recipe
@@ -45,12 +46,12 @@ def write_package(out_dir: Path, recipe: Recipe, model_file: Path, *, calibratio
     is kept, the images are not.
 
     Args:
-        model_file: .keras file, copied byte for byte.
+        model_file: .keras file, copied byte for byte, with what its training images are like, where that lies beside it.
         calibration: the content of calibration.json.
         root: the checkout that the network was trained in.
 
     Returns:
-        SHA-256 over model, recipe and calibration: equal for equal models, though a ramp is encrypted anew each time.
+        SHA-256 over model, recipe, calibration and likeness: equal for equal models, though a ramp is encrypted anew each time.
 
     Raises:
         PpdlError: the checkout holds another key or another artifact than the network was trained on, or the run has no calibration.
@@ -59,10 +60,13 @@ def write_package(out_dir: Path, recipe: Recipe, model_file: Path, *, calibratio
         raise TrackingError("the run was tracked without a calibration, so its model gives no calibrated probabilities: train again")
     out_dir.mkdir(parents=True)
     shutil.copyfile(model_file, out_dir / MODEL_FILE)
+    if (likeness := model_file.with_name(LIKENESS_NAME)).is_file():
+        shutil.copyfile(likeness, out_dir / LIKENESS_NAME)
     recipe.write(out_dir)
     (out_dir / CALIBRATION_NAME).write_text(json.dumps(calibration, indent=1) + "\n")
     _add_key(out_dir, recipe, root)
-    parts = ((out_dir / name).read_bytes() for name in (MODEL_FILE, RECIPE_FILE, CALIBRATION_NAME))
+    names = [name for name in (MODEL_FILE, RECIPE_FILE, CALIBRATION_NAME, LIKENESS_NAME) if (out_dir / name).is_file()]
+    parts = ((out_dir / name).read_bytes() for name in names)
     return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ppdl.errors import ConfigError
+from ppdl.evaluation.predictions.likeness import FALSE_ALARMS
 from ppdl.prediction.network import Network, NetworkAnswers, open_network
 from ppdl.prediction.recipe import PLAIN
 from ppdl.prediction.steps import protection_of, read_images
@@ -26,12 +27,14 @@ class FileAnswer:
     Attributes:
         probabilities: of each class name, calibrated.
         unseen: share of pixels with a symbol that no training image held; None where the network is fed values.
+        unlike: whether the image is unlike the training set, to the network; None where that is not known.
     """
 
     path: Path
     class_name: str
     probabilities: Mapping[str, float]
     unseen: float | None
+    unlike: bool | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,10 +102,10 @@ def predict_files(network: Network, paths: Iterable[Path], key_holder: KeyHolder
     if not readable:
         return FileAnswers([], bad, images, None, remark)
     answers = network.answer(images, key_holder)
-    unseen = [None] * len(readable) if answers.unseen is None else answers.unseen.tolist()
+    unseen, unlike = ([None] * len(readable) if found is None else found.tolist() for found in (answers.unseen, answers.unlike))
     rows = [
-        FileAnswer(path, recipe.class_names[int(p.argmax())], dict(zip(recipe.class_names, p.tolist(), strict=True)), share)
-        for path, p, share in zip(readable, answers.probabilities, unseen, strict=True)
+        FileAnswer(path, recipe.class_names[int(p.argmax())], dict(zip(recipe.class_names, p.tolist(), strict=True)), share, odd)
+        for path, p, share, odd in zip(readable, answers.probabilities, unseen, unlike, strict=True)
     ]
     return FileAnswers(rows, bad, images, answers, remark)
 
@@ -115,10 +118,13 @@ def as_json(network: Network, found: FileAnswers) -> dict[str, Any]:
         "view": recipe.view,
         "key_fingerprint": recipe.key_fingerprint,
         "temperature": network.temperature,
+        "calibrated_on": network.calibration.origin,
+        "unlike_false_alarms": FALSE_ALARMS if network.likeness else None,
         "disclaimer": DISCLAIMER,
         "remark": found.remark,
         "predictions": [
-            {"file": str(row.path), "class": row.class_name, "probabilities": dict(row.probabilities), "unseen_share": row.unseen}
+            {"file": str(row.path), "class": row.class_name, "probabilities": dict(row.probabilities)}
+            | {"unseen_share": row.unseen, "unlike_training_set": row.unlike}
             for row in found.rows
         ],
         "failed": [{"file": str(path), "reason": reason} for path, reason in found.bad.items()],

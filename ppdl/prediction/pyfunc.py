@@ -1,7 +1,8 @@
 """What `mlflow models serve` and `mlflow models predict` load: a registered network that takes raw image files.
 
 The MLmodel file names this module; MLflow calls `_load_pyfunc` with the model's data folder. Input: a column `image`, each value the
-content of a PNG, JPEG or DICOM file in base64. Output: a column of calibrated probabilities for each class.
+content of a PNG, JPEG or DICOM file in base64. Output: a column of calibrated probabilities for each class, and
+`unlike_training_set`, 1 for an image that the answer should not be believed for (`ppdl.evaluation.predictions.likeness`).
 
 The server sees the images in the clear, whichever protection the network was trained on: it takes them through the protection's steps so
 that the answers are those of `ppdl predict`. It protects nothing.
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from ppdl.prediction.network import Network
 
 COLUMN = "image"
+UNLIKE = "unlike_training_set"  # 1 where an image is; not there where the network does not know
 
 
 class RawImages:
@@ -40,7 +42,7 @@ class RawImages:
         self._network, self._key_holder = network, key_holder
 
     def predict(self, data: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """Return probabilities, one row for each row of `data`, one column for each class.
+        """Return probabilities, one row for each row of `data`, one column for each class, and whether each is unlike the training set.
 
         Args:
             data: a column `image` of base64 text.
@@ -59,7 +61,9 @@ class RawImages:
         columns = list(recipe.class_names)
         if not len(images):
             return pd.DataFrame(np.empty((0, len(columns))), columns=columns)
-        return pd.DataFrame(self._network.answer(images, self._key_holder).probabilities, columns=columns)
+        answers = self._network.answer(images, self._key_holder)
+        found = pd.DataFrame(answers.probabilities, columns=columns)
+        return found if answers.unlike is None else found.assign(**{UNLIKE: answers.unlike.astype(np.float64)})
 
 
 def decode(text: object) -> bytes:

@@ -16,11 +16,13 @@ from ppdl.crypto.keys.keystore import save_public
 from ppdl.datasets.prepared.reduced import Reduced
 from ppdl.errors import ArtifactError, ConfigError, DataError, KeyStoreError, TrackingError
 from ppdl.evaluation.predictions.calibration import apply_temperature
+from ppdl.evaluation.predictions.likeness import fit_likeness
 from ppdl.prediction.network import open_network
 from ppdl.prediction.predict import as_json, find_network, predict_files, write_overlays
 from ppdl.protections.context import KeyHolder
 from ppdl.protections.schemes.deterministic import Deterministic
 from ppdl.protections.steps.noise import NOISE_FILE, load_noise_secret
+from ppdl.training.networks.predict import predict_features
 from tests.trained_checkout import TEMPERATURE
 
 
@@ -115,6 +117,29 @@ def test_nothing_that_was_written_on_the_way_is_left(trained, key_holder, tmp_pa
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     predict_files(network_of(trained, "homomorphic"), trained.raw_test_images()[:1], key_holder)
     assert not list(tmp_path.glob("ppdl-*"))
+
+
+@pytest.mark.parametrize("branch", ["plain", "deterministic", "homomorphic"])
+def test_an_image_is_called_unlike_where_its_features_are_on_the_way_of_evaluate(trained, key_holder, tmp_path, branch):
+    """Half of the test images lie beyond a threshold that is set so; the same files are called unlike, and no others."""
+    run, folder = trained.run(branch), tmp_path / "models" / branch / "view"
+    shutil.copytree(trained.root / run.folder, folder)
+    for name in ("keys", "data"):
+        (tmp_path / name).symlink_to(trained.root / name)
+    files = trained.raw_test_images()
+    assert {row.unlike for row in predict_files(open_network(folder), files[:1], key_holder).rows} == {None}
+    rows = trained.prepared.rows("train"), trained.prepared.rows("test")
+    known, tested = (predict_features(run.fused, run.source.view, of, 8)[1] for of in rows)
+    fitted = fit_likeness(known, trained.prepared.index["label"].to_numpy()[rows[0]], known, rows[0])
+    distances = np.sort(fitted.distances(tested))
+    middle = np.float32([distances[[len(distances) // 2 - 1, len(distances) // 2]].mean()])
+    replace(fitted, threshold=middle).save(folder)
+    network = open_network(folder)
+    found = predict_files(network, files, key_holder)
+    expected = (fitted.distances(tested) > middle).tolist()
+    assert [row.unlike for row in found.rows] == expected and 0 < sum(expected) < len(expected)
+    said = as_json(network, found)
+    assert [row["unlike_training_set"] for row in said["predictions"]] == expected and said["unlike_false_alarms"] == 0.05
 
 
 def test_bad_files_are_named_and_the_others_answered(trained, key_holder, tmp_path):

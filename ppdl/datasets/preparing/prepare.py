@@ -1,6 +1,8 @@
 """Turn raw images into prepared ones: quality gate, duplicates, groups, splits, report (the stage `split`)."""
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -53,7 +55,50 @@ def prepare(
     Cost: about 1.5 ms a core and image of 299 x 299, plus 7 s of sharing out for 21,165 images; memory independent of their number but
     for 200 bytes each; disk twice the result for a while.
     """
-    raw_dir, out_dir, report_dir = Path(raw_dir), Path(out_dir), Path(report_dir)
+    clusters = list[np.ndarray]()
+
+    def share_out(raw: pd.DataFrame, selection: Selection) -> tuple[pd.DataFrame, list[str]]:
+        index, found, class_names = _build_index(raw, selection, split)
+        clusters.append(found)
+        return index, class_names
+
+    done = write_prepared(
+        raw_dir, out_dir, share_out, prepared_px=prepared_px, on_bad_image=on_bad_image, params=params, num_workers=num_workers
+    )
+    images = np.load(Path(out_dir) / IMAGES_NAME, mmap_mode="r", allow_pickle=False)
+    write_report(Path(report_dir), images, done.index, done.class_names, done.selection, clusters[0], split, num_masks=done.num_masks)
+
+
+@dataclass(frozen=True, eq=False)
+class Written:
+    """Say what was written: which raw images, the index, the names of its labels, and how many images have a lung mask."""
+
+    selection: Selection
+    index: pd.DataFrame
+    class_names: list[str]
+    num_masks: int
+
+
+def write_prepared(
+    raw_dir: Path,
+    out_dir: Path,
+    index_of: Callable[[pd.DataFrame, Selection], tuple[pd.DataFrame, list[str]]],
+    *,
+    prepared_px: int,
+    on_bad_image: str,
+    params: dict[str, Any],
+    num_workers: int = -1,
+) -> Written:
+    """Read raw images, drop what cannot be used and what occurs twice, and write the rest as `load_prepared` reads it.
+
+    Args:
+        index_of: gives the index of the used images, columns COLUMNS, and the names of its labels.
+        raw_dir, out_dir, prepared_px, on_bad_image, params, num_workers: as for `prepare`.
+
+    Raises:
+        DataError: as `prepare`, and what `index_of` raises.
+    """
+    raw_dir, out_dir = Path(raw_dir), Path(out_dir)
     raw = read_raw_index(raw_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
     (out_dir / META_NAME).unlink(missing_ok=True)  # a crash from here on leaves a folder that does not load
@@ -61,7 +106,7 @@ def prepare(
     try:
         found = read_pictures(raw_dir, raw["path"].tolist(), spool, prepared_px=prepared_px, num_workers=num_workers)
         selection = select(raw, found, on_bad_image=on_bad_image)
-        index, clusters, class_names = _build_index(raw, selection, split)
+        index, class_names = index_of(raw, selection)
         with replacing(out_dir / IMAGES_NAME) as path:
             images_sha256 = write_images(spool, selection.spool_rows, path, prepared_px)
     finally:
@@ -71,10 +116,9 @@ def prepare(
         index.to_csv(path, index=False, lineterminator="\n")
     sizes = {"num_images": len(index), "prepared_px": prepared_px}
     meta = {"class_names": class_names, "images_sha256": images_sha256, **sizes, "params": params}
-    images = np.load(out_dir / IMAGES_NAME, mmap_mode="r", allow_pickle=False)
-    write_report(report_dir, images, index, class_names, selection, clusters, split, num_masks=num_masks)
     with replacing(out_dir / META_NAME) as path:
         path.write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
+    return Written(selection, index, class_names, num_masks)
 
 
 def _prepare_masks(raw_dir: Path, paths: list[str], out_path: Path, prepared_px: int, num_workers: int) -> int:

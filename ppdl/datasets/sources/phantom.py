@@ -14,7 +14,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from ppdl.datasets.images.masks import MASKS_FOLDER, mask_path
-from ppdl.datasets.phantoms.film import CLASS_NAMES, render_with_lungs
+from ppdl.datasets.phantoms.film import CLASS_NAMES, STANDARD, Device, render_with_lungs
 from ppdl.datasets.sources.base import Dataset, write_index
 from ppdl.errors import ConfigError, DataError
 from ppdl.records.typecheck import Count, Whole
@@ -61,6 +61,11 @@ class Phantom(Dataset):
         """Return the classes that are drawn, in order."""
         return CLASS_NAMES if self.classes is None else tuple(self.classes)
 
+    @property
+    def device(self) -> Device:
+        """Return what takes the films."""
+        return STANDARD
+
     def write_raw(self, out_dir: Path) -> None:
         """Write `out_dir/CLASS/images/CLASS-NUMBER.png` (8-bit gray), `out_dir/CLASS/masks/` likewise, and `out_dir/index.csv`, last.
 
@@ -75,7 +80,7 @@ class Phantom(Dataset):
             (out_dir / name / MASKS_FOLDER).mkdir(exist_ok=True)
         films = list(self._films())
         work = (
-            joblib.delayed(_write_film)(out_dir, path, self.seed, name, patient, image, self.size_px)
+            joblib.delayed(_write_film)(out_dir, path, self.seed, name, patient, image, self.size_px, self.device)
             for path, name, patient, image in films
         )
         done = joblib.Parallel(n_jobs=-1, return_as="generator")(work)
@@ -91,7 +96,7 @@ class Phantom(Dataset):
                 yield f"{name}/images/{name}-{i + 1}.png", name, *divmod(i, self.images_per_patient)
 
 
-def _write_film(out_dir: Path, path: str, seed: int, class_name: str, patient: int, image: int, size_px: int) -> None:
-    film, lungs = render_with_lungs(seed, class_name, patient, image, size_px)
+def _write_film(out_dir: Path, path: str, seed: int, class_name: str, patient: int, image: int, size_px: int, device: Device) -> None:
+    film, lungs = render_with_lungs(seed, class_name, patient, image, size_px, device)
     Image.fromarray(film).save(out_dir / path, compress_level=4)
     Image.fromarray(lungs).save(out_dir / mask_path(path), compress_level=4)

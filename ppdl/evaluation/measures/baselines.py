@@ -41,7 +41,9 @@ def chance(labels: np.ndarray, num_classes: int) -> dict[str, float]:
     }
 
 
-def border_baseline(images: np.ndarray, labels: np.ndarray, train_rows: np.ndarray, test_rows: np.ndarray) -> np.ndarray:
+def border_baseline(
+    images: np.ndarray, labels: np.ndarray, train_rows: np.ndarray, test_rows: np.ndarray, *, tested: np.ndarray | None = None
+) -> np.ndarray:
     """Train a linear probe on nothing but the outer ring of the images and return its logits.
 
     Images are brought by area mean to the largest divisor of their size up to BORDER_PX; the ring is the outer tenth on each side,
@@ -55,6 +57,7 @@ def border_baseline(images: np.ndarray, labels: np.ndarray, train_rows: np.ndarr
         images: (num_images, height, height) uint8, may be memory-mapped: read in chunks.
         labels: (num_images,) integers from 0 without gaps.
         train_rows, test_rows: Row numbers, without an overlap.
+        tested: Images of the same size that `test_rows` are of; None: `images`.
 
     Returns:
         (len(test_rows), num_classes) float64, for Predictions.
@@ -78,7 +81,7 @@ def border_baseline(images: np.ndarray, labels: np.ndarray, train_rows: np.ndarr
         probe.fit(_border(images, train_rows, ring), labels[train_rows])
     if any(issubclass(warning.category, ConvergenceWarning) for warning in caught):
         logger.warning("the border baseline did not converge in %d steps: it may be better than reported", MAX_ITERATIONS)
-    logits = probe.decision_function(_border(images, test_rows, ring))
+    logits = probe.decision_function(_border(images if tested is None else tested, test_rows, ring))
     return logits if logits.ndim == 2 else np.stack([np.zeros_like(logits), logits], axis=1)  # two classes: the log-odds of the second
 
 

@@ -38,6 +38,7 @@ class Calibration:
         num_images: Validation images that it was fitted on.
         nll_before, nll_after: Mean negative log-likelihood of the true class, at 1 and at `temperature`; None without such images.
         ece_before, ece_after: Expected calibration error, see `metrics`; None without such images.
+        origin: The set whose validation images these are, in words; probabilities hold for images like them. None: not recorded.
     """
 
     temperature: float
@@ -46,11 +47,12 @@ class Calibration:
     nll_after: float | None
     ece_before: float | None
     ece_after: float | None
+    origin: str | None = None
 
     @property
     def figures(self) -> dict[str, float]:
-        """What is logged of a training: all but the number of images, as far as it was measured."""
-        return {name: value for name, value in asdict(self).items() if name != "num_images" and value is not None}
+        """What is logged of a training: numbers but that of images, as far as they were measured."""
+        return {name: value for name, value in asdict(self).items() if name not in ("num_images", "origin") and value is not None}
 
     def write(self, folder: Path) -> None:
         """Write `folder`/calibration.json."""
@@ -95,11 +97,11 @@ def fit_temperature(labels: np.ndarray, logits: np.ndarray) -> float:
     return best
 
 
-def calibrate(labels: np.ndarray, logits: np.ndarray) -> Calibration:
-    """Fit a temperature on validation images and measure what it does there; see `fit_temperature`."""
+def calibrate(labels: np.ndarray, logits: np.ndarray, origin: str | None = None) -> Calibration:
+    """Fit a temperature on validation images of `origin` and measure what it does there; see `fit_temperature`."""
     temperature = fit_temperature(labels, logits)
     before, after = (_scores(labels, np.asarray(logits, np.float64) / t) for t in (1.0, temperature))
-    return Calibration(temperature, len(labels), before["log_loss"], after["log_loss"], before["ece"], after["ece"])
+    return Calibration(temperature, len(labels), before["log_loss"], after["log_loss"], before["ece"], after["ece"], origin)
 
 
 def apply_temperature(logits: np.ndarray, temperature: float) -> np.ndarray:

@@ -13,6 +13,7 @@ from ppdl.errors import DataError
 from ppdl.records.reading import read_arrays, read_object
 
 REBUILT = "rebuilt__"
+EXTERNAL_FILE = "external.json"
 AUDIT_FILE, PICTURES_FILE = "audit.json", "pictures.npz"  # of the stages `audit` and `audit_head`
 
 
@@ -49,6 +50,7 @@ class ReportContent:
     Attributes:
         metrics: reports/metrics.json.
         details: reports/evaluation/details.json.
+        external: reports/external.json, by set of another hospital: what `metrics` has, and the drop.
         synthetic: the images are drawn, of nobody.
         audit: by branch, {"attacks": {attack: metrics}, "verdict": {"level", "sentence", "best_attack", "best_ssim"}}.
         pictures: by branch, some images.
@@ -61,6 +63,7 @@ class ReportContent:
 
     metrics: Mapping[str, Mapping[str, Any]]
     details: Mapping[str, Any]
+    external: Mapping[str, Mapping[str, Mapping[str, Any]]]
     synthetic: bool
     audit: Mapping[str, Mapping[str, Any]]
     pictures: Mapping[str, list[PictureRow]]
@@ -84,7 +87,7 @@ def read_content(
     """Read the files of a report; only those of the cost may lack.
 
     Args:
-        reports_dir: with metrics.json and evaluation/details.json, which evaluation wrote.
+        reports_dir: with metrics.json, external.json and evaluation/details.json, which evaluation wrote.
         earlier_dir: with what earlier stages wrote: data.json, and of each branch cost/BRANCH/STEP.json, audit/BRANCH/audit.json and
             audit/BRANCH/pictures.npz.
         branches: protections and heads.
@@ -102,6 +105,7 @@ def read_content(
     return ReportContent(
         metrics=_read(reports_dir / "metrics.json"),
         details=_read(reports_dir / "evaluation" / "details.json"),
+        external=_read(reports_dir / EXTERNAL_FILE),
         synthetic=_is_synthetic(config["dataset"]),
         audit=audit,
         pictures={name: read_pictures(folder / PICTURES_FILE, measures) for name, folder in audits.items()},

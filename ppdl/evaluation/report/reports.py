@@ -129,14 +129,14 @@ def _empty(folder: Path, pattern: str) -> None:
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    text = json.dumps(_rounded(content), indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(rounded(content), indent=2, ensure_ascii=False, allow_nan=False)
     path.write_text(text + "\n", encoding="utf-8", newline="\n")
 
 
-def _rounded(content: Any) -> Any:
+def rounded(content: Any) -> Any:
     """Round numbers to six significant digits, which is more than the intervals leave."""
     if isinstance(content, dict):
-        return {key: _rounded(value) for key, value in content.items()}
+        return {key: rounded(value) for key, value in content.items()}
     if isinstance(content, list):
-        return [_rounded(value) for value in content]
+        return [rounded(value) for value in content]
     return float(f"{content:.6g}") if isinstance(content, float) else content

@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ppdl.evaluation.measures.statistics import INCONCLUSIVE, INFERIOR, NON_INFERIOR, TOO_FEW, Comparison, points
-from ppdl.evaluation.report.summary import BORDER, Summary
+from ppdl.evaluation.report.summary import BASELINES, BORDER, Summary
 
 COLORS = {NON_INFERIOR: "green", INCONCLUSIVE: "yellow", INFERIOR: "red", TOO_FEW: "yellow"}
 TEXTS = ("run", "verdict")
@@ -65,6 +65,20 @@ def results_table(summary: Summary) -> Table:
         if summary.comparisons and row[-1]:
             cells[-1] = f"[{COLORS[row[-1]]}]{row[-1]}[/]"
         table.add_row(*cells, end_section=number == len(summary.runs) - 1, style="" if number < len(summary.runs) else "dim")
+    return table
+
+
+def external_table(name: str, there: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Return the table of what every run made of another hospital's films, as reports/external.json has it, for `rich.print`."""
+    table = Table(title=f"{name}: another hospital", title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, show_edge=False)
+    for heading in ("run", "accuracy, %", "drop, points", "ECE, calibrated"):
+        table.add_column(heading, justify="left" if heading in TEXTS else "right")
+    baselines = {BASELINE_NAMES[key]: found for key, found in there[BASELINES].items()}
+    for run, found in ({key: value for key, value in there.items() if key != BASELINES} | baselines).items():
+        ends = [[found.get(f"{key}{end}") for end in ("", "_low", "_high")] for key in ("accuracy", "accuracy_drop")]
+        ece = found.get("ece_calibrated")
+        cells = _with_ends(ends[0], _percent), _with_ends(ends[1], points), "" if ece is None else f"{ece:.3f}"
+        table.add_row(escape(run), *map(escape, cells))
     return table
 
 

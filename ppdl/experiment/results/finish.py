@@ -38,9 +38,13 @@ class RunResults:
 
 
 def results_of_runs(
-    prepared: Prepared, summary: Summary, predictions: Mapping[str, Predictions], insights: Mapping[str, Insight]
+    prepared: Prepared,
+    summary: Summary,
+    predictions: Mapping[str, Predictions],
+    insights: Mapping[str, Insight],
+    unlike: Mapping[str, Mapping[str, float | None]],
 ) -> dict[str, RunResults]:
-    """Return what testing gave of each run, by name."""
+    """Return what testing gave of each run, by name; `unlike`: by run, see `ppdl.experiment.results.unlike`."""
     from ppdl.evaluation.figures.plots import plot_confusion, plot_reliability, plot_roc
 
     baselines = {f"{name}_accuracy": found["accuracy"] for name, found in summary.baselines.items()}
@@ -53,7 +57,7 @@ def results_of_runs(
             "reliability": plot_reliability(predicted, result),
         }
         looks = {name: insights[name]} if name in insights else {}
-        more = insights[name].metrics if looks else {}
+        more = (insights[name].metrics if looks else {}) | dict(unlike.get(name, {}))
         found[name] = RunResults(summary.metrics[name] | baselines | more, figures, figures_of(prepared, looks))
     return found
 
@@ -84,6 +88,7 @@ def finish(experiment: Experiment, content: ReportContent, tested: Mapping[str, 
                 "cost": _cost(content.cost.get(run.branch, {})),
                 "audit": headlines(audit) if audit else {"best_ssim": 1.0},
                 "answer": found.metrics,
+                "external": {name: _shown(there[run.name]) for name, there in content.external.items()},
             },
             figures={**results.figures, **(results.pictures if takes_pictures else {})},
             artifacts={"audit": experiment.workspace.outputs / "reports" / REPORT} if takes_pictures else {},
@@ -121,6 +126,12 @@ def _cost(steps: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     """Return what the steps of a branch cost, such as encrypt_seconds, without counts, which are no cost."""
     found = {f"{step}_{key}": value for step, costs in steps.items() for key, value in costs.items()}
     return {name: value for name, value in found.items() if "_num_" not in name and not isinstance(value, str)}
+
+
+def _shown(there: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a run is told of its results at another hospital: accuracy, drop, calibration and the shortcut test, with their ends."""
+    shown = ("accuracy", "macro_f1", "auroc", "ece_calibrated", "without_lungs_accuracy")
+    return {name: value for name, value in there.items() if name.startswith(shown)}
 
 
 def _leakage(verdict: Mapping[str, Any]) -> str:

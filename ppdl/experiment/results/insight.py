@@ -93,7 +93,7 @@ def shown_rows(prepared: Prepared) -> np.ndarray:
 
 
 def accuracy_by_part(run: NetworkRun, masks: np.ndarray, rows: np.ndarray, predictions: Predictions) -> dict[str, float | None]:
-    """Test a network on images with and without their lungs.
+    """Test a network on images with and without their lungs; what is blanked gets the mean of training images, elsewhere that of `rows`.
 
     Args:
         rows: test images with a mask.
@@ -108,8 +108,9 @@ def accuracy_by_part(run: NetworkRun, masks: np.ndarray, rows: np.ndarray, predi
     labels = prepared.index["label"].to_numpy()[rows]
     found: dict[str, Any] = {"lungs_num_images": len(rows), "lungs_chance": chance(labels, len(prepared.class_names))["accuracy"]}
     said = {"whole": predictions_of_rows(predictions, prepared, rows)}
+    looks = rows if run.experiment.external else prepared.rows("train")  # what the mean of films is of
     for part in PARTS:
-        left = blanked(run.source.view, masks, prepared.rows("train"), part)
+        left = blanked(run.source.view, masks, looks, part)
         said[part] = predictions_of(prepared, rows, predict_logits(run.fused, left, rows, batch_size))
     for part, of_part in said.items():
         of = evaluate(of_part)

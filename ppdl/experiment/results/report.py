@@ -71,12 +71,12 @@ def report(
     return summary, controls
 
 
-def border_predictions(experiment: Experiment) -> Predictions:
-    """Return what a linear probe on nothing but the outer ring of the images says about the test images."""
-    prepared = experiment.prepared
-    rows = prepared.rows("test")
-    logits = border_baseline(prepared.images, prepared.index["label"].to_numpy(), prepared.rows("train"), rows)
-    return predictions_of(prepared, rows, logits)
+def border_predictions(experiment: Experiment, there: Experiment | None = None) -> Predictions:
+    """Return what a linear probe on nothing but the outer ring of the images says about the test images, or about those of `there`."""
+    prepared, tested = experiment.prepared, (there or experiment).prepared
+    rows, labels = tested.rows("test"), prepared.index["label"].to_numpy()
+    logits = border_baseline(prepared.images, labels, prepared.rows("train"), rows, tested=tested.images)
+    return predictions_of(tested, rows, logits)
 
 
 def examine_control(run: Run, predictions: Predictions) -> Control:

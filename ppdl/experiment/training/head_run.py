@@ -119,7 +119,7 @@ class HeadRun(Run):
             backbone=self.backbone_facts(features.backbone_sha256),
         )
         head = fitted.head
-        found = calibrate(labels[validation], head.logits(head.quantise(features.array[validation])) * head.logit_scale)
+        found = calibrate(labels[validation], head.logits(head.quantise(features.array[validation])) * head.logit_scale, self.validated_on)
         return replace(fitted, head=replace(head, temperature=found.temperature)), found
 
     def keep_opened(self, head: QuantisedHead, backbone: Path, origin: Origin, summary: Mapping[str, float], *, stage: str) -> None:
@@ -162,21 +162,25 @@ class HeadRun(Run):
         inference: Inference = build(self.node.inference, f"heads.{self.branch}.inference")
         return inference.run(head, features, private_key)
 
+    @property
+    def logits_path(self) -> Path:
+        """Where private inference leaves the logits of the test images, relative to a workspace's root."""
+        external = self.experiment.external
+        return Path("data/private") / self.branch / (f"external/{external}.npz" if external else "logits.npz")
+
     def predict(self) -> Predictions:
         """Return what private inference said of the test images.
 
         Raises:
             DataError: stage private_inference was run for other images, or not at all.
         """
-        path, head = self.experiment.workspace.inputs / "data/private" / self.branch / "logits.npz", load_public_head(self.trained)
+        path, head = self.experiment.workspace.inputs / self.logits_path, load_public_head(self.trained)
         rows = self.experiment.prepared.rows("test")
         logits, found = read_arrays(
             path, DataError, names=("logits", "rows"), missing="run `dvc repro`", damaged="run `dvc repro`"
         ).values()
         if not np.array_equal(found, rows) or logits.shape != (len(rows), len(head.class_names)):
-            raise DataError(
-                f"{path} holds logits {logits.shape} of other test images than data/prepared has ({len(rows)}): run `dvc repro`"
-            )
+            raise DataError(f"{path} holds logits {logits.shape} of other test images than were prepared ({len(rows)}): run `dvc repro`")
         return self.predictions(logits, head.logit_scale)
 
     def predictions(self, logits: np.ndarray, scale: float) -> Predictions:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from ppdl.config import build
 from ppdl.crypto.keys.purpose import ARCHIVE
 from ppdl.errors import ConfigError
 from ppdl.evaluation.predictions.calibration import Calibration, calibrate
+from ppdl.evaluation.predictions.likeness import Likeness, fit_likeness
 from ppdl.evaluation.predictions.predictions import Predictions, predictions_of
 from ppdl.experiment.experiment import Experiment
 from ppdl.experiment.training.run import PIXELS, PLAIN, Run
@@ -66,6 +67,11 @@ class NetworkRun(Run):
 
         return fused(self.model)
 
+    def at(self, there: Experiment) -> Self:
+        found = super().at(there)
+        vars(found)["fused"] = self.fused  # the cache of the property: loading takes seconds
+        return found
+
     def predict(self, model: Any = None, *, flips: bool = False) -> Predictions:
         """Return what the trained network says of the test images, or another `model` of the same view."""
         prepared, network = self.experiment.prepared, self.fused if model is None else model
@@ -111,19 +117,29 @@ class NetworkRun(Run):
                 self._keep(result, tracked)
         return result
 
-    def _calibrate(self, result: FitResult) -> Calibration:
-        """Fit the temperature of a trained network; no test image has a part in it."""
-        rows = self.experiment.prepared.rows("validation")
-        labels = self.experiment.prepared.index["label"].to_numpy()[rows]
-        return calibrate(labels, self.logits(result.network, rows))
+    def _judge(self, result: FitResult) -> tuple[Calibration, Likeness | None]:
+        """Fit the temperature of a trained network, and what its training images are like; no test image has a part in it."""
+        from ppdl.training.networks.predict import predict_features
+
+        prepared, view, batch_size = self.experiment.prepared, self.source.view, self.experiment.cfg.training.batch_size
+        labels, groups = (prepared.index[name].to_numpy() for name in ("label", "group"))
+        train, validation = prepared.rows("train"), prepared.rows("validation")
+        logits, known = predict_features(result.network, view, validation, batch_size)
+        calibration = calibrate(labels[validation], logits, self.validated_on)
+        if known is None:
+            return calibration, None
+        _, features = predict_features(result.network, view, train, batch_size)
+        return calibration, None if features is None else fit_likeness(features, labels[train], known, groups[validation])
 
     def _keep(self, result: FitResult, tracked: TrainingRun) -> None:
         from ppdl.training.networks.predict import save_model
 
-        calibration, table = self._calibrate(result), self.source.view.table
+        (calibration, likeness), table = self._judge(result), self.source.view.table
         save_model(result.model, self.out_dir / "model.keras")
         result.history.to_csv(self.out_dir / "history.csv", index=False)
         calibration.write(self.out_dir)
+        if likeness is not None:
+            likeness.save(self.out_dir)
         tracked.log_summary(calibration.figures)
         tracked.log_model(
             self.out_dir / "model.keras",

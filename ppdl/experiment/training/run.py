@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from omegaconf import DictConfig
 
@@ -84,6 +84,10 @@ class Run(ABC):
     def predict(self) -> Predictions:
         """Return what the trained run says of the test images."""
 
+    def at(self, there: Experiment) -> Self:
+        """Return the same trained run, asked about the test images of another experiment."""
+        return replace(self, experiment=there)
+
     @property
     def trained(self) -> Path:
         """Folder that the trained model is read from."""
@@ -93,6 +97,13 @@ class Run(ABC):
     def out_dir(self) -> Path:
         """Folder that a training writes its model to."""
         return self.experiment.workspace.outputs / self.folder
+
+    @property
+    def validated_on(self) -> str:
+        """The set that calibration and thresholds come of, in words and without a path."""
+        prepared = self.experiment.prepared
+        name, sha256 = dataset_name(self.experiment.cfg), prepared.meta["images_sha256"]
+        return f"{len(prepared.rows('validation'))} validation images of {name} (SHA-256 {sha256[:12]})"
 
     def tracked(self, origin: Origin, stage: str) -> AbstractContextManager[TrainingRun]:
         """Start the MLflow run of a training on `origin`, which ends with the block; `stage` is the module that trains."""

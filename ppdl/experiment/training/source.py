@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from omegaconf import DictConfig
 
 from ppdl.config import build, check_built_for, construct, plain
@@ -39,9 +40,10 @@ def open_source(experiment: Experiment, branch: str, view_name: str) -> Source:
         return Source(PREPARED, prepared.meta["images_sha256"], False, None, note, plain_view(Reduced(prepared.images, cfg.input_px)), {})
     node = cfg.protections[branch]
     protection = protection_of(cfg, branch)
-    path = f"data/{node.train_on}/{branch}"
+    path = experiment.protected(branch)
     folder = experiment.workspace.inputs / path
-    construct(Signing, cfg.signing, "signing").check(node.train_on, folder)
+    if not experiment.external:  # which is made where it is evaluated, see stages.protect_external
+        construct(Signing, cfg.signing, "signing").check(node.train_on, folder)
     contents = protection.contents(folder)
     steps = {step: {k: v for k, v in plain(node[step]).items() if k != "_target_"} for step in ("stem", "reveal") if step in node}
     check_built_for(
@@ -52,10 +54,11 @@ def open_source(experiment: Experiment, branch: str, view_name: str) -> Source:
     )
     if contents.num_images != len(prepared.index):
         raise ConfigError(
-            f"{path} holds {contents.num_images} images and data/prepared {len(prepared.index)}: "
+            f"{path} holds {contents.num_images} images and {len(prepared.index)} were prepared: "
             "they are not of one run of the pipeline; run `dvc repro`"
         )
-    view = protection.view(folder, view_name, prepared.rows("train"))
+    learnt_from = np.arange(len(prepared.index)) if experiment.external else prepared.rows("train")  # a trained network has its own table
+    view = protection.view(folder, view_name, learnt_from)
     sha256 = hash_file(contents.header_path)
     hides = "hides" if contents.confidential else "**does not hide**"
     note = f"What the trainer sees (`{path}`, view `{view_name}`) {hides} the images. The ciphertexts: {protection.reason}."

@@ -78,10 +78,10 @@ def _metadata(store: Store, model_id: str) -> dict[str, Any]:
 
 
 def fetch_keras_file(store: Store, candidate: Candidate, folder: Path) -> Path:
-    """Download the .keras file of a run's model into `folder` and return its path."""
+    """Download the .keras file of a run's model into `folder`, and the arrays beside it, and return its path."""
     with store.explained("read a model from"):
         location = store.client.get_logged_model(candidate.model_id).artifact_location
-        return download(store, f"{location}/data/model.keras", str(folder))
+        return download(store, f"{location}/data", str(folder)) / "model.keras"
 
 
 def download(store: Store, uri: str, folder: str) -> Path:

@@ -53,7 +53,7 @@ def log_model_file(store: Store, run_id: str, path: Path, record: ModelRecord) -
     """Log a .keras file as the model of a run, byte for byte, and return its model id (`models:/<id>`).
 
     Args:
-        path: file that `keras.Model.save` wrote.
+        path: file that `keras.Model.save` wrote. Arrays beside it (*.npz), which predictions need too, are logged with it.
 
     Raises:
         TrackingError: `path` is no .keras file.
@@ -67,6 +67,8 @@ def log_model_file(store: Store, run_id: str, path: Path, record: ModelRecord) -
     logged = store.client.create_logged_model(store.experiment_id, name=MODEL_NAME, source_run_id=run_id)
     with tempfile.TemporaryDirectory() as folder:
         _write_model(folder, path, record, logged, run_id)
+        for beside in path.parent.glob("*.npz"):
+            shutil.copyfile(beside, Path(folder) / "data" / beside.name)
         store.client.log_model_artifacts(logged.model_id, folder)
     store.client.finalize_logged_model(logged.model_id, "READY")
     store.client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, record.step)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,32 @@ def predict_logits(model: keras.Model, view: View, rows: np.ndarray, batch_size:
     check_symbols(view, rows)
     batches = Batches(view, rows, batch_size=batch_size)
     return np.asarray(model.predict(batches, verbose=0), np.float32)
+
+
+def predict_features(model: keras.Model, view: View, rows: np.ndarray, batch_size: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the logits of `rows` as `predict_logits` does, and what the last layer was fed: (num_rows, num_features) float32.
+
+    None for a model whose last layer is fed no vector of one row an image, and so has no features.
+
+    Raises:
+        ConfigError, DataError: as `predict_logits`.
+    """
+    both = _with_features(model)
+    if both is None:
+        return predict_logits(model, view, rows, batch_size), None
+    found, num_features = predict_logits(both, view, rows, batch_size), model.layers[-1].input.shape[1]
+    return found[:, num_features:], found[:, :num_features]
+
+
+@lru_cache(maxsize=8)  # many calls share one traced graph
+def _with_features(model: keras.Model) -> keras.Model | None:
+    """Return the model that gives what the last layer is fed and the logits side by side; None where the first is no vector an image."""
+    import keras
+
+    fed = model.layers[-1].input
+    if isinstance(fed, list) or len(fed.shape) != 2 or fed.shape[1] is None:
+        return None
+    return keras.Model(model.inputs, keras.layers.Concatenate(name="features_and_logits")([fed, model.outputs[0]]))
 
 
 def save_model(model: keras.Model, path: Path) -> None:

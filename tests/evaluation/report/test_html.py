@@ -89,7 +89,7 @@ def test_is_well_formed_self_contained_and_small(content, tmp_path: Path):
 
 def test_sections_come_in_order(full: Page):
     page = full
-    order = ["verdicts", "pictures", "accuracy", "lungs", "attacks", "frontier", "cost", "data", "cipher", "clear", "reproduce"]
+    order = ["verdicts", "pictures", "accuracy", "external", "lungs", "attacks", "frontier", "cost", "data", "cipher", "clear", "reproduce"]
     assert [name for name in page.ids if name in order] == order
     assert page.headings[0][0] == "h1" and page.headings[0][1].startswith("Can a network learn")
 
@@ -150,6 +150,18 @@ def test_the_lungs_and_the_shortcut_are_on_the_page(full: Page, least: Page):
     ):
         assert said in text, said
     assert "Does the network look at the lungs?" not in least.text
+
+
+def test_another_hospital_stands_with_drop_calibration_and_controls(full: Page, least: Page):
+    section = full.text.partition("At another hospital")[2].partition("Does the network look at the lungs?")[0]
+    for words in ("other_device", "[3.0, 21.0]", "border only", "chance", "homomorphic"):
+        assert words in section
+    assert "At another hospital" not in least.text
+
+
+def test_images_unlike_the_training_set_stand_with_alarms_and_area(full: Page, least: Page):
+    assert "plain 4.5 %" in full.text and "other device 0.71, noise 0.99" in full.text
+    assert "unlike the training set" not in least.text
 
 
 def test_probabilities_stand_before_and_after_the_temperature(full: Page, least: Page, tmp_path: Path):
@@ -251,7 +263,8 @@ def test_the_attack_of_the_verdict_is_shown_first(tmp_path: Path):
 def write_files(reports: Path) -> None:
     content = full_content()
     (reports / "evaluation").mkdir(parents=True)
-    for path, part in (("metrics.json", content.metrics), ("evaluation/details.json", content.details), ("data.json", content.data)):
+    parts = {"metrics.json": content.metrics, "evaluation/details.json": content.details, "external.json": content.external}
+    for path, part in (parts | {"data.json": content.data}).items():
         (reports / path).write_text(json.dumps(part), encoding="utf-8")
     for protection, steps in content.cost.items():
         for step, cost in steps.items():
@@ -272,13 +285,13 @@ def test_files_are_read_as_they_were_written(tmp_path: Path):
     write_files(tmp_path)
     content, wanted = read(tmp_path), full_content()
     assert content.metrics == wanted.metrics and content.details == wanted.details and content.data == wanted.data
-    assert content.cost == wanted.cost and content.synthetic
+    assert content.cost == wanted.cost and content.external == wanted.external and content.synthetic
     assert {name: found["attacks"] for name, found in content.audit.items()} == {n: found["attacks"] for n, found in wanted.audit.items()}
     assert [row.row for row in content.pictures["opaque"]] == [4, 9]
     assert not read(tmp_path, {"dataset": {"_target_": "a.Folder"}}).synthetic
 
 
-@pytest.mark.parametrize("path", ["metrics.json", "evaluation/details.json", "data.json", "audit/opaque/audit.json"])
+@pytest.mark.parametrize("path", ["metrics.json", "evaluation/details.json", "external.json", "data.json", "audit/opaque/audit.json"])
 def test_a_missing_or_damaged_file_is_named(path: str, tmp_path: Path):
     write_files(tmp_path)
     (tmp_path / path).write_text("{", encoding="utf-8")

@@ -11,7 +11,7 @@ import pytest
 from ppdl.errors import ConfigError, DataError
 from ppdl.protections.view import View, plain_view
 from ppdl.training.networks.model import MobileNetV2
-from ppdl.training.networks.predict import load_model, predict_flipped, predict_logits, save_model
+from ppdl.training.networks.predict import load_model, predict_features, predict_flipped, predict_logits, save_model
 
 VIEW = plain_view(np.random.default_rng(0).integers(0, 256, (11, 32, 32)).astype(np.uint8))
 ROWS = np.array([7, 3, 3, 10, 0])
@@ -34,6 +34,22 @@ def test_logits_follow_the_rows_and_not_the_batch_size(model, tmp_path):
 
 def test_no_rows_give_no_logits(model):
     assert predict_logits(model, VIEW, ROWS[:0], 4).shape == (0, 3)
+
+
+def test_features_are_what_the_last_layer_is_fed(model):
+    logits, features = predict_features(model, VIEW, ROWS, 2)
+    np.testing.assert_allclose(logits, predict_logits(model, VIEW, ROWS, 2), rtol=1e-5, atol=1e-6)
+    weights, bias = model.layers[-1].get_weights()
+    np.testing.assert_allclose(features @ weights + bias, logits, rtol=1e-4, atol=1e-5)
+    assert [part.shape for part in predict_features(model, VIEW, ROWS[:0], 2)] == [(0, 3), (0, 1280)]
+
+
+def test_a_model_that_ends_in_maps_has_no_features():
+    inputs = keras.Input((32, 32), dtype="uint8")
+    maps = keras.layers.Conv2D(3, 3)(keras.layers.Reshape((32, 32, 1))(inputs))
+    model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(maps))
+    logits, features = predict_features(model, VIEW, ROWS, 2)
+    assert features is None and logits.shape == (len(ROWS), 3)
 
 
 def test_views_of_another_shape_and_unknown_symbols_are_refused(model):
