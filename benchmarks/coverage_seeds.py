@@ -1,7 +1,7 @@
 """How often the intervals of several training seeds hold the truth, by simulated cross-validations of 5 folds.
 
-    python -m benchmarks.coverage_seeds                 # 3 seeds, 2,000 cross-validations a case, 15 minutes on one core
-    python -m benchmarks.coverage_seeds --seeds 2 --replicates 400 --groups 200 --json coverage.json
+    python -m benchmarks.coverage_seeds                 # 3 seeds, 2,000 cross-validations a case
+    python -m benchmarks.coverage_seeds --replicates 150 --groups 40 200 --json coverage.json   # 21 s of a core
 
 Films and networks are drawn anew each time, and the truth is that of all of both. A film is right where its score is above 0, a normal
 one: a mean, what all networks find hard in the film (with a part that films of a group share), what one network finds hard in it, and an
