@@ -28,7 +28,7 @@ from ppdl.records.atomic import replacing
 
 LOCAL = "local/default.yaml"  # below conf/
 NOT_CHOICES = ("branch", "crossval", "hydra")  # of one stage, or of Hydra itself
-COMPUTED = "revealed"  # follows from other values
+COMPUTED = ("revealed", "listed_external")  # follow from other values
 HEADER = """\
 # @package _global_
 # Your choices, which every composition of conf/ takes in. `ppdl keep NAME=VALUE ...` writes this file anew; git ignores it.
@@ -218,7 +218,7 @@ def _differences(base: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str
     """Yield place, kind (changed, new, removed) and wanted value of what differs."""
     for key in [*wanted, *(key for key in base if key not in wanted)]:
         key_path = f"{prefix}{key}"
-        if key_path in (*NOT_CHOICES, COMPUTED):
+        if key_path in (*NOT_CHOICES, *COMPUTED):
             continue
         if key not in wanted:
             yield key_path, "removed", None

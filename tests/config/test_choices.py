@@ -266,3 +266,12 @@ def test_outside_of_dvc_nothing_is_replaced(conf, tmp_path, monkeypatch, capsys)
 def test_hydras_reason_stands_where_no_hint_is_known(conf):
     with pytest.raises(ConfigError, match="Could not find 'dataset/foldr'"):
         choices.compose(["dataset=foldr"])
+
+
+def test_a_set_of_another_hospital_is_kept_and_what_follows_from_it_is_not():
+    there = ["+dataset@evaluation.external.there=folder", "evaluation.external.there.root=/b"]
+    wanted = choices.compose(["dataset=folder", "dataset.root=/x", *there])
+    assert wanted["listed_external"] == ["there"]
+    overrides = choices.beyond_conf(wanted).overrides()
+    assert not any("listed_external" in text for text in overrides)
+    assert choices.compose(overrides) == wanted
