@@ -17,7 +17,6 @@ from ppdl.crypto.keys.keystore import load_public
 from ppdl.crypto.signing import Signing
 from ppdl.datasets.phantoms.public import public_phantoms
 from ppdl.datasets.prepared.reduced import Reduced
-from ppdl.errors import ConfigError
 from ppdl.experiment.experiment import Experiment
 from ppdl.experiment.training.source import protection_of
 from ppdl.protections.context import Context
@@ -27,10 +26,6 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
     name, node = branch(cfg)
     signing = construct(Signing, cfg.signing, "signing")
     settings = construct(Settings, cfg.audit, "audit")
-    if cfg.dataset.get("seed") == settings.prior_seed:
-        raise ConfigError(
-            f"audit.prior_seed must differ from dataset.seed, or the public images are the set's; got {settings.prior_seed} twice"
-        )
     attacks = {key: build(attack, f"attacks.{key}", {"num_scored": settings.num_scored}) for key, attack in cfg.attacks.items()}
     public_key = load_public(workspace.inputs / "keys/public.json")
     prepared, protection = Experiment(cfg, workspace).prepared, protection_of(cfg, name)

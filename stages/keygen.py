@@ -3,7 +3,7 @@
 from omegaconf import DictConfig
 
 from ppdl.config import Workspace, checkout, stage
-from ppdl.config.choices import say_replaced, under_dvc
+from ppdl.config.choices import recorded_md5, say_replaced, under_dvc
 from ppdl.crypto.keys.keystore import ensure_keypair, load_public, save_public
 from ppdl.crypto.keys.purpose import ARCHIVE, PUBLIC_PATHS
 from ppdl.errors import ConfigError
@@ -25,6 +25,7 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
         allow_insecure_key=cfg.keygen.allow_insecure_key,
         project=checkout(),
         purpose=purpose,
+        recorded_md5=recorded_md5(str(path)),
     )
     print(f"{purpose}: {outcome.message}")
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +72,19 @@ def test_each_configuration_file_says_its_command_and_what_its_fields_mean(examp
     files = [Path(name).relative_to("conf") for name in FILES if name.startswith("conf/")]
     assert {field.file for field in reference.read_fields(tmp_path / "conf")} == set(files)
     assert all((tmp_path / "conf" / file).read_text().startswith("# dvc exp run -S ") for file in files)
+
+
+COMMANDS = [shlex.split(line, comments=True) for kind, text, _ in blocks(PAGE) if kind == "sh" for line in text.splitlines()]
+RUNS = [[text for flag, text in pairwise(words) if flag == "-S"] for words in COMMANDS if words[:3] == ["dvc", "exp", "run"]]
+
+
+@pytest.mark.parametrize("overrides", RUNS, ids=" ".join)
+def test_the_commands_of_the_page_pass_every_check_that_stages_make(example, overrides):
+    check_config(example(*overrides))
+
+
+def test_every_example_has_a_command():
+    assert len(RUNS) == len(GROUPS) + 1  # and smoke
 
 
 def test_the_dataset(example, tmp_path):

@@ -169,8 +169,8 @@ def test_nothing_that_dvc_versions_lands_in_git(clone):
     assert not [p for p in paths if p.endswith(made) or p.startswith(("data/", "models/", "keys/"))], paths
 
 
-def test_the_readme_draws_the_dag_that_dvc_has(clone):
-    drawn = re.search(r"```mermaid\n(.*?)```", (clone.path / "README.md").read_text(), re.DOTALL).group(1)
+def test_the_docs_draw_the_dag_that_dvc_has(clone):
+    drawn = re.search(r"```mermaid\n(.*?)```", (clone.path / "docs/pipeline.md").read_text(), re.DOTALL).group(1)
     arrows = {tuple(part.strip().split("[")[0] for part in line.split("-->")) for line in drawn.splitlines() if "-->" in line}
     dot = clone.run("dvc", "dag", "--dot")
     real = {(a.split("@")[0], b.split("@")[0]) for a, b in re.findall(r'"([\w@]+)" -> "([\w@]+)"', dot)}
@@ -178,8 +178,10 @@ def test_the_readme_draws_the_dag_that_dvc_has(clone):
 
 
 def test_metrics_and_plots_show(clone):
-    assert "plain" in clone.run("dvc", "metrics", "show")
-    assert "plain.accuracy" in clone.run("dvc", "metrics", "diff", "--all", "HEAD", "first")
+    (shown,) = json.loads(clone.run("dvc", "metrics", "show", "--json"))[""]["data"].values()
+    assert all(row.keys() <= RUNS for row in shown["data"].values()) and len(shown["data"]) <= 10
+    assert "accuracy.plain" in clone.run("dvc", "metrics", "diff", "--all", "HEAD", "first")
+    assert "plain.auroc" in clone.run("dvc", "metrics", "diff", "--all", "HEAD", "first", "--targets", "reports/metrics.json")
     clone.run("dvc", "plots", "show")
     page = (clone.path / "dvc_plots/index.html").read_text()
     assert "vega" in page.lower()
@@ -194,7 +196,9 @@ def test_one_mlflow_run_a_training_with_test_results(clone):
         assert {"test/accuracy", "test/border_accuracy"} <= run["metrics"].keys()
         assert ({"val/accuracy", "fit/seconds"} <= run["metrics"].keys()) is (name != "pooled_head")  # whose validation films are summed
         assert run["tags"]["protection"] == name
-        assert run["params"]["training.epochs"] == "1"
+        assert run["params"].get("training.epochs") == ("1" if name != "pooled_head" else None)  # whose features are of no network
+        others = {key.split(".")[1] for key in run["params"] if key.startswith(("protections.", "heads."))} - {name}
+        assert not others and not any(key.startswith(("attacks.", "audit.")) for key in run["params"])
         assert len(run["tags"]["mlflow.source.git.commit"]) == 40
     for name in RUNS - {"plain", *HEADS}:
         assert runs[name]["tags"]["key_fingerprint"] == public_key(clone)["fingerprint"]
@@ -297,8 +301,8 @@ def test_a_queued_experiment_logs_to_the_checkouts_own_store(clone):
     clone.run("dvc", "exp", "run", "--run-all")
     new = clone.runs()[before:]
     assert [(run["name"], run["params"]["seed"]) for run in new] == [("plain", "7")]
-    shown = clone.run("dvc", "exp", "show", "--csv", "--drop", ".*", "--keep", "Experiment|plain.accuracy$|^seed$").splitlines()
-    assert shown[0] == "Experiment,plain.accuracy,seed"
+    shown = clone.run("dvc", "exp", "show", "--csv", "--drop", ".*", "--keep", "Experiment|accuracy.plain$|^seed$").splitlines()
+    assert shown[0] == "Experiment,accuracy.plain,seed"
     assert [row.split(",")[2] for row in shown if row.startswith("queued,")] == ["7"]
 
 

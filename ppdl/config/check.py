@@ -110,6 +110,7 @@ def check_config(cfg: DictConfig | Mapping[str, Any]) -> None:
     shared = {"num_scored": _mapping(tree.get("audit"), "audit")["num_scored"]}
     for name, attack in _mapping(tree.get("attacks"), "attacks").items():
         build(_mapping(attack, f"attacks.{name}"), f"attacks.{name}", shared)
+    _check_public_images(tree)
     for name, node in _mapping(tree.get("protections"), "protections").items():
         _check_protection(name, _mapping(node, f"protections.{name}"), tree)
     for name, node in _mapping(tree.get("heads", {}), "heads").items():
@@ -198,11 +199,21 @@ def _check_head(name: str, node: Mapping[str, Any], tree: Mapping[str, Any]) -> 
         raise ConfigError(
             f"prepared_px must be a multiple of {where}.backbone.input_px, {parts['backbone'].input_px}, got {tree['prepared_px']}"
         )
-    if POOLING in node:
-        from ppdl.datasets.phantoms.public import PUBLIC_SEED
 
-        if tree["dataset"].get("seed") == PUBLIC_SEED:
-            raise ConfigError(f"dataset.seed must not be {PUBLIC_SEED}: {where}.backbone is made from the phantoms of that seed")
+
+def _check_public_images(tree: Mapping[str, Any]) -> None:
+    """Refuse phantoms of the seed of those that are public, to attackers or as films of a backbone; other data sets have other seeds."""
+    from ppdl.datasets.phantoms.public import PUBLIC_SEED
+    from ppdl.datasets.sources.phantom import Phantom
+
+    dataset, prior_seed = build(tree["dataset"], "dataset"), tree["audit"]["prior_seed"]
+    if not isinstance(dataset, Phantom):
+        return
+    if dataset.seed == prior_seed:
+        raise ConfigError(f"audit.prior_seed must differ from dataset.seed, or the public images are the set's; got {prior_seed} twice")
+    for name, node in tree.get("heads", {}).items():
+        if POOLING in node and dataset.seed == PUBLIC_SEED:
+            raise ConfigError(f"dataset.seed must not be {PUBLIC_SEED}: heads.{name}.backbone is made from the phantoms of that seed")
 
 
 def _mapping(node: Any, where: str) -> Mapping[str, Any]:

@@ -331,10 +331,9 @@ def say_replaced(cfg: Mapping[str, Any], what: str) -> None:
 
     DVC has deleted it before the stage starts; dvc.lock still tells what it was made with, until the stage has ended.
     """
-    lock = place.PROJECT / "dvc.lock"
-    if not under_dvc() or not lock.is_file():
+    entry = _recorded_entry()
+    if not entry:
         return
-    entry = yaml.safe_load(lock.read_text())["stages"].get(os.environ["DVC_STAGE"], {})
     nodes = entry.get("params", {}).get("params.yaml", {})
     recorded, now = leaves(nodes), leaves(plain(cfg))
     current = {name: value for name, value in now.items() if any(f"{name}.".startswith(f"{node}.") for node in nodes)}
@@ -349,6 +348,20 @@ def say_replaced(cfg: Mapping[str, Any], what: str) -> None:
         how = (shlex.join(made_with) or "other values") if recorded != current else "another public key"
         again = f" To have it back, and keep it: {keep_command(made_with)} && dvc repro" if made_with else ""
         print(f"{what} is replaced: it was made with {how}.{again}", flush=True)
+
+
+def recorded_md5(out: str) -> str | None:
+    """Return the MD5 that dvc.lock has of an output of this stage; None where there is none, or DVC does not run the stage."""
+    return next((entry.get("md5") for entry in _recorded_entry().get("outs", ()) if entry["path"] == out), None)
+
+
+def _recorded_entry() -> dict[str, Any]:
+    """Return what dvc.lock has of the stage that DVC runs, of its last run."""
+    lock = place.PROJECT / "dvc.lock"
+    if not under_dvc() or not lock.is_file():
+        return {}
+    entry: dict[str, Any] = yaml.safe_load(lock.read_text())["stages"].get(os.environ["DVC_STAGE"], {})
+    return entry
 
 
 def _md5(path: Path) -> str:

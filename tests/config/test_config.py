@@ -13,6 +13,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from ppdl import config
+from ppdl.config import choices
+from ppdl.config.check import check_config
+from ppdl.datasets.phantoms.public import PUBLIC_SEED
 from ppdl.errors import ConfigError
 
 GROUPS = sorted(p for p in config.CONF.glob("*/*.yaml"))
@@ -114,6 +117,22 @@ def test_a_broken_rule_names_its_place_in_the_configuration():
 def test_an_unknown_target_is_named():
     with pytest.raises(ConfigError, match=r"model._target_ = 'ppdl.nowhere.Net' cannot be imported"):
         config.build({"_target_": "ppdl.nowhere.Net"}, "model")
+
+
+def test_public_images_are_other_phantoms_than_those_of_the_set():
+    same = ["audit.prior_seed=20220314", f"dataset.seed={PUBLIC_SEED}"]
+    for override, rule in zip(
+        same, ["audit.prior_seed must differ from dataset.seed", f"dataset.seed must not be {PUBLIC_SEED}"], strict=True
+    ):
+        with pytest.raises(ConfigError, match=rule):
+            check_config(choices.compose([override]))
+
+
+def test_experiment_quick_goes_with_any_data_set(tmp_path):
+    quick, smoke = choices.compose(["+experiment=quick"]), choices.compose(["+experiment=smoke"])
+    assert smoke == quick | {"dataset": quick["dataset"] | {"num_images": 120}} and quick["training"]["epochs"] == 2
+    for dataset in ("folder", "radiography"):
+        check_config(choices.compose(["+experiment=quick", f"dataset={dataset}", f"dataset.root={tmp_path}"]))
 
 
 @pytest.mark.parametrize("value", ["null", "paque"])

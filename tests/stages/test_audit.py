@@ -13,7 +13,6 @@ from stages import audit
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("audit.prior_seed=20220314", "audit.prior_seed must differ from dataset.seed"),
         ("audit.num_queries=0", "audit.num_queries: must be >= 1, got 0"),
         ("+audit.num_querys=3", "did you mean 'num_queries'"),
         ("audit.num_scored=0", "audit.num_scored: must be >= 1, got 0"),

@@ -6,11 +6,12 @@ import importlib
 from contextlib import nullcontext
 
 import pytest
+import yaml
 from click.testing import CliRunner
 from omegaconf import OmegaConf
 
 from ppdl.cli import main
-from ppdl.config import PARAMS, Workspace
+from ppdl.config import PARAMS, Workspace, place
 from ppdl.crypto.keys.keypair import PrivateKey, generate_keypair
 from ppdl.crypto.keys.keystore import load_public, save_private, save_public
 from ppdl.crypto.keys.purpose import ARCHIVE, INFERENCE, PUBLIC_PATHS
@@ -61,6 +62,20 @@ def test_stage_keygen_makes_a_pair_for_each_purpose(tmp_path, capsys):
     cfg.branch = "opaque"
     with pytest.raises(ConfigError, match=r"the purpose of a key \(archive, inference, federation\), got 'opaque'"):
         keygen.run(cfg, Workspace(tmp_path, tmp_path))
+
+
+@pytest.mark.parametrize("branch", [None, INFERENCE])
+def test_stage_keygen_makes_no_pair_in_the_place_of_one_that_dvc_recorded(tmp_path, monkeypatch, branch):
+    path, name = PUBLIC_PATHS[branch or ARCHIVE], "keygen_inference" if branch else "keygen"
+    out = {"path": str(path), "md5": "0" * 32}
+    (tmp_path / "dvc.lock").write_text(yaml.safe_dump({"stages": {name: {"outs": [out], "params": {"params.yaml": {}}}}}))
+    monkeypatch.setattr(place, "PROJECT", tmp_path)
+    monkeypatch.setenv("DVC_STAGE", name)
+    monkeypatch.setattr(keygen, "checkout", lambda: tmp_path)
+    values = {"branch": branch, "keygen": {"key_bits": 512, "allow_insecure_key": True, "private_dir": str(tmp_path.parent / "private")}}
+    with pytest.raises(KeyStoreError, match=f"{path} is missing, and dvc.lock records it.*`dvc checkout {name}`"):
+        keygen.run(OmegaConf.merge(OmegaConf.load(PARAMS), values), Workspace(tmp_path, tmp_path))
+    assert not (tmp_path / "keys").exists() and not (tmp_path.parent / "private").exists()
 
 
 @pytest.mark.parametrize(

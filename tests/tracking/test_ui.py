@@ -31,7 +31,7 @@ from tests.evaluation.report_content import full_content
 from tests.processes import answers, free_port, running
 
 SIZE = {"width": 1500, "height": 1100}
-ANSWERS = ["answer/accuracy", "answer/attacker_ssim", "answer/bytes_per_pixel", "answer/seconds_to_protect"]
+ANSWERS = ["answer/accuracy", "answer/attacker_gain", "answer/bytes_per_pixel", "answer/seconds_to_protect"]
 EXPANSION = {"deterministic": 1.0484, "opaque": 2.0631, "homomorphic": 2.7653}
 # Else MLflow opens its assistant over the page on the first visit.
 NO_ASSISTANT = "localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true')"
@@ -157,7 +157,7 @@ def test_two_runs_compare_with_their_names_and_values(page, printed, content, tm
     place = next(i for i, cells in enumerate(texts) if "answer/accuracy" in cells)
     names, values = texts[place], texts[place + 1]  # MLflow draws the column of names as a grid of its own; both show the rows in sight
     rows = {name: sorted(values[2 * i : 2 * i + 2]) for i, name in enumerate(names)}
-    assert rows["answer/accuracy"] == ["0.846", "0.881"] and rows["answer/attacker_ssim"] == ["1", "1"]
+    assert rows["answer/accuracy"] == ["0.846", "0.881"] and rows["answer/attacker_gain"] == ["1", "1"]
     assert rows["answer/bytes_per_pixel"] == ["1", "1.048"]
     assert rows["answer/seconds_to_protect"] == ["0", str(content.cost["deterministic"]["encrypt"]["seconds"])]
     assert list(rows)[:5] == [*ANSWERS, "audit/best_ssim"]

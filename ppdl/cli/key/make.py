@@ -26,8 +26,8 @@ def make(purpose: str, bits: int | None, private_dir: Path | None, public: Path 
     """Make sure that there is a key pair; make one where there is none. Each purpose has its own, and commands refuse that of another.
 
     An existing pair is kept, a public file that was lost is rebuilt from its private key, and no private file is ever overwritten. Private
-    keys lie in $PPDL_PRIVATE_KEY_DIR, else ~/.local/share/ppdl/keys. Asking for another length makes a new pair: what was encrypted
-    before stays under the old one.
+    keys lie in $PPDL_PRIVATE_KEY_DIR, else ~/.local/share/ppdl/keys. Asking for another length takes up the newest pair of that
+    length that was made for this project, or makes one: what was encrypted before stays under the old one.
 
     \b
     ppdl key make

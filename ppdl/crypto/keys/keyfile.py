@@ -1,6 +1,7 @@
 """Read and write key files safely: who may read them, complete or not at all, private ones never over another. jwk.py has the text."""
 
 import fcntl
+import hashlib
 import json
 import os
 import stat
@@ -44,6 +45,11 @@ def load_public(path: Path, purpose: str | None = ARCHIVE) -> PublicKey:
 def save_public(path: Path, key: PublicKey) -> None:
     """Save a public key file, replacing an older one at once or not at all."""
     write_public(Path(path), public_members(key))
+
+
+def public_md5(key: PublicKey) -> str:
+    """Return the MD5 of the public key file of a key, which is DVC's name for it."""
+    return hashlib.md5(_text(public_members(key)).encode("ascii"), usedforsecurity=False).hexdigest()
 
 
 def write_public(path: Path, members: dict[str, Any]) -> None:

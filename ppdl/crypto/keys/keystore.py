@@ -8,12 +8,13 @@ keyfile.py reads and writes them, jwk.py describes the contents.
 What `ensure_keypair` does:
 
 public.json     private key here                      outcome
-missing         none that was made for this project   "made": a new pair
+missing         none that was made for this project   "made": a new pair; an error where the pipeline has recorded a public key
 there           there                                 "kept"
 there           missing                               "kept_public_only": encryption works, decryption says whom to ask
-missing         the newest of this project, purpose   "rebuilt_public" from it
+missing         the newest of this project, purpose   "rebuilt_public" from it; an error where the pipeline has recorded another
                 and size
-another length  there                                 "made_other_length": a new pair; the old key stays in the private folder
+another length  there, and none of the wanted length  "made_other_length": a new pair; the old key stays in the private folder
+another length  there, and one of the wanted length   "found_other_length": the newest of these is taken up again
 another length  missing                               an error: somebody handed the public key over, and it is never replaced
 unreadable, or  any                                   an error; nothing is written
 another purpose
@@ -24,6 +25,7 @@ is used.
 
 import os
 import re
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -34,6 +36,7 @@ from ppdl.crypto.keys.keyfile import (
     load_public,
     private_path,
     project_root,
+    public_md5,
     read_members,
     save_private,
     save_public,
@@ -99,45 +102,72 @@ def ensure_keypair(
     project: Path,
     passphrase: str | None = None,
     purpose: str = ARCHIVE,
+    recorded_md5: str | None = None,
 ) -> KeyOutcome:
     """Keep, complete or make the key pair of a project for a purpose (the table at the top of this module).
 
     Args:
         private_dir: None means default_private_dir(). passphrase: of a new private file, see `save_private`.
+        recorded_md5: of the public file that the pipeline has recorded here: no other takes its place while it is missing.
     Raises: ConfigError for a bad key_bits; KeyStoreError when public.json is unreadable, for another purpose, of another length and not of
-        a private key here, or private_dir unsafe. Nothing is lost then.
+        a private key here, or missing and recorded, or private_dir unsafe. Nothing is lost then.
     """
     check_key_bits(key_bits, allow_insecure_key=allow_insecure_key)
+    own = f"`ppdl key make --purpose {purpose} --bits {key_bits}" + (
+        f" --private-dir {shlex.quote(str(private_dir))}`" if private_dir else "`"
+    )
     public_path, private_dir = Path(public_path), Path(default_private_dir() if private_dir is None else private_dir)
     check_private_dir(private_dir, project)
-    if public_path.exists():
-        public = load_public(public_path, None)
-        if public.purpose != purpose:
-            raise KeyStoreError(
-                f"{public_path}: holds a key for {public.purpose}, and one for {purpose} is asked for: name another file, or move it away"
-            )
-        if public.key_bits == key_bits:
-            return _keep(public, private_dir)
-        old = private_path(private_dir, public.fingerprint)
-        if not old.exists():
-            raise KeyStoreError(
-                f"{public_path} has {public.key_bits} bits, keygen.key_bits is {key_bits}, and its private key is not in {private_dir}: "
-                f"somebody handed this public key over, and it is not replaced. To use it set keygen.key_bits={public.key_bits} "
-                f"(`ppdl keep keygen.key_bits={public.key_bits}`); if its private key is yours, set {PRIVATE_DIR_VARIABLE} or "
-                "keygen.private_dir to its folder; to make a pair of your own, move the file away"
-            )
-        outcome = _make("made_other_length", public_path, private_dir, key_bits, project, passphrase, purpose)
-        message = (
-            f"{public_path} had {public.key_bits} bits, keygen.key_bits is {key_bits}: {outcome.message} "
-            f"The old key {public.fingerprint} stays in {old}; what was encrypted with it must be encrypted again."
+    before = _present(public_path, private_dir, key_bits, purpose, own) if public_path.exists() else None
+    if before is not None and before.key_bits == key_bits:
+        return _keep(before, private_dir)
+    found = _newest(private_dir, project, key_bits, purpose)
+    if before is None and recorded_md5 and (found is None or public_md5(found[1]) != recorded_md5):
+        stage = "keygen" if purpose == ARCHIVE else f"keygen_{purpose}"
+        raise KeyStoreError(
+            f"{public_path} is missing, and dvc.lock records it: a new pair would encrypt everything anew. To have it back: "
+            f"`dvc checkout {stage}`, or `dvc pull {stage}` where DVC's cache does not have it; to make a pair of your own: {own}"
         )
-        return replace(outcome, message=message)
-    if (found := _newest(private_dir, project, key_bits, purpose)) is not None:
+    if found is not None:
         path, public = found
         save_public(public_path, public)
-        message = f"{public_path} was missing: rebuilt it from the newest private key of this project, {path}."
-        return KeyOutcome("rebuilt_public", public, path, message)
-    return _make("made", public_path, private_dir, key_bits, project, passphrase, purpose)
+        case, message = "rebuilt_public", f"{public_path} was missing: rebuilt it from the newest private key of this project, {path}."
+        if before is not None:
+            case, message = "found_other_length", f"took up {path} again, the newest private key of this project with {key_bits} bits."
+        outcome = KeyOutcome(case, public, path, message)
+    else:
+        case = "made" if before is None else "made_other_length"
+        outcome = _make(case, public_path, private_dir, key_bits, project, passphrase, purpose)
+    if before is None:
+        return outcome
+    old = private_path(private_dir, before.fingerprint)
+    message = (
+        f"{public_path} had {before.key_bits} bits, keygen.key_bits is {key_bits}: {outcome.message} "
+        f"The old key {before.fingerprint} stays in {old}; ciphertexts under this one come from DVC's cache, or are made anew."
+    )
+    return replace(outcome, message=message)
+
+
+def _present(public_path: Path, private_dir: Path, key_bits: int, purpose: str, own: str) -> PublicKey:
+    """Load a public key that is kept, or may be replaced by one of key_bits bits, for its private key is here.
+
+    Args:
+        own: the command that makes a pair of one's own.
+    Raises: KeyStoreError when it is for another purpose, or of another length and handed over.
+    """
+    public = load_public(public_path, None)
+    if public.purpose != purpose:
+        raise KeyStoreError(
+            f"{public_path}: holds a key for {public.purpose}, and one for {purpose} is asked for: name another file, or move it away"
+        )
+    if public.key_bits != key_bits and not private_path(private_dir, public.fingerprint).exists():
+        raise KeyStoreError(
+            f"{public_path} has {public.key_bits} bits, keygen.key_bits is {key_bits}, and its private key is not in {private_dir}: "
+            f"somebody handed this public key over, and it is not replaced. To use it set keygen.key_bits={public.key_bits} "
+            f"(`ppdl keep keygen.key_bits={public.key_bits}`); if its private key is yours, set {PRIVATE_DIR_VARIABLE} or "
+            f"keygen.private_dir to its folder; to make a pair of your own, move the file away and call {own}"
+        )
+    return public
 
 
 def require_private(

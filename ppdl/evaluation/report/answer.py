@@ -9,11 +9,12 @@ from typing import Any
 from ppdl.evaluation.measures.statistics import points
 
 IN_THE_CLEAR = {"best_ssim": 1.0, "level": "in the clear"}
+LEVELS = ("unbroken", "leaky", "broken", "in the clear")  # of leakage, in order
 HEAD = (
     "run",
     "accuracy, % [95 %]",
     "minus plain, points",
-    "best attacker, SSIM",
+    "best attacker, SSIM (above a blind guess)",
     "bytes a pixel",
     "seconds to protect",
     "utility",
@@ -22,8 +23,8 @@ HEAD = (
 GAP = " &nbsp;&nbsp;| "  # MLflow draws tables without any space between their columns
 LEGEND = """\
 - **accuracy** (`answer/accuracy`) on the test images, which chose nothing. Compare it with the controls below the table.
-- **best attacker, SSIM** (`answer/attacker_ssim`): how alike the best rebuilt images are to the originals; 1 is the image itself. What a
-  blind guess reaches is in `audit/blind_ssim`.
+- **best attacker, SSIM**: how alike the best rebuilt images are to the originals; 1 is the image itself. Above a blind guess, the mean of
+  public images (`answer/attacker_gain`): 0 where no attack rebuilds anything.
 - **bytes a pixel** (`answer/bytes_per_pixel`): bytes stored for each byte of the images. **seconds to protect**
   (`answer/seconds_to_protect`): encryption, filters and decryption together, on the machine that ran them.
 - **utility**: against plain at the margin that was set before: non-inferior, inferior, inconclusive, or too few groups (patients) to tell.
@@ -42,6 +43,7 @@ class Answer:
         found: metrics of the run, as in reports/metrics.json.
         comparison: with plain, as in reports/evaluation/details.json; None for plain.
         verdict: of the audit, as in audit.json; IN_THE_CLEAR where the trainer sees the images.
+        blind_ssim: what a blind guess reaches; None where nobody rebuilt images.
         costs: what the steps before training cost, each with `seconds` and `engine`; None where it is not known.
         bytes_per_pixel: stored bytes for each byte of the images; None where it is not known.
     """
@@ -50,15 +52,22 @@ class Answer:
     found: Mapping[str, Any]
     comparison: Mapping[str, Any] | None
     verdict: Mapping[str, Any]
+    blind_ssim: float | None
     costs: Collection[Mapping[str, Any]] | None
     bytes_per_pixel: float | None
+
+    @property
+    def attacker_gain(self) -> float | None:
+        """SSIM of the best rebuilt images above that of a blind guess: 0 where the guess is the best; None where nobody rebuilt images."""
+        best = self.verdict["best_ssim"]
+        return None if best is None or self.blind_ssim is None else best - self.blind_ssim
 
     @property
     def metrics(self) -> dict[str, float | None]:
         """The figures that MLflow shows first, to the four digits that its columns have room for."""
         figures = {
             "accuracy": self.found["accuracy"],
-            "attacker_ssim": self.verdict["best_ssim"],
+            "attacker_gain": self.attacker_gain,
             "bytes_per_pixel": self.bytes_per_pixel,
             "seconds_to_protect": None if self.costs is None else sum(step["seconds"] for step in self.costs),
         }
@@ -77,16 +86,30 @@ class Answer:
         """Return the cells of HEAD, the run's name as a link if there is an address."""
         accuracy, low, high = (100 * self.found[f"accuracy{end}"] for end in ("", "_low", "_high"))
         difference = [points(self.comparison[key]) for key in ("difference", "low", "high")] if self.comparison else []
-        metrics, tags = self.metrics, self.tags
-        forms = {"attacker_ssim": ".2f", "bytes_per_pixel": ".2f", "seconds_to_protect": ".3g"}
+        metrics, tags, best = self.metrics, self.tags, self.verdict["best_ssim"]
+        gain = "" if self.attacker_gain is None else f" (+{self.attacker_gain:.2f})"
+        forms = {"bytes_per_pixel": ".2f", "seconds_to_protect": ".3g"}
         return [
             f"[{self.run}]({link})" if link else self.run,
             f"{accuracy:.1f} [{low:.1f}, {high:.1f}]",
             "{} [{}, {}]".format(*difference) if difference else "",
+            "" if best is None else f"{best:.2f}{gain}",
             *("" if (value := metrics[name]) is None else format(value, form) for name, form in forms.items()),
             tags.get("utility", ""),
             tags["leakage"],
         ]
+
+
+def summary_metric(answers: Sequence[Answer]) -> dict[str, dict[str, float]]:
+    """Return {figure: {run: number}}, what DVC compares between experiments; `leakage` is the place in LEVELS, None is left out."""
+    table: dict[str, dict[str, float | None]] = {
+        "accuracy": {answer.run: answer.found["accuracy"] for answer in answers},
+        "accuracy_low": {answer.run: answer.found["accuracy_low"] for answer in answers},
+        "accuracy_high": {answer.run: answer.found["accuracy_high"] for answer in answers},
+        "attacker_gain": {answer.run: answer.attacker_gain for answer in answers},
+        "leakage": {answer.run: LEVELS.index(answer.verdict["level"]) for answer in answers},
+    }
+    return {name: {run: float(f"{value:.4g}") for run, value in row.items() if value is not None} for name, row in table.items()}
 
 
 def glance(answers: Sequence[Answer], baselines: Mapping[str, Mapping[str, Any]], *, links: Mapping[str, str], origin: str) -> str:

@@ -1,7 +1,7 @@
 """Write what was measured: a DVC metric, details, a Markdown table, data for DVC's plots, and figures."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ from ppdl.evaluation.report.summary import BORDER, Summary, summarise
 from ppdl.evaluation.report.tables import markdown
 
 HISTORY_COLUMNS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy")
-TABLES = ("predictions", "roc", "reliability", "history")
 DPI = 150
 PICTURE_DPI = 110  # X-rays compress badly, and the HTML report holds them
 
@@ -45,12 +44,12 @@ def write_reports(
         evaluation/details.json       figures by class, confusion matrices, comparisons in words, the branch of each run
         evaluation/results.md         the table
         evaluation/predictions/RUN.csv    actual, predicted: for DVC's confusion template
-        evaluation/roc/RUN.csv            false_positive_rate, true_positive_rate (mean of the classes), one column a class
-        evaluation/reliability/RUN.csv    confidence, accuracy, num_images by bin
-        evaluation/history/RUN.csv        the training curves
+        evaluation/roc.csv            run, false_positive_rate, true_positive_rate (mean of the classes), one column a class
+        evaluation/reliability.csv    run, confidence, accuracy, num_images by bin
+        evaluation/history.csv        run and its training curves
         evaluation/figures/*.png          accuracy, confusion, roc, reliability, history, and `more_figures`
 
-    Files of runs that are gone are removed from the folders of tables and figures. The same input gives the same bytes.
+    Files of runs that are gone are removed. The same input gives the same bytes.
 
     Args:
         runs, margin, reference, remarks, temperatures: As for `summarise`.
@@ -99,16 +98,22 @@ def confusion_table(predictions: Predictions) -> pd.DataFrame:
 
 
 def _write_tables(folder: Path, runs: Mapping[str, Predictions], histories: Mapping[str, pd.DataFrame]) -> None:
-    build: dict[str, Callable[[Any], pd.DataFrame]] = {
-        "predictions": confusion_table,
-        "roc": roc_table,
-        "reliability": reliability_table,
-        "history": lambda history: history,
+    _empty(folder / "predictions", "*.csv")
+    for name, predictions in runs.items():
+        _write_table(folder / f"predictions/{name}.csv", confusion_table(predictions))
+    tables = {
+        "roc": {name: roc_table(predictions) for name, predictions in runs.items()},
+        "reliability": {name: reliability_table(predictions) for name, predictions in runs.items()},
+        "history": histories,
     }
-    for table in TABLES:
-        _empty(folder / table, "*.csv")
-        for name, source in (histories if table == "history" else runs).items():
-            build[table](source).to_csv(folder / table / f"{name}.csv", index=False, float_format="%.6g", lineterminator="\n")
+    for table, parts in tables.items():  # all runs in one file, so that DVC draws them in one plot
+        (folder / f"{table}.csv").unlink(missing_ok=True)
+        if parts:
+            _write_table(folder / f"{table}.csv", pd.concat(parts, names=["run", None]).reset_index("run"))
+
+
+def _write_table(path: Path, table: pd.DataFrame) -> None:
+    table.to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
 
 
 def _write_figures(folder: Path, drawn: Iterable[tuple[str, Figure]], dpi: int) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ppdl.audit.examination.records import headlines
+from ppdl.audit.examination.verdict import BLIND
 from ppdl.config import checkout
 from ppdl.datasets.prepared.arrays import Prepared
 from ppdl.evaluation.predictions.predictions import Predictions
-from ppdl.evaluation.report.answer import IN_THE_CLEAR, Answer, glance
+from ppdl.evaluation.report.answer import IN_THE_CLEAR, Answer, glance, summary_metric
 from ppdl.evaluation.report.content import ReportContent
 from ppdl.experiment.experiment import Experiment
 from ppdl.experiment.results.insight import Insight, figures_of
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from ppdl.evaluation.report.summary import Summary
+
+SUMMARY = "summary.json"  # the one DVC metric: what is compared between experiments
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +59,7 @@ def results_of_runs(
 
 
 def finish(experiment: Experiment, content: ReportContent, tested: Mapping[str, RunResults]) -> None:
-    """Add all that came out of each training to its MLflow run; the experiment's description becomes the table of these runs.
+    """Write summary.json; add all that came out of each training to its MLflow run; the experiment's description becomes its table.
 
     The report and other pictures of the images stay out where tracking.log_report says so.
     """
@@ -88,6 +92,7 @@ def finish(experiment: Experiment, content: ReportContent, tested: Mapping[str, 
         )
         answers.append(found)
         links[run.name] = run_address(store.experiment_id, run_id)
+    (experiment.workspace.outputs / "reports" / SUMMARY).write_text(json.dumps(summary_metric(answers), indent=1) + "\n", encoding="utf-8")
     describe_experiment(store, glance(answers, content.metrics["baselines"], links=links, origin=_origin(content)))
 
 
@@ -100,9 +105,16 @@ def _answer(run: Run, content: ReportContent, audit: Mapping[str, Any] | None) -
         found=content.metrics[run.name],
         comparison=content.details["comparisons"].get(run.name),
         verdict=audit["verdict"] if audit else IN_THE_CLEAR,
+        blind_ssim=_blind_ssim([audit] if audit else content.audit.values()),
         costs=None if audit and not costs else costs,
         bytes_per_pixel=read_record(run.trained / "run.json").metrics.get("fit/expansion_factor", None if audit else 1.0),
     )
+
+
+def _blind_ssim(audits: Iterable[Mapping[str, Any]]) -> float | None:
+    """Return what a blind guess reached in the first audit that has one."""
+    found = (audit["attacks"].get(BLIND, {}).get("ssim") for audit in audits)
+    return next((ssim for ssim in found if ssim is not None), None)
 
 
 def _cost(steps: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:

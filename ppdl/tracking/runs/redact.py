@@ -25,6 +25,10 @@ _PRIVATE_NAME = re.compile(r"private|secret|passphrase|password|passwd|token|cre
 # 1536-bit modulus is 128 base64 digits.
 _KEY_MATERIAL = re.compile(r'"kty"|PRIVATE KEY|[0-9A-Za-z+_=-]{128,}')
 _MAX_INT_BITS = 256
+# Nodes that no training reads: how it is attacked, tested and told, how fast it runs, and what follows from other nodes.
+_AFTER_TRAINING = frozenset(
+    ("attacks", "audit", "branch", "crossval", "evaluation", "executor", "fitted", "listed", "pooled", "revealed", "signing", "tracking")
+)
 
 
 def redact(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -75,6 +79,18 @@ def _looks_like_a_key(where: str, what: str) -> str:
         f"{where} holds {what} that looks like key material, so nothing was logged: pass keys as the path of a file, "
         "under a name that contains `private`"
     )
+
+
+def used_by(config: Mapping[str, Any], branch: str) -> dict[str, Any]:
+    """Return what decided a training of a config tree: not what happens after it, and of `protections` and `heads` this branch alone."""
+    nodes = {key: node for key, node in config.items() if key not in _AFTER_TRAINING}
+    for many in ("protections", "heads"):
+        if many in nodes:
+            nodes[many] = {name: node for name, node in nodes[many].items() if name == branch}
+    head = nodes.get("heads", {}).get(branch)
+    if head is not None and head["backbone"]["weights"] != "plain":  # such features are of no network that was trained here
+        nodes = {key: node for key, node in nodes.items() if key not in ("model", "training")}
+    return nodes
 
 
 def flatten(tree: Mapping[str, Any]) -> dict[str, str]:

@@ -17,7 +17,7 @@ from ppdl.errors import TrackingError
 from ppdl.tracking.runs.model import log_model_file
 from ppdl.tracking.runs.provenance import PROCESS, process_is_alive
 from ppdl.tracking.runs.record import DatasetRecord, EpochRecord, ModelRecord
-from ppdl.tracking.runs.redact import MAX_TAG, flatten, guard, shorten
+from ppdl.tracking.runs.redact import MAX_TAG, flatten, guard, shorten, used_by
 from ppdl.tracking.store import Point, Store
 
 if TYPE_CHECKING:
@@ -30,11 +30,11 @@ def create_run(store: Store, name: str, tags: Mapping[str, str], *, start_ms: in
     return run.info.run_id
 
 
-def log_description(store: Store, run_id: str, config: Mapping[str, Any], dataset: DatasetRecord) -> None:
-    """Log a redacted config as parameters and as config.yaml, and the dataset."""
+def log_description(store: Store, run_id: str, config: Mapping[str, Any], branch: str, dataset: DatasetRecord) -> None:
+    """Log a redacted config as config.yaml, what of it decides the training of a branch as parameters, and the dataset."""
     from mlflow.entities import Dataset, DatasetInput, InputTag, Param
 
-    store.client.log_batch(run_id, params=[Param(name, value) for name, value in flatten(config).items()])
+    store.client.log_batch(run_id, params=[Param(name, value) for name, value in flatten(used_by(config, branch)).items()])
     data = Dataset(
         name=dataset.name,
         digest=dataset.sha256[:32],  # MLflow takes at most 36 characters

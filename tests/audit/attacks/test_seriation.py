@@ -7,8 +7,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from ppdl.audit.attacks import ordering
 from ppdl.audit.attacks.histogram import symbol_counts, values_in_order
-from ppdl.audit.attacks.ordering import geodesic_order, likeliest_order, log_likelihood, refine
+from ppdl.audit.attacks.ordering import geodesic_orders, likeliest_order, log_likelihood, refine
 from ppdl.audit.attacks.seriation import Seriation, gray_table
 from ppdl.audit.examination.base import Finding, Symbols, Target, Truth, scored_rows
 from ppdl.audit.examination.quality import image_ssim
@@ -134,14 +135,22 @@ def test_refinement_mends_an_order_and_its_likelihood_says_so(images):
     assert log_likelihood(mended, pairs) > log_likelihood(shuffled, pairs)
 
 
+def test_an_order_is_sought_where_neighbours_tell_of_one(images, monkeypatch):
+    sought = []
+    monkeypatch.setattr(ordering, "geodesic_orders", lambda pairs: sought.append(len(pairs)) or [])
+    noise = np.random.default_rng(3).integers(0, 256, (5, 64, 64))
+    assert len(likeliest_order(co_occurrence(noise, np.arange(5), 256))) == 256 and not sought
+    likeliest_order(co_occurrence(np.random.default_rng(4).permutation(256)[images], np.arange(1), 256))
+    assert sought
+
+
 def test_the_geodesic_order_unrolls_a_chain_with_islands():
     distance = np.abs(np.subtract.outer(np.arange(60), np.arange(60)))
     pairs = np.where((distance > 0) & (distance <= 3), 100.0, 0.0)
-    order = geodesic_order(pairs, 16)
-    assert (np.abs(np.diff(order)) <= 3).all()
+    assert all((np.abs(np.diff(order)) <= 3).all() for order in geodesic_orders(pairs))
     split = pairs.copy()
     split[:30, 30:] = split[30:, :30] = 0
-    assert sorted(geodesic_order(split, 16)) == list(range(60))
+    assert all(sorted(order) == list(range(60)) for order in geodesic_orders(split))
 
 
 def test_values_are_ascending_within_range_and_exact_where_all_256_occur(prior):

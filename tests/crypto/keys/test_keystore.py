@@ -436,6 +436,38 @@ def test_another_length_makes_a_new_pair_and_keeps_the_old_file(place):
     assert f"The old key {old.public_key.fingerprint} stays in {old.private_path}" in new.message
 
 
+def test_the_length_there_and_back_takes_the_first_pair_up_again(place):
+    _project, public_path, private_dir = place
+    first, before = ensure(place), place[1].read_bytes()
+    second = ensure(place, 320)
+    for key_bits, made in ((256, first), (320, second), (256, first)):
+        found = ensure(place, key_bits)
+        assert (found.case, found.public_key, found.private_path) == ("found_other_length", made.public_key, made.private_path)
+        assert f"took up {made.private_path} again" in found.message
+    assert public_path.read_bytes() == before and len(list(private_dir.iterdir())) == 2
+
+
+@pytest.mark.parametrize("purpose", ["archive", "inference"])
+def test_a_recorded_public_key_that_is_missing_is_not_replaced(place, purpose):
+    _project, public_path, private_dir = place
+    made = ensure(place, purpose=purpose)
+    recorded = hashlib.md5(public_path.read_bytes()).hexdigest()
+    assert ensure(place, purpose=purpose, recorded_md5="of another").case == "kept"  # it is there
+    public_path.unlink()
+    stage = {"archive": "keygen", "inference": "keygen_inference"}[purpose]
+    refusal = f"{public_path} is missing.*`dvc checkout {stage}`.*`ppdl key make --purpose {purpose} --bits 256"
+    with pytest.raises(KeyStoreError, match=refusal):  # the private key here is of another pair
+        ensure(place, purpose=purpose, recorded_md5="of another")
+    assert ensure(place, purpose=purpose, recorded_md5=recorded).case == "rebuilt_public"
+    public_path.unlink()
+    made.private_path.unlink()
+    for key_bits in (256, 320):
+        with pytest.raises(KeyStoreError, match=f"`dvc checkout {stage}`, or `dvc pull {stage}`"):
+            ensure(place, key_bits, purpose=purpose, recorded_md5=recorded)
+    assert not public_path.exists() and not list(private_dir.iterdir())
+    assert ensure(place, purpose=purpose).case == "made"  # as `ppdl key make` asks
+
+
 def test_a_public_key_that_was_handed_over_is_not_replaced_by_one_of_another_length(place, key):
     _project, public_path, private_dir = place
     save_public(public_path, key.public)

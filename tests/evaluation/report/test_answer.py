@@ -2,7 +2,7 @@
 
 import pytest
 
-from ppdl.evaluation.report.answer import HEAD, IN_THE_CLEAR, Answer, glance
+from ppdl.evaluation.report.answer import HEAD, IN_THE_CLEAR, Answer, glance, summary_metric
 
 METRICS = {"accuracy": 0.8507, "accuracy_low": 0.78607, "accuracy_high": 0.9045}
 COMPARISON = {"difference": -0.0298507, "low": -0.0995, "high": 0.0348, "verdict": "inconclusive"}
@@ -10,27 +10,46 @@ BROKEN = {"level": "broken", "best_ssim": 0.99986, "best_attack": "ratio"}
 
 
 def build(**changes) -> Answer:
-    given = {"run": "deterministic", "found": METRICS, "comparison": COMPARISON, "verdict": BROKEN}
+    given = {"run": "deterministic", "found": METRICS, "comparison": COMPARISON, "verdict": BROKEN, "blind_ssim": 0.4}
     given |= {"costs": [{"seconds": 1.25, "bytes": 3}, {"seconds": 0.5}], "bytes_per_pixel": 1.04836}
     return Answer(**(given | changes))
 
 
 def test_figures_come_from_the_run_its_audit_and_its_costs():
     found = build()
-    assert found.metrics == {"accuracy": 0.8507, "attacker_ssim": 0.9999, "bytes_per_pixel": 1.048, "seconds_to_protect": 1.75}
+    assert found.metrics == {"accuracy": 0.8507, "attacker_gain": 0.5999, "bytes_per_pixel": 1.048, "seconds_to_protect": 1.75}
     assert found.tags == {"utility": "inconclusive", "leakage": "broken"}
 
 
 def test_plain_costs_nothing_and_hides_nothing():
     plain = build(run="plain", comparison=None, verdict=IN_THE_CLEAR, costs=(), bytes_per_pixel=1.0)
-    assert plain.metrics == {"accuracy": 0.8507, "attacker_ssim": 1.0, "bytes_per_pixel": 1.0, "seconds_to_protect": 0.0}
+    assert plain.metrics == {"accuracy": 0.8507, "attacker_gain": 0.6, "bytes_per_pixel": 1.0, "seconds_to_protect": 0.0}
     assert plain.tags == {"leakage": "in the clear"}
 
 
 def test_what_is_not_known_is_no_number():
     found = build(costs=None, bytes_per_pixel=None, verdict={"level": "unbroken", "best_ssim": None})
-    assert [name for name, value in found.metrics.items() if value is None] == ["attacker_ssim", "bytes_per_pixel", "seconds_to_protect"]
+    assert [name for name, value in found.metrics.items() if value is None] == ["attacker_gain", "bytes_per_pixel", "seconds_to_protect"]
     assert found.row()[3:6] == ["", "", ""]
+    assert build(blind_ssim=None).metrics["attacker_gain"] is None and build(blind_ssim=None).row()[3] == "1.00"
+
+
+def test_a_sound_protection_gains_an_attacker_nothing():
+    sound = build(verdict={"level": "unbroken", "best_ssim": 0.4012, "best_attack": "blind"}, blind_ssim=0.4012)
+    assert sound.metrics["attacker_gain"] == 0 and sound.row()[3] == "0.40 (+0.00)"
+    assert build().row()[3] == "1.00 (+0.60)"
+
+
+def test_the_summary_has_a_number_for_each_figure_and_run():
+    plain = build(run="plain", comparison=None, verdict=IN_THE_CLEAR, costs=(), bytes_per_pixel=1.0)
+    head = build(run="head", verdict={"level": "unbroken", "best_ssim": None}, blind_ssim=None)
+    assert summary_metric([plain, build(), head]) == {
+        "accuracy": {"plain": 0.8507, "deterministic": 0.8507, "head": 0.8507},
+        "accuracy_low": {"plain": 0.7861, "deterministic": 0.7861, "head": 0.7861},
+        "accuracy_high": {"plain": 0.9045, "deterministic": 0.9045, "head": 0.9045},
+        "attacker_gain": {"plain": 0.6, "deterministic": 0.5999},
+        "leakage": {"plain": 3, "deterministic": 2, "head": 0},
+    }
 
 
 @pytest.mark.parametrize("control", ["at chance", "beats chance", "cannot tell", "beat chance before"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -36,7 +37,11 @@ def test_a_run_is_told_once_and_shows_images_only_where_they_may_lie(tmp_path, m
     monkeypatch.setattr("ppdl.tracking.log_results", log)
     monkeypatch.setattr("ppdl.tracking.open_store", lambda *_: SimpleNamespace(experiment_id="1", takes_pictures=lambda _: takes_pictures))
     monkeypatch.setattr("ppdl.tracking.runs.page.describe_experiment", lambda store, text: described.append(text))
+    (tmp_path / "reports").mkdir()
     finish(experiment, content, tested)
+    summary = json.loads((tmp_path / "reports/summary.json").read_text())
+    assert all(row.keys() == told.keys() for row in summary.values()) and summary["leakage"]["plain"] == 3
+    assert summary["attacker_gain"]["opaque"] == 0 == told["opaque"][0]["answer"]["attacker_gain"]
     assert list(told) == ["plain", "deterministic", "opaque", "homomorphic"] and len(described) == 1
     metrics, more = told["opaque"]
     assert metrics["test"]["accuracy"] == 0.2537 and metrics["cost"]["encrypt_seconds"] > 0 and metrics["audit"]["best_ssim"] < 1

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from mlflow.utils.validation import _validate_param, _validate_param_name, _validate_tag
 
 from ppdl.errors import TrackingError
-from ppdl.tracking.runs.redact import MAX_PARAM, flatten, guard, redact, shorten, valid_name, without_private
+from ppdl.tracking.runs.redact import MAX_PARAM, flatten, guard, redact, shorten, used_by, valid_name, without_private
 
 KEY_MATERIAL = {
     "jwk": json.dumps({"kty": "DAJ", "p": "AQAB", "q": "AQAC"}),
@@ -110,3 +110,21 @@ def test_valid_name_keeps_what_is_valid():
     assert valid_name("test/Viral Pneumonia/recall_low") == "test/Viral Pneumonia/recall_low"
     assert valid_name("test/COVID(+)") == "test/COVID_+_".replace("+", "_")
     assert math.isclose(len(valid_name("x" * 999)), 250)
+
+
+def test_parameters_are_those_that_decided_a_training():
+    config = {
+        "seed": 1,
+        "attacks": {"blind": {}},
+        "audit": {"seed": 2},
+        "model": {"alpha": 1},
+        "training": {"epochs": 2},
+        "protections": {"opaque": {"a": 1}, "deterministic": {"b": 2}},
+        "heads": {"owner": {"backbone": {"weights": "plain"}}, "pool": {"backbone": {"weights": "filters"}}},
+    }
+    network = {"seed": 1, "model": {"alpha": 1}, "training": {"epochs": 2}}
+    assert used_by(config, "plain") == network | {"protections": {}, "heads": {}}
+    assert used_by(config, "opaque") == network | {"protections": {"opaque": {"a": 1}}, "heads": {}}
+    assert used_by(config, "owner") == network | {"protections": {}, "heads": {"owner": config["heads"]["owner"]}}
+    assert used_by(config, "pool") == {"seed": 1, "protections": {}, "heads": {"pool": config["heads"]["pool"]}}
+    assert used_by({"seed": 1}, "plain") == {"seed": 1}
