@@ -25,6 +25,7 @@ lint: $(TEST_INSTALLED)
 	bandit --quiet -c pyproject.toml -r ppdl stages
 	python -m ppdl.config --check
 	python -m ppdl.config.reference --check
+	python -m ppdl.config.schema --check
 
 ui: $(INSTALLED)
 	ppdl ui --port $(PORT)

@@ -3,6 +3,8 @@
 A new command is one module with one click command, in the folder of its group, and its name in the group's list.
 """
 
+import logging
+
 import click
 
 from ppdl.cli.lazy import LazyGroup
@@ -31,7 +33,9 @@ RENAMED = {
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(package_name=DISTRIBUTION, prog_name="ppdl")
-def main() -> None:
+@click.option("-v", "--verbose", count=True, help="Say more in the log: -v what is done, -vv details.")
+@click.option("-q", "--quiet", is_flag=True, help="Leave warnings out of the log.")
+def main(verbose: int, quiet: bool) -> None:
     """Learn from Paillier-encrypted medical images, and see what that costs and protects.
 
     \b
@@ -47,3 +51,6 @@ def main() -> None:
     ppdl sweep summary                         the trials of a sweep, best first
     ppdl model register                        the best run of each protection into MLflow's registry
     """
+    if verbose or quiet:
+        logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
+        logging.getLogger("ppdl").setLevel(logging.ERROR if quiet else logging.INFO if verbose == 1 else logging.DEBUG)

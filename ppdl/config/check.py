@@ -110,7 +110,7 @@ def check_config(cfg: DictConfig | Mapping[str, Any]) -> None:
     check_keys(tree, top_keys(), "the configuration")
     top = {name: tree.get(name) for name in Sizes.__dataclass_fields__}
     construct(Sizes, top, "the configuration")
-    for name, cls in _sections().items():
+    for name, cls in sections().items():
         if name in tree:
             construct(cls, _mapping(tree[name], name), name)
     components = [name for name, node in tree.items() if isinstance(node, Mapping) and "_target_" in node]
@@ -166,7 +166,7 @@ def top_keys() -> list[str]:
     return [key for key in keys if key != "hydra"]
 
 
-def _sections() -> dict[str, type]:
+def sections() -> dict[str, type]:
     from ppdl.audit.examination.setting import Settings
     from ppdl.crypto.signing import Signing
     from ppdl.datasets.prepared.splitting import Split

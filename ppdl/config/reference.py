@@ -102,7 +102,7 @@ def prefix(file: Path, text: str) -> str:
 
 def _fields(node: yaml.MappingNode, file: Path, prefix: str, text: str, around: str) -> Iterator[Field]:
     """Yield the fields of a node; `around`: what is said of a mapping whose parts need no comments of their own."""
-    lines = text.splitlines()
+    lines = [*text.splitlines(), ""]  # a text of several lines may end the file
     for key, value in node.value:
         if key.value in ("_target_", "defaults"):
             continue

@@ -1,6 +1,7 @@
 """The `ppdl` command: what it prints, where it writes, and one line for every mistake."""
 
 import json
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -85,6 +86,26 @@ def test_every_command_has_help(command):
 @pytest.mark.parametrize("command", ["key make", "artifact inspect", "artifact verify", "artifact decrypt", "estimate"])
 def test_help_has_an_example(command):
     assert f"  ppdl {command} " in run(*command.split(), "--help").stdout + " "
+
+
+@pytest.mark.parametrize(("option", "level"), [("-v", "INFO"), ("-vv", "DEBUG"), ("-q", "ERROR"), (None, "NOTSET")])
+def test_the_log_says_more_or_less(artifact, option, level):
+    own = logging.getLogger("ppdl")
+    own.setLevel(logging.NOTSET)
+    try:
+        result = run(*([option] if option else []), "artifact", "verify", artifact)
+        assert result.exit_code == 0 and logging.getLevelName(own.level) == level
+    finally:
+        own.setLevel(logging.NOTSET)
+
+
+def test_the_shell_completes_commands_and_options():
+    """By click's own protocol, which docs/howto/tools.md turns on."""
+    words = {"ppdl art": "artifact", "ppdl artifact au": "audit", "ppdl artifact audit --fa": "--fail-on"}
+    for typed, expected in words.items():
+        variables = {"_PPDL_COMPLETE": "bash_complete", "COMP_WORDS": typed, "COMP_CWORD": str(len(typed.split()) - 1)}
+        result = CliRunner().invoke(main, [], prog_name="ppdl", env=variables)
+        assert f"plain,{expected}" in result.output.splitlines()
 
 
 def test_there_are_ten_commands_at_most():

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
+import yaml
 
-from ppdl.config import reference
+from ppdl.config import read_params, reference
+from ppdl.config.components import leaves
 from ppdl.errors import ConfigError
 
 
@@ -80,3 +83,10 @@ def test_files_stand_on_the_page_as_they_are(conf):
 def test_what_a_first_user_sets_stands_first():
     first = reference.page().partition("## The first to set")[2].partition("\n## ")[0]
     assert 6 <= len(reference.FIRST) <= 10 and all(f"| `{name}` | `" in first for name in reference.FIRST)
+
+
+def test_help_shows_the_same_values_with_their_defaults():
+    template = yaml.safe_load((reference.CONF / "config.yaml").read_text())["hydra"]["help"]["template"]
+    values = leaves(read_params())
+    shown = dict(re.findall(r"^  (\S+)=(\S+) ", template, re.MULTILINE))
+    assert shown == {name: yaml.safe_dump(values[name]).split("\n")[0] for name in reference.FIRST}

@@ -30,7 +30,7 @@ from ppdl.tracking.registry.models import fetch_registered
 from tests.processes import answers, free_port, running
 
 MLFLOW = Path(sys.executable).with_name("mlflow")
-TIMEOUT_S = 600
+TIMEOUT_S = 300
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +175,7 @@ model = mlflow.pyfunc.load_model(folder)
 answers = model.predict(pd.DataFrame({"image": [image]}))
 modules = [module for name, module in sys.modules.items() if name.partition(".")[0] == "ppdl"]
 files = {module.__file__ for module in modules}
-left = [Requirement(line).name for line in open(f"{folder}/requirements.txt")]
+left = [Requirement(line.strip()).name for line in open(f"{folder}/requirements.txt")]
 needed = set()
 while left:
     name = left.pop().lower().replace("_", "-")
