@@ -25,7 +25,10 @@ def finish(found: FileAnswers) -> None:
 def print_answers(title: str, class_names: tuple[str, ...], found: FileAnswers) -> None:
     """Print a row of probabilities for each file, and how far the network had to do with gray values that it never learned."""
     chances = [f"p({name})" for name in class_names]
-    rows = [[str(row.path), row.class_name, *(f"{row.probabilities[name]:.3f}" for name in class_names)] for row in found.rows]
+    rows = [
+        [str(row.path), row.class_name or "does not know", *(f"{row.probabilities[name]:.3f}" for name in class_names)]
+        for row in found.rows
+    ]
     unseen = max((row.unseen or 0 for row in found.rows), default=0)
     caption = f"up to {100 * unseen:.1f} % of a file's pixels have gray values that no training image had" if unseen else None
-    print_table(title, ["file", "class", *chances], rows, right=chances, caption=caption)
+    print_table(title, ["file", "class", *chances], rows, right=chances, caption=caption, whole=True)
