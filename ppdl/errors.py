@@ -7,7 +7,7 @@ without a traceback; anything else that escapes is a bug and keeps its traceback
 DISTRIBUTION = "ppdl-paillier"  # what pip calls this package; `ppdl` on the package index is somebody else's
 
 
-def extra(name: str) -> str:
+def install_extra(name: str) -> str:
     """Return how to install an extra: the distribution is there already, so that the package index is asked for its dependencies alone."""
     return f"run `pip install '{DISTRIBUTION}[{name}]'`"
 

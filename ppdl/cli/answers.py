@@ -25,7 +25,10 @@ def finish(found: FileAnswers) -> None:
 def print_answers(title: str, class_names: tuple[str, ...], found: FileAnswers, *notes: str) -> None:
     """Print a row of probabilities for each file, whether it is unlike the training set, and how far it has gray values never learned."""
     chances = [f"p({name})" for name in class_names]
-    rows = [[str(row.path), row.class_name, *(f"{row.probabilities[name]:.3f}" for name in class_names)] for row in found.rows]
+    rows = [
+        [str(row.path), row.class_name or "does not know", *(f"{row.probabilities[name]:.3f}" for name in class_names)]
+        for row in found.rows
+    ]
     unseen = max((row.unseen or 0 for row in found.rows), default=0)
     captions = [f"up to {100 * unseen:.1f} % of a file's pixels have gray values that no training image had"] if unseen else []
     headings = ["file", "class", *chances]
@@ -34,4 +37,4 @@ def print_answers(title: str, class_names: tuple[str, ...], found: FileAnswers, 
         rows = [[*cells, "UNLIKE" if row.unlike else "yes"] for cells, row in zip(rows, found.rows, strict=True)]
     if odd := sum(row.unlike or False for row in found.rows):
         captions.append(f"{odd} of {len(rows)} are unlike what the network was trained on: do not believe its answer for them")
-    print_table(title, headings, rows, right=chances, caption="; ".join([*captions, *notes]) or None)
+    print_table(title, headings, rows, right=chances, caption="; ".join([*captions, *notes]) or None, whole=True)

@@ -6,9 +6,19 @@ from collections.abc import Collection, Iterable, Sequence
 
 
 def print_table(
-    title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Collection[str], caption: str | None = None
+    title: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    right: Collection[str],
+    caption: str | None = None,
+    whole: bool = False,
 ) -> None:
-    """Print rows of text below the names of their columns, of which those in `right` hold numbers."""
+    """Print rows of text below the names of their columns, of which those in `right` hold numbers.
+
+    Args:
+        whole: each row stays on one line, wider than the terminal if need be, so that a path in it can be copied.
+    """
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -18,4 +28,6 @@ def print_table(
         table.add_column(escape(name), justify="right" if name in right else "left", overflow="fold")
     for row in rows:
         table.add_row(*map(escape, row))
-    Console().print(table)
+    console = Console()
+    natural = console.measure(table, options=console.options.update(max_width=10_000)).maximum
+    Console(width=max(console.width, natural) if whole else None).print(table)

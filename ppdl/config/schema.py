@@ -67,7 +67,7 @@ def _components(node: Any, place: str) -> Iterator[tuple[str, str]]:
 
 def _of(cls: type, place: str, meanings: Mapping[str, str], more: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return the schema of what a class takes, with what is said of each argument below conf/."""
-    hints = get_type_hints(cls, include_extras=True) or get_type_hints(cls.__init__, include_extras=True)
+    hints = get_type_hints(cls, include_extras=True) or get_type_hints(cls.__init__, include_extras=True)  # type: ignore[misc]
     fields = {name: _type(hints.get(name, Any)) for name in inspect.signature(cls).parameters}
     said = {name: {"description": meanings[f"{place}{name}"]} for name in fields if f"{place}{name}" in meanings}
     return {

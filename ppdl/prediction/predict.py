@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ppdl.errors import ConfigError
+from ppdl.evaluation.predictions.calibration import MOST
 from ppdl.evaluation.predictions.likeness import FALSE_ALARMS
 from ppdl.prediction.network import Network, NetworkAnswers, open_network
 from ppdl.prediction.recipe import PLAIN
@@ -18,6 +19,7 @@ from ppdl.protections.context import KeyHolder
 
 DISCLAIMER = "ppdl is research software and not a medical device: do not use its answers for diagnosis."
 REGISTERED = "models:/"
+TIE = 1e-6  # between the largest and the least probability: float32 logits that are equal
 
 
 @dataclass(frozen=True)
@@ -25,16 +27,34 @@ class FileAnswer:
     """What the network says of one file.
 
     Attributes:
+        class_name: the most probable class; None where the network does not know: its calibration is at its bound, so validation showed it
+            no better than even probabilities, or all classes tie.
         probabilities: of each class name, calibrated.
         unseen: share of pixels with a symbol that no training image held; None where the network is fed values.
         unlike: whether the image is unlike the training set, to the network; None where that is not known.
     """
 
     path: Path
-    class_name: str
+    class_name: str | None
     probabilities: Mapping[str, float]
     unseen: float | None
     unlike: bool | None
+
+    @classmethod
+    def of(
+        cls,
+        path: Path,
+        class_names: Sequence[str],
+        found: np.ndarray,
+        temperature: float,
+        unseen: float | None = None,
+        unlike: bool | None = None,
+    ) -> FileAnswer:
+        """Say what calibrated probabilities, (num_classes,), mean at the temperature that calibrated them."""
+        knows = temperature < MOST and np.ptp(found) > TIE
+        return cls(
+            path, class_names[int(found.argmax())] if knows else None, dict(zip(class_names, found.tolist(), strict=True)), unseen, unlike
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +124,7 @@ def predict_files(network: Network, paths: Iterable[Path], key_holder: KeyHolder
     answers = network.answer(images, key_holder)
     unseen, unlike = ([None] * len(readable) if found is None else found.tolist() for found in (answers.unseen, answers.unlike))
     rows = [
-        FileAnswer(path, recipe.class_names[int(p.argmax())], dict(zip(recipe.class_names, p.tolist(), strict=True)), share, odd)
+        FileAnswer.of(path, recipe.class_names, p, network.temperature, share, odd)
         for path, p, share, odd in zip(readable, answers.probabilities, unseen, unlike, strict=True)
     ]
     return FileAnswers(rows, bad, images, answers, remark)
@@ -150,6 +170,6 @@ def write_overlays(network: Network, found: FileAnswers, out_dir: Path) -> list[
         return []
     paths = []
     for number, (row, image, heat) in enumerate(zip(found.rows, found.images, grad_cam(network.model, found.answers.inputs), strict=True)):
-        paths.append(out_dir / f"{number:03d}-{row.path.stem}-{row.class_name}.png".replace("/", "_"))
+        paths.append(out_dir / f"{number:03d}-{row.path.stem}-{row.class_name or 'unknown'}.png".replace("/", "_"))
         write_overlay(paths[-1], image, heat)
     return paths

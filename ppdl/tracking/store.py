@@ -1,8 +1,9 @@
 """The MLflow store: where it is, setting it up once, and its failures in words.
 
 $MLFLOW_TRACKING_URI wins; else runs go to sqlite at <store root>/mlflow.db with artifacts in <store root>/mlartifacts.
-The client is used throughout, never MLflow's fluent functions: those keep an active run and a tracking URI as globals
-(`mlflow.set_tracking_uri` even exports it to the environment), and two stores in one process then mix.
+$MLFLOW_EXPERIMENT_NAME wins over the name that the configuration has. The client is used throughout, never MLflow's fluent functions:
+those keep an active run and a tracking URI as globals (`mlflow.set_tracking_uri` even exports it to the environment), and two stores in
+one process then mix. `start_training_run` alone makes its run the active one, for a user's own code.
 """
 
 from __future__ import annotations
@@ -112,7 +113,7 @@ def open_store(store_root: Path, experiment: str) -> Store:
 
     Args:
         store_root: folder of mlflow.db and mlartifacts/ when $MLFLOW_TRACKING_URI is not set: the user's checkout.
-        experiment: name of the experiment.
+        experiment: name of the experiment, unless $MLFLOW_EXPERIMENT_NAME has one.
 
     Raises:
         TrackingError: unreachable server, read-only or damaged store, database of another MLflow version or program, or a
@@ -124,6 +125,7 @@ def open_store(store_root: Path, experiment: str) -> Store:
     # notice a server that has gone.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+    experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME") or experiment
     uri = os.environ.get(ENV) or f"sqlite:///{Path(store_root).resolve() / 'mlflow.db'}"
     local_dir = _local_dir(uri, Path(store_root).resolve())
     with explained("open", uri):

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from ppdl.cli import main
+from ppdl.cli.answers import print_answers
+from ppdl.evaluation.predictions.calibration import MOST
 from ppdl.prediction.network import open_network
-from ppdl.prediction.predict import DISCLAIMER, predict_files
+from ppdl.prediction.predict import DISCLAIMER, FileAnswer, FileAnswers, predict_files
 from ppdl.protections.context import KeyHolder
 
 
@@ -29,6 +33,16 @@ def test_a_table_with_classes_probabilities_and_the_key(ppdl, trained):
     assert f"key {network.recipe.key_fingerprint[:16]}" in result.stdout
     assert "p(Viral Pneumonia)" in result.stdout and "view spectral" in result.stdout
     assert DISCLAIMER in result.stderr and DISCLAIMER not in result.stdout
+
+
+def test_a_network_that_knows_nothing_says_so_and_paths_stay_whole(capsys):
+    names, path = ("COVID", "Normal"), Path("/data/a folder/" + "x" * 150 + ".png")
+    knows = np.array([0.7, 0.3], np.float32)
+    rows = [FileAnswer.of(path, names, *found) for found in ((knows, 1.7), (knows, MOST), (np.array([0.5, 0.5], np.float32), 1.0))]
+    assert [row.class_name for row in rows] == ["COVID", None, None]
+    print_answers("plain", names, FileAnswers(rows, {}, np.zeros(0)))
+    out = capsys.readouterr().out
+    assert out.count(str(path)) == 3 and out.count("does not know") == 2
 
 
 def test_json_holds_the_calibrated_probabilities(ppdl, trained):

@@ -18,7 +18,7 @@ from typing import Any
 import joblib
 
 from ppdl.crypto.workers.parallel import Executor, count_core_seconds
-from ppdl.errors import ConfigError, PpdlError, extra
+from ppdl.errors import ConfigError, PpdlError, install_extra
 
 _BACKEND = "ppdl-ray"
 _RETRIES = 3  # of one task; a task that kills every worker that it meets would otherwise never end
@@ -114,7 +114,7 @@ def _ray() -> Any:
         from ray.util.joblib import register_ray
         from ray.util.joblib.ray_backend import RayBackend
     except ImportError:
-        raise ConfigError(f"executor=ray needs Ray, which is not installed: {extra('ray')}, or set executor=local") from None
+        raise ConfigError(f"executor=ray needs Ray, which is not installed: {install_extra('ray')}, or set executor=local") from None
 
     class Backend(RayBackend):
         """Say what Ray's backend can do: it reports results one by one, so joblib may hand them out one by one."""

@@ -13,7 +13,7 @@ from PIL import Image
 from ppdl.datasets.images.dicom_display import Stored, displayed
 from ppdl.datasets.images.dicom_frames import Frame, decode
 from ppdl.datasets.images.gray import BadImageError, check_size, luma
-from ppdl.errors import DataError, extra
+from ppdl.errors import DataError, install_extra
 
 HEAD_BYTES = 132  # the preamble and its mark
 _DEFLATED = "1.2.840.10008.1.2.1.99"
@@ -42,7 +42,7 @@ def import_pydicom() -> Any:
         import pydicom
         import pydicom.pixels  # the decoders used; absent before version 3
     except ImportError as error:
-        raise DataError(f"DICOM images need an extra: {extra('dicom')} ({error})") from error
+        raise DataError(f"DICOM images need an extra: {install_extra('dicom')} ({error})") from error
     return pydicom
 
 

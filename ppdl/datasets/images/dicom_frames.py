@@ -14,7 +14,7 @@ import numpy as np
 
 from ppdl.datasets.images.gray import BadImageError, check_size
 from ppdl.datasets.images.picture import jpeg_bits, opened_picture
-from ppdl.errors import DataError, extra
+from ppdl.errors import DataError, install_extra
 
 _RLE = "1.2.840.10008.1.2.5"
 _NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")  # implicit, explicit, explicit big endian
@@ -104,7 +104,7 @@ def _decode_stream(stream: bytes, syntax: str, dataset: Any) -> Frame:
         import libjpeg
         import openjpeg
     except ImportError as error:
-        raise DataError(f"compressed DICOM images need an extra: {extra('dicom')} ({error})") from error
+        raise DataError(f"compressed DICOM images need an extra: {install_extra('dicom')} ({error})") from error
     codec = openjpeg if syntax in _JPEG_2000 else libjpeg
     header = codec.get_parameters(stream)
     check_size(header["columns"], header["rows"], 1)

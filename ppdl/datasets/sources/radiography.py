@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ppdl.datasets.sources.base import Dataset
 from ppdl.datasets.sources.folder import copy_images, find_images, open_root
-from ppdl.errors import ConfigError, DataError, extra
+from ppdl.errors import ConfigError, DataError, install_extra
 from ppdl.records.typecheck import Count
 
 FOLDER_NAME = "COVID-19_Radiography_Dataset"
@@ -88,7 +88,7 @@ def fetch(handle: str) -> Path:
     try:
         import kagglehub
     except ImportError as error:
-        raise DataError(f"fetching {handle} from Kaggle needs an extra: {extra('kaggle')}. {way_out}") from error
+        raise DataError(f"fetching {handle} from Kaggle needs an extra: {install_extra('kaggle')}. {way_out}") from error
     try:
         return Path(kagglehub.dataset_download(handle))
     except Exception as error:  # kagglehub lets through what requests, zipfile and its own client raise, and each means the same here

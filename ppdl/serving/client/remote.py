@@ -143,7 +143,7 @@ def predict_remote(
         return remote.statement, FileAnswers([], bad, images)
     features = load_features(head, backbone_dir)(images)
     rows = [
-        FileAnswer(path, head.class_names[int(p.argmax())], dict(zip(head.class_names, p.tolist(), strict=True)), None, None)
+        FileAnswer.of(path, head.class_names, p, head.temperature)
         for path, p in zip(readable, head.probabilities(remote.logits(features)), strict=True)
     ]
     return remote.statement, FileAnswers(rows, bad, images)

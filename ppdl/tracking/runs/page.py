@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 from ppdl.tracking.runs.redact import guard, shorten
 from ppdl.tracking.runs.spec import NOTE
@@ -27,14 +28,32 @@ def run_address(experiment_id: str, run_id: str) -> str:
 
 
 def describe_experiment(store: Store, markdown: str) -> None:
-    """Replace the experiment's description."""
+    """Replace the experiment's description, with its date: results that DVC's cache brings back later do not come here."""
+    written = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+    markdown += (
+        f"\n\nWritten by the stage `evaluate` on {written}. Results that DVC brought back since from its cache are on the runs' own pages."
+    )
     with store.explained("describe the experiment in"):
         store.client.set_experiment_tag(store.experiment_id, NOTE, shorten(guard(markdown, "description"), MAX_NOTE))
 
 
 def server_command(port: int) -> list[str]:
     """Return the command that serves the UI to this machine; `server_environment` tells it the database."""
-    return [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    hosts = f"127.0.0.1:{port},localhost:{port}"  # said, or MLflow advises to open it to other machines
+    return [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--workers",
+        "1",
+        "--allowed-hosts",
+        hosts,
+    ]
 
 
 def server_environment(store: Store, environment: Mapping[str, str]) -> dict[str, str]:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ppdl.tracking.failures import store_failures, without_password
+from ppdl.tracking.failures import ENV, store_failures, without_password
 from ppdl.tracking.runs.model import model_record
 from ppdl.tracking.runs.names import epoch_metrics, section_metrics
 from ppdl.tracking.runs.provenance import PROCESS
@@ -40,6 +41,8 @@ def start_training_run(spec: RunSpec, *, store_root: Path, project: Path, experi
     The run ends as FINISHED, as FAILED when the body raises, and as KILLED on Ctrl-C, SIGTERM or SIGHUP. Runs of this
     machine whose process has gone (kill -9, power cut) are marked KILLED first.
 
+    It is MLflow's active run meanwhile, so that `mlflow.log_metric` in the body, and MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING=true, go to it.
+
     Args:
         store_root: folder of the default store, see `open_store`.
         project: folder of git's and DVC's files; a copy below .dvc/tmp/exps when DVC queues.
@@ -59,11 +62,36 @@ def start_training_run(spec: RunSpec, *, store_root: Path, project: Path, experi
         try:
             with store.explained("describe a run in"):
                 log_description(store, run_id, config, spec.protection, spec.dataset)
-            yield run
+            with _active(store, run_id):
+                yield run
         except BaseException as error:
             run._end("KILLED" if isinstance(error, Killed | KeyboardInterrupt) else "FAILED", error)
             raise
         run._end("FINISHED")
+
+
+@contextlib.contextmanager
+def _active(store: Store, run_id: str) -> Iterator[None]:
+    """Make a run MLflow's active one: mlflow.log_* of a user's own classes, autologging and system metrics go to it.
+
+    MLflow keeps the store in a global and in the environment, which are as before afterwards.
+    """
+    import mlflow
+
+    before = os.environ.get(ENV)
+    mlflow.set_tracking_uri(store.uri)
+    try:
+        with store.explained("start a run in"):
+            mlflow.start_run(run_id=run_id, nested=True)  # in a run of the caller's own, too
+        yield
+    finally:
+        try:
+            active = mlflow.active_run()
+            if active is not None and active.info.run_id == run_id and store.is_reachable():
+                mlflow.end_run()
+        except store_failures() as error:
+            logger.debug("MLflow run %s: %s", run_id, error)
+        mlflow.set_tracking_uri(before)  # type: ignore[arg-type]  # None unsets it
 
 
 class TrainingRun:

@@ -35,8 +35,9 @@ def log_description(store: Store, run_id: str, config: Mapping[str, Any], branch
     from mlflow.entities import Dataset, DatasetInput, InputTag, Param
 
     store.client.log_batch(run_id, params=[Param(name, value) for name, value in flatten(used_by(config, branch)).items()])
+    size = [f"{config['input_px']} px"] if "input_px" in config else []  # the list of runs has a column for it: a trial from the whole
     data = Dataset(
-        name=dataset.name,
+        name=", ".join([dataset.name, f"{sum(dataset.num_images.values())} images", *size]),
         digest=dataset.sha256[:32],  # MLflow takes at most 36 characters
         source_type="local",
         source=json.dumps({"uri": dataset.path}),

@@ -31,8 +31,10 @@ def test_a_map_of_another_size_is_brought_to_the_images():
 def test_a_small_image_is_written_large_enough_to_be_seen(tmp_path):
     write_overlay(tmp_path / "new/overlay.png", GRAY, np.zeros((8, 8)))
     with Image.open(tmp_path / "new/overlay.png") as image:
-        assert image.size == (256, 256) and image.mode == "RGB"
-        assert np.array_equal(np.asarray(image)[::32, ::32, 0], GRAY)
+        assert image.size == (256, 276) and image.mode == "RGB"
+        assert np.array_equal(np.asarray(image)[:256:32, ::32, 0], GRAY)
+        legend = np.asarray(image)[256].sum(axis=1).astype(int)  # above its words
+        assert legend[0] < 30 < legend[128] < legend[-1]
     write_overlay(tmp_path / "large.png", GRAY.repeat(40, axis=0).repeat(50, axis=1), np.zeros((2, 2)))
     with Image.open(tmp_path / "large.png") as image:
-        assert image.size == (400, 320)
+        assert image.size == (400, 340)

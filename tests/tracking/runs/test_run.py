@@ -55,7 +55,7 @@ def test_a_run_says_what_it_was(store_root, start):
     assert expected.items() <= found.data.tags.items()
     assert "mlflow.parentRunId" not in found.data.tags
     (data,) = found.inputs.dataset_inputs
-    assert (data.dataset.name, data.dataset.digest) == ("phantom", "cd" * 16)
+    assert (data.dataset.name, data.dataset.digest) == ("phantom, 100 images", "cd" * 16)
     assert data.dataset.profile == '{"num_train": 70, "num_validation": 10, "num_test": 20}'
     config = yaml.safe_load(Path(store.client.download_artifacts(run.run_id, "config.yaml")).read_text())
     assert config["training"] == {"epochs": 2, "augmentation": {"flip": True}}
@@ -259,7 +259,7 @@ def test_a_dataset_that_another_run_adds_at_the_same_moment_is_found(store_root,
     with start() as run:
         pass
     assert len(calls) == 2
-    assert [entry.dataset.name for entry in read(store_root, run.run_id)[0].inputs.dataset_inputs] == ["phantom"]
+    assert [entry.dataset.name for entry in read(store_root, run.run_id)[0].inputs.dataset_inputs] == ["phantom, 100 images"]
 
 
 def test_another_failure_of_the_dataset_stops_the_run(start, monkeypatch):
@@ -316,3 +316,23 @@ def test_key_material_in_a_spec_stops_the_run_before_anything_is_written(store_r
         pytest.fail("training must not begin")
     store = open_store(store_root, "ppdl")
     assert store.client.search_runs([store.experiment_id]) == []
+
+
+def test_it_is_mlflows_active_run_so_that_a_users_own_logging_goes_to_it(store_root, start, monkeypatch):
+    import mlflow
+
+    monkeypatch.setenv("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "true")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "mine")
+    with start() as first, start() as second:
+        assert mlflow.active_run().info.run_id == second.run_id
+        mlflow.log_metric("own", 1.5)
+        mlflow.log_param("own_param", "x")
+    with pytest.raises(ValueError, match="wrong"), start() as third:
+        raise ValueError("wrong")
+    assert mlflow.active_run() is None and "MLFLOW_TRACKING_URI" not in os.environ
+    store = open_store(store_root, "ppdl")
+    assert store.experiment == "mine"
+    found = [store.client.get_run(run.run_id) for run in (first, second, third)]
+    assert [run.info.status for run in found] == ["FINISHED", "FINISHED", "FAILED"]
+    assert {run.info.experiment_id for run in found} == {store.experiment_id}
+    assert found[1].data.metrics == {"own": 1.5} and found[1].data.params["own_param"] == "x" and "own" not in found[0].data.metrics
