@@ -4,12 +4,26 @@ Every message says which file or parameter is wrong, the rule, what was found an
 without a traceback; anything else that escapes is a bug and keeps its traceback.
 """
 
+import re
+from importlib.metadata import PackageNotFoundError, requires
+
 DISTRIBUTION = "ppdl-paillier"  # what pip calls this package; `ppdl` on the package index is somebody else's
 
 
 def install_extra(name: str) -> str:
     """Return how to install an extra: the distribution is there already, so that the package index is asked for its dependencies alone."""
     return f"run `pip install '{DISTRIBUTION}[{name}]'`"
+
+
+def extra_of(module: str) -> str | None:
+    """Return the first extra that brings a module, None where none does."""
+    try:
+        wanted = requires(DISTRIBUTION) or []
+    except PackageNotFoundError:  # a copy of the code without its metadata
+        return None
+    name = module.partition(".")[0].lower()
+    found = (re.match(r"([\w-]+).*\bextra == ['\"]([\w-]+)", line) for line in wanted)
+    return next((match[2] for match in found if match and match[1].lower().replace("-", "_") == name), None)
 
 
 class PpdlError(Exception):

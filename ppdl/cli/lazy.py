@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ppdl.errors import PpdlError
+from ppdl.errors import PpdlError, extra_of, install_extra
 
 
 class Renamed(click.ClickException):
@@ -46,3 +46,7 @@ class LazyGroup(click.Group):
             return super().invoke(ctx)
         except PpdlError as error:
             raise click.ClickException(str(error)) from None
+        except ModuleNotFoundError as error:
+            if (extra := extra_of(error.name or "")) is None:
+                raise
+            raise click.ClickException(f"this needs {error.name}, which is not installed: {install_extra(extra)}") from None

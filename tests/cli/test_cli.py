@@ -141,6 +141,19 @@ def test_an_error_of_ours_keeps_its_traceback(artifact, monkeypatch):
     assert isinstance(run("artifact", "inspect", artifact).exception, ZeroDivisionError)
 
 
+def test_a_missing_extra_is_named_with_the_command_that_installs_it(artifact, monkeypatch):
+    def lacks(module):
+        def read(_):
+            raise ModuleNotFoundError(f"No module named {module!r}", name=module)
+
+        monkeypatch.setattr("ppdl.crypto.artifact.reading.read_header", read)
+        return run("artifact", "inspect", artifact)
+
+    result = lacks("keras.layers")
+    assert result.exit_code == 1 and "keras.layers" in result.stderr and "ppdl-paillier[train]" in result.stderr
+    assert isinstance(lacks("no_such_module").exception, ModuleNotFoundError)
+
+
 # keygen
 
 
