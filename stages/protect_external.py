@@ -8,11 +8,13 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from ppdl.config import Workspace, branch, build, checkout, stage
+from ppdl.config import Workspace, branch, build, checkout, construct, stage
 from ppdl.crypto.keys.keystore import default_private_dir, load_public, require_private
+from ppdl.crypto.signing import Signing
 from ppdl.experiment.experiment import Experiment
 from ppdl.protections.branch import Branch
-from ppdl.protections.context import Context, KeyHolder
+from ppdl.protections.context import FOLDERS, Context, KeyHolder
+from ppdl.protections.steps.ledger import respect_own_list
 
 
 def run(cfg: DictConfig, workspace: Workspace) -> None:
@@ -26,11 +28,13 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
     public_key = load_public(public_path)
     others = Experiment(cfg, workspace).elsewhere()
     if holder is not None and others:
-        require_private(public_path, holder.private_dir)
+        private_key = require_private(public_path, holder.private_dir)
+        respect_own_list(holder, private_key.public.fingerprint, construct(Signing, cfg.signing, "signing").trusted)
     out_dir.mkdir(parents=True, exist_ok=True)
     for there in others:
-        folder = workspace.unfinished / "protect_external" / name
-        shutil.rmtree(folder, ignore_errors=True)
+        folder = workspace.unfinished / "protect_external" / name / str(there.external)  # goes on where it was interrupted
+        for unfinished in FOLDERS.values():
+            shutil.rmtree(folder / unfinished, ignore_errors=True)
         context = Context(
             public_key=public_key,
             input_px=cfg.input_px,

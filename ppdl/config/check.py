@@ -67,9 +67,13 @@ class Evaluation:
     external: Mapping[str, Any]
 
     def __post_init__(self) -> None:
+        from ppdl.datasets.phantoms.wrong import KINDS
+
         for name in self.external:
             if not re.fullmatch(r"[A-Za-z0-9]\w*", name, re.ASCII):
                 raise ConfigError(f"external.{name}: the name names folders: letters, digits and _ alone")
+            if name in ("false_alarms", *KINDS) or name.startswith("auroc_"):
+                raise ConfigError(f"external.{name}: figures of other images have this name: call the set something else")
 
 
 @dataclass(frozen=True)
@@ -225,6 +229,13 @@ def _check_public_images(tree: Mapping[str, Any]) -> None:
     dataset, prior_seed = build(tree["dataset"], "dataset"), tree["audit"]["prior_seed"]
     if not isinstance(dataset, Phantom):
         return
+    for name, node in tree["evaluation"]["external"].items():
+        other = build(node, f"evaluation.external.{name}")
+        if isinstance(other, Phantom) and other.seed == dataset.seed:
+            raise ConfigError(
+                f"evaluation.external.{name}.seed must differ from dataset.seed, or its films are of the set's patients; "
+                f"got {other.seed} twice"
+            )
     if dataset.seed == prior_seed:
         raise ConfigError(f"audit.prior_seed must differ from dataset.seed, or the public images are the set's; got {prior_seed} twice")
     for name, node in tree.get("heads", {}).items():

@@ -27,12 +27,12 @@ from ppdl.errors import DataError, KeyStoreError
 from ppdl.prediction.network import open_network
 from ppdl.prediction.steps import read_images
 from ppdl.protections.context import KeyHolder
+from ppdl.tracking.registry.models import UNLIKE
 
 if TYPE_CHECKING:
     from ppdl.prediction.network import Network
 
 COLUMN = "image"
-UNLIKE = "unlike_training_set"  # 1 where an image is; not there where the network does not know
 
 
 class RawImages:

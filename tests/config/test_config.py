@@ -120,10 +120,12 @@ def test_an_unknown_target_is_named():
 
 
 def test_public_images_are_other_phantoms_than_those_of_the_set():
-    same = ["audit.prior_seed=20220314", f"dataset.seed={PUBLIC_SEED}"]
-    for override, rule in zip(
-        same, ["audit.prior_seed must differ from dataset.seed", f"dataset.seed must not be {PUBLIC_SEED}"], strict=True
-    ):
+    rules = {
+        "audit.prior_seed=20220314": "audit.prior_seed must differ from dataset.seed",
+        f"dataset.seed={PUBLIC_SEED}": f"dataset.seed must not be {PUBLIC_SEED}",
+        "evaluation.external.other_device.seed=20220314": "other_device.seed must differ from dataset.seed",
+    }
+    for override, rule in rules.items():
         with pytest.raises(ConfigError, match=rule):
             check_config(choices.compose([override]))
 

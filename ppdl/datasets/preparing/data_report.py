@@ -45,12 +45,17 @@ def write_report(
     _warn(summary)
     with replacing(report_dir / "data.json") as path:
         path.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    dropped = pd.DataFrame([(item.path, item.reason) for item in selection.dropped], columns=["path", "reason"])
-    with replacing(report_dir / "dropped.csv") as path:
-        dropped.to_csv(path, index=False, lineterminator="\n")
+    write_dropped(report_dir, selection)
     with replacing(report_dir / "data/contact_sheet.png") as path:
         sheet = draw_contact_sheet(images, index, class_names, split.seed)
         sheet.savefig(path, format="png", dpi=120, metadata={"Software": None})  # no version: the same bytes, so DVC sees no change
+
+
+def write_dropped(folder: Path, selection: Selection) -> None:
+    """Write `dropped.csv`: each image that is not used, with the reason."""
+    dropped = pd.DataFrame([(item.path, item.reason) for item in selection.dropped], columns=["path", "reason"])
+    with replacing(folder / "dropped.csv") as path:
+        dropped.to_csv(path, index=False, lineterminator="\n")
 
 
 def summarise(

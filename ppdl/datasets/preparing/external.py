@@ -1,5 +1,6 @@
 """Images of another hospital, prepared as those of the set are, to test on: no training sees them."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ppdl.datasets.prepared.arrays import COLUMNS, Prepared, load_prepared
+from ppdl.datasets.preparing.data_report import write_dropped
 from ppdl.datasets.preparing.duplicates import join_groups, near_pairs, perceptual_hash
 from ppdl.datasets.preparing.prepare import write_prepared
 from ppdl.datasets.preparing.scan import Selection
@@ -14,6 +16,7 @@ from ppdl.errors import DataError
 
 MIN_GROUPS = 2  # from fewer no interval follows
 _MAX_NAMED = 5
+_log = logging.getLogger(__name__)
 
 
 def prepare_external(
@@ -26,7 +29,7 @@ def prepare_external(
     Args:
         name: In the configuration, for messages.
         raw_dir: What `Dataset.write_raw` wrote.
-        out_dir: Gets what `load_prepared` reads, also lung masks where there are some.
+        out_dir: Gets what `load_prepared` reads, also lung masks where there are some, and `dropped.csv`: what is not used, with reasons.
         own: The images that runs are trained and tested on. Near duplicates are looked for at their size.
         near_duplicate_bits, on_bad_image: As for the set itself.
         params: Configuration to record; JSON types.
@@ -53,7 +56,10 @@ def prepare_external(
         return index[list(COLUMNS)].reset_index(drop=True), list(own.class_names)
 
     px = own.images.shape[1]
-    write_prepared(raw_dir, out_dir, all_for_testing, prepared_px=px, on_bad_image=on_bad_image, params=params)
+    written = write_prepared(raw_dir, out_dir, all_for_testing, prepared_px=px, on_bad_image=on_bad_image, params=params)
+    write_dropped(out_dir, written.selection)
+    if lost := len(written.selection.dropped):
+        _log.warning("evaluation.external.%s: %d images are not used, see %s", name, lost, out_dir / "dropped.csv")
     _refuse_known(name, load_prepared(out_dir), own, near_duplicate_bits)
 
 

@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 from tqdm import tqdm
 
-from ppdl.config import Workspace, construct, differing, read_built_for, shown, with_values, write_built_for
+from ppdl.config import Workspace, construct, differing, plain, read_built_for, shown, with_values, write_built_for
 from ppdl.crypto.keys.keystore import require_private
 from ppdl.crypto.keys.purpose import INFERENCE, PUBLIC_PATHS
 from ppdl.datasets.prepared.splitting import Split, assign_splits
@@ -39,7 +39,7 @@ from ppdl.experiment.training.network_run import NetworkRun
 from ppdl.experiment.training.run import PLAIN, Run
 from ppdl.records.atomic import replacing
 
-_NOT_RESULTS = ("branch", "crossval", "tracking", "executor", "signing", "listed")
+_NOT_RESULTS = ("branch", "crossval", "tracking", "executor", "signing", "listed", "listed_external")
 _KINDS = ("input_px", "kind", "flips")  # of a candidate
 
 
@@ -72,6 +72,8 @@ def claimed_folder(experiment: Experiment) -> Iterator[None]:
 
 def _check_folder(experiment: Experiment, folder: Path) -> None:
     values = {str(key): node for key, node in experiment.cfg.items() if key not in _NOT_RESULTS}
+    if evaluation := plain(values.get("evaluation")):
+        values["evaluation"] = {key: node for key, node in evaluation.items() if key != "external"}  # not tested here
     if not (folder / "built_for.json").exists():
         write_built_for(folder, values)
         return

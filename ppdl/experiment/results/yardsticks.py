@@ -50,15 +50,12 @@ def read_yardsticks(experiment: Experiment) -> list[Yardstick]:
 
 
 def compared(experiment: Experiment, yardsticks: Sequence[Yardstick]) -> Yardsticks | None:
-    """Say what each run is compared with: the first yardstick, and the first plain run of its own input size, where there is one.
-
-    A run whose size no plain run has is compared with this cross-validation's own; if that was not asked for, with the strongest.
-    """
+    """Say what each run is compared with: the first yardstick, and the first plain run of its own input size, where there is one."""
     if not yardsticks:
         return None
     runs = chosen_runs(experiment)
     plain_runs = {run.name: run.input_px for run in runs if run.branch == PLAIN}
     sizes = {one.name: one.input_px for one in yardsticks} | plain_runs
-    other = PLAIN if PLAIN in plain_runs else yardsticks[0].name
-    same = {run.name: next((name for name, px in sizes.items() if px == run.input_px), other) for run in runs if run.branch != PLAIN}
+    equal = {run.name: [name for name, px in sizes.items() if px is not None and px == run.input_px] for run in runs if run.branch != PLAIN}
+    same = {name: plain_ones[0] for name, plain_ones in equal.items() if plain_ones}
     return Yardsticks(yardsticks[0].name, same, {run.name: run.input_px for run in runs} | sizes)

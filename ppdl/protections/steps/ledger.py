@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -30,6 +30,7 @@ import numpy as np
 from ppdl.crypto.keys.keyfile import create_private_dir, only_writer, read_file, replace_private
 from ppdl.crypto.keys.keystore import check_private_dir
 from ppdl.errors import ConfigError, KeyStoreError
+from ppdl.protections.context import KeyHolder
 from ppdl.protections.steps.disclosure import FEW_VALUES, METHOD, Disclosure, Outputs, Undecided, disclosure, essential
 from ppdl.protections.steps.filters import STRIDES, Filters, approved_filters
 from ppdl.records.typecheck import check_types
@@ -37,6 +38,7 @@ from ppdl.records.typecheck import check_types
 FORMAT = "ppdl ledger v1"
 WORST_SHARE = 0.5  # a pixel that most patches give away is given away
 LARGEST_BYTES = 2**20
+REVEALED_FROM = ("encrypted", "stem")  # folders below data/ whose artifacts a view is decrypted from
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,17 @@ def open_ledger(private_dir: Path, fingerprint: str, *, project: Path) -> Iterat
     create_private_dir(private_dir)
     with only_writer(private_dir):
         yield Ledger(private_dir / f"{fingerprint}.ledger.json")
+
+
+def respect_own_list(holder: KeyHolder, fingerprint: str, trusted: Mapping[str, Sequence[str]]) -> None:
+    """Where roles are apart, have the key holder's own list alone say what is approved, from then on, also where a check fails later.
+
+    Args:
+        trusted: `Signing.trusted`: whose signatures are asked for, by folder below data/.
+    """
+    if any(trusted[folder] for folder in REVEALED_FROM):
+        with open_ledger(holder.private_dir, fingerprint, project=holder.project) as ledger:
+            ledger.require_own_list()
 
 
 class Ledger:

@@ -10,7 +10,7 @@ import re
 import shutil
 import tempfile
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, requires
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 CHAMPION = "champion"
 PREFIX = "ppdl-"
 LOADER = "ppdl.prediction.pyfunc"
+UNLIKE = "unlike_training_set"  # a column of a model's answer, 1 where an image is; not there without a threshold
 LOGGED_NAME = "raw-image"
 PACKAGE = "network"  # name of the folder that is given to `register`
 CODE = Path(__file__).resolve().parents[2]  # the folder ppdl
@@ -140,7 +141,7 @@ def _save(folder: Path, candidate: Candidate, package: Path, logged: Any, exampl
     from mlflow.types import ColSpec, Schema
 
     inputs = Schema([ColSpec("string", name) for name in example.columns])
-    outputs = Schema([ColSpec("double", name) for name in candidate.metadata["class_names"]])
+    outputs = Schema([*(ColSpec("double", name) for name in candidate.metadata["class_names"]), ColSpec("double", UNLIKE, required=False)])
     code = shutil.copytree(CODE, folder / CODE.name, ignore=shutil.ignore_patterns("__pycache__", "conf"))  # conf/local is the user's own
     mlflow.pyfunc.save_model(
         str(folder / "model"),
@@ -160,6 +161,8 @@ def _save(folder: Path, candidate: Candidate, package: Path, logged: Any, exampl
 def requirements() -> list[str]:
     """Pin what the code in a model needs, as it is installed here: never a distribution by the code's own name, which a stranger may have.
 
+    Readers of DICOM are pinned where they are installed.
+
     Raises:
         TrackingError: this code runs without having been installed.
     """
@@ -167,8 +170,20 @@ def requirements() -> list[str]:
         texts = requires(DISTRIBUTION) or []
     except PackageNotFoundError:
         raise TrackingError(f"{DISTRIBUTION} is not installed, so what a model needs is not known: run `make setup`") from None
-    names = (match[0] for text in texts if "extra ==" not in text and (match := re.match(r"[\w.-]+", text)))
-    return [pinned(name) for name in sorted({*names, *NETWORKS})]
+    found = {name: pinned(name) for name in NETWORKS}
+    for text in texts:
+        if parts := re.match(r"([\w.-]+)(\[[\w,-]+\])?(?:.*extra == \W(\w+))?", text):
+            name, with_extras, extra = parts.groups()
+            if extra is None or (extra == "dicom" and _is_installed(name)):
+                found[name] = pinned(name).replace(name, name + (with_extras or ""), 1)
+    return sorted(found.values())
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        return bool(version(name))
+    except PackageNotFoundError:
+        return False
 
 
 def _crown(store: Store, version: ModelVersion, *, promote: bool) -> tuple[bool, str]:

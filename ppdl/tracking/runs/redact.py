@@ -27,7 +27,21 @@ _KEY_MATERIAL = re.compile(r'"kty"|PRIVATE KEY|[0-9A-Za-z+_=-]{128,}')
 _MAX_INT_BITS = 256
 # Nodes that no training reads: how it is attacked, tested and told, how fast it runs, and what follows from other nodes.
 _AFTER_TRAINING = frozenset(
-    ("attacks", "audit", "branch", "crossval", "evaluation", "executor", "fitted", "listed", "pooled", "revealed", "signing", "tracking")
+    (
+        "attacks",
+        "audit",
+        "branch",
+        "crossval",
+        "evaluation",
+        "executor",
+        "fitted",
+        "listed",
+        "listed_external",
+        "pooled",
+        "revealed",
+        "signing",
+        "tracking",
+    )
 )
 
 

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from ppdl.config import Workspace, with_values
-from ppdl.errors import ConfigError, DataError
+from ppdl.config.check import Evaluation
+from ppdl.errors import ConfigError, DataError, KeyStoreError
 from ppdl.evaluation.measures.drop import accuracy_drop
 from ppdl.evaluation.report.summary import BORDER, summarise
 from ppdl.experiment.experiment import Experiment
@@ -123,6 +124,30 @@ def test_a_folder_that_does_not_fit_is_refused_by_name(trained, tmp_path, classe
     with pytest.raises(DataError, match=r"evaluation\.external\.hospital_b must") as caught:
         external.run(cfg, Workspace(trained.root, tmp_path / "out"))
     assert said in str(caught.value) and (not known or f"COVID/images/0.png is {film} (train)" in str(caught.value))
+
+
+def test_films_that_are_left_out_are_listed(trained, tmp_path, caplog):
+    films(tmp_path / "there", list(trained.prepared.class_names))
+    (tmp_path / "there/COVID/1.png").write_bytes(b"no picture")
+    cfg = with_values(trained.cfg, {})
+    cfg.evaluation.external = {"hospital_b": FOLDER | {"root": str(tmp_path / "there"), "on_bad_image": "drop"}}
+    external.run(cfg, Workspace(trained.root, tmp_path / "out"))
+    listed = (tmp_path / "out/data/external/prepared/hospital_b/dropped.csv").read_text().splitlines()
+    assert len(listed) == 2 and listed[1].startswith("COVID/images/1.png,") and "hospital_b: 1 images are not used" in caplog.text
+
+
+def test_a_name_that_figures_have_is_refused():
+    for name in ("noise", "hand", "false_alarms", "auroc_x"):
+        with pytest.raises(ConfigError, match=f"external.{name}: figures of other images have this name"):
+            Evaluation(num_permutations=1, margin=0.02, external={name: {}})
+
+
+def test_where_roles_are_apart_the_key_holders_own_list_is_asked_for(tested, tmp_path):
+    experiment, _, _ = tested
+    shutil.copytree(experiment.cfg.keygen.private_dir, tmp_path / "keys")  # the ledger remembers it
+    apart = {"branch": "homomorphic", "signing": {"trusted": {"encrypted": ["0" * 64]}}, "keygen": {"private_dir": str(tmp_path / "keys")}}
+    with pytest.raises(KeyStoreError, match=r"approved\.json is missing"):
+        protect_external.run(with_values(experiment.cfg, apart), Workspace(experiment.workspace.inputs, tmp_path))
 
 
 def test_films_that_were_prepared_for_other_values_are_refused(tested):
