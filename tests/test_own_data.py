@@ -149,7 +149,7 @@ def test_a_new_file_is_noticed_and_a_choice_outlasts_the_next_experiment(empty, 
     params = yaml.safe_load(exp_params(empty, "copy"))
     assert params["dataset"]["root"] == str(root) and params["split"]["seed"] == 7
     shutil.move(root, tmp_path / "away")  # as on a machine that pulled what was built elsewhere
-    assert "is not on this machine: data/raw stays as it is" in empty.run("dvc", "repro", "download")
+    assert "is not on this machine: what was read of it stays as it is" in empty.run("dvc", "repro", "download")
 
 
 def exp_params(checkout, name):

@@ -43,13 +43,19 @@ def schema() -> dict[str, Any]:
         "definitions": {
             "component": {
                 "type": ["object", "null"],  # a section may be left out
-                "properties": {"_target_": {"enum": targets}, **parts, **_of(Sizes, "", meanings)["properties"], **named},
+                "properties": {"_target_": {"enum": targets}, **parts},
                 "allOf": [
                     {
-                        "if": {"type": "object", "required": ["_target_"], "properties": {"_target_": {"const": target}}},
-                        "then": _of(get_object(target), places[target], meanings, {"_target_": {"const": target}}),
-                    }
-                    for target in targets
+                        "if": {"type": "object", "not": {"required": ["_target_"]}},  # else its class says what its fields are
+                        "then": {"properties": _of(Sizes, "", meanings)["properties"] | named},
+                    },
+                    *(
+                        {
+                            "if": {"type": "object", "required": ["_target_"], "properties": {"_target_": {"const": target}}},
+                            "then": _of(get_object(target), places[target], meanings, {"_target_": {"const": target}}),
+                        }
+                        for target in targets
+                    ),
                 ],
             }
         },

@@ -51,5 +51,5 @@ def test_a_mistake_is_marked(file, place, value, said):
 
 
 def test_editors_show_what_a_field_means():
-    assert SCHEMA["definitions"]["component"]["properties"]["seed"]["description"].startswith("of the weights")
+    assert SCHEMA["definitions"]["component"]["allOf"][0]["then"]["properties"]["seed"]["description"].startswith("of the weights")
     jsonschema.Draft7Validator.check_schema(SCHEMA)

@@ -21,7 +21,7 @@ from ppdl.experiment.experiment import Experiment
 from ppdl.experiment.training.head_run import head_run, integer_features
 from ppdl.private_head.head import load_head
 from ppdl.training.networks.model import MobileNetV2
-from stages import audit_head, private_inference, train_head
+from stages import audit_head, external, private_inference, train_head
 
 NAME = "private_head"
 SMALL = {
@@ -32,6 +32,7 @@ SMALL = {
     "keygen": {"key_bits": 512, "allow_insecure_key": True},
     "split": {"near_duplicate_bits": 0},
     "audit": {"num_prior": 8},
+    "evaluation": {"external": {"other_device": {"num_images": 12, "size_px": 48}}},
     "heads": {NAME: {"backbone": {"input_px": 32, "layers": ["block_3_expand_relu"]}}},
 }
 ATTACKS = ("blind", "ratio", "distinguisher")
@@ -57,9 +58,19 @@ def checkout(tmp_path_factory):
     ensure_keypair(root / "keys/inference.json", private_dir, **key)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root}/mlflow.db")
-        for stage in (train_head, private_inference, audit_head):
+        for stage in (external, train_head, private_inference, audit_head):
             stage.run(cfg, Workspace(root, root))
     return cfg, root
+
+
+def test_films_of_another_hospital_are_classified_under_encryption_too(checkout):
+    cfg, root = checkout
+    (there,) = Experiment(cfg, Workspace(root, root)).elsewhere()
+    run = head_run(there, NAME)
+    head = load_head(root / "models" / NAME)
+    features = integer_features(head.public, root / "models" / NAME, Reduced(there.prepared.images, 32))
+    found = np.load(root / run.logits_path)
+    assert len(features) == 12 and np.array_equal(found["logits"], head.logits(features))
 
 
 def test_every_test_image_is_predicted_as_by_the_head_in_the_clear(checkout):

@@ -58,6 +58,7 @@ class Checkout:
         self.root, self.private_dir, self.workspace = root, private_dir, Workspace(root, root)
         self.cfg = OmegaConf.merge(OmegaConf.load(PARAMS), SMALL)
         self.cfg.keygen.private_dir = str(private_dir)
+        self.cfg.evaluation.external = {}
         self.totals: list[Sums] = []
         self.said = io.StringIO()
 

@@ -10,7 +10,7 @@ import pandas as pd
 from ppdl.datasets.prepared.arrays import COLUMNS, Prepared, load_prepared
 from ppdl.datasets.preparing.data_report import write_dropped
 from ppdl.datasets.preparing.duplicates import join_groups, near_pairs, perceptual_hash
-from ppdl.datasets.preparing.prepare import write_prepared
+from ppdl.datasets.preparing.prepare import Written, write_prepared
 from ppdl.datasets.preparing.scan import Selection
 from ppdl.errors import DataError
 
@@ -55,11 +55,13 @@ def prepare_external(
         index = used[["path", "class_name"]].assign(label=labels, group=groups, fold=-1, split="test")
         return index[list(COLUMNS)].reset_index(drop=True), list(own.class_names)
 
+    def report(written: Written) -> None:
+        write_dropped(out_dir, written.selection)
+        if lost := len(written.selection.dropped):
+            _log.warning("evaluation.external.%s: %d images are not used, see %s", name, lost, out_dir / "dropped.csv")
+
     px = own.images.shape[1]
-    written = write_prepared(raw_dir, out_dir, all_for_testing, prepared_px=px, on_bad_image=on_bad_image, params=params)
-    write_dropped(out_dir, written.selection)
-    if lost := len(written.selection.dropped):
-        _log.warning("evaluation.external.%s: %d images are not used, see %s", name, lost, out_dir / "dropped.csv")
+    write_prepared(raw_dir, out_dir, all_for_testing, report, prepared_px=px, on_bad_image=on_bad_image, params=params)
     _refuse_known(name, load_prepared(out_dir), own, near_duplicate_bits)
 
 

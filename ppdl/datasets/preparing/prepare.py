@@ -62,11 +62,13 @@ def prepare(
         clusters.append(found)
         return index, class_names
 
-    done = write_prepared(
-        raw_dir, out_dir, share_out, prepared_px=prepared_px, on_bad_image=on_bad_image, params=params, num_workers=num_workers
+    def report(done: Written) -> None:
+        images = np.load(Path(out_dir) / IMAGES_NAME, mmap_mode="r", allow_pickle=False)
+        write_report(Path(report_dir), images, done.index, done.class_names, done.selection, clusters[0], split, num_masks=done.num_masks)
+
+    write_prepared(
+        raw_dir, out_dir, share_out, report, prepared_px=prepared_px, on_bad_image=on_bad_image, params=params, num_workers=num_workers
     )
-    images = np.load(Path(out_dir) / IMAGES_NAME, mmap_mode="r", allow_pickle=False)
-    write_report(Path(report_dir), images, done.index, done.class_names, done.selection, clusters[0], split, num_masks=done.num_masks)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,16 +85,18 @@ def write_prepared(
     raw_dir: Path,
     out_dir: Path,
     index_of: Callable[[pd.DataFrame, Selection], tuple[pd.DataFrame, list[str]]],
+    report: Callable[[Written], None],
     *,
     prepared_px: int,
     on_bad_image: str,
     params: dict[str, Any],
     num_workers: int = -1,
-) -> Written:
+) -> None:
     """Read raw images, drop what cannot be used and what occurs twice, and write the rest as `load_prepared` reads it.
 
     Args:
         index_of: gives the index of the used images, columns COLUMNS, and the names of its labels.
+        report: writes what is told of them; meta.json follows it, so what was not told of does not load.
         raw_dir, out_dir, prepared_px, on_bad_image, params, num_workers: as for `prepare`.
 
     Raises:
@@ -114,11 +118,11 @@ def write_prepared(
     num_masks = _prepare_masks(raw_dir, index["path"].tolist(), out_dir / MASKS_NAME, prepared_px, num_workers)
     with replacing(out_dir / INDEX_NAME) as path:
         index.to_csv(path, index=False, lineterminator="\n")
+    report(Written(selection, index, class_names, num_masks))
     sizes = {"num_images": len(index), "prepared_px": prepared_px}
     meta = {"class_names": class_names, "images_sha256": images_sha256, **sizes, "params": params}
     with replacing(out_dir / META_NAME) as path:
         path.write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
-    return Written(selection, index, class_names, num_masks)
 
 
 def _prepare_masks(raw_dir: Path, paths: list[str], out_path: Path, prepared_px: int, num_workers: int) -> int:

@@ -77,6 +77,7 @@ def _active(store: Store, run_id: str) -> Iterator[None]:
     MLflow keeps the store in a global and in the environment, which are as before afterwards.
     """
     import mlflow
+    from mlflow.tracking import fluent
 
     before = os.environ.get(ENV)
     mlflow.set_tracking_uri(store.uri)
@@ -87,8 +88,11 @@ def _active(store: Store, run_id: str) -> Iterator[None]:
     finally:
         try:
             active = mlflow.active_run()
-            if active is not None and active.info.run_id == run_id and store.is_reachable():
-                mlflow.end_run()
+            if active is not None and active.info.run_id == run_id:
+                if store.is_reachable():
+                    mlflow.end_run()
+                else:
+                    fluent._active_run_stack.get().pop()  # type: ignore[no-untyped-call]  # end_run would wait for the store
         except store_failures() as error:
             logger.debug("MLflow run %s: %s", run_id, error)
         mlflow.set_tracking_uri(before)  # type: ignore[arg-type]  # None unsets it

@@ -121,7 +121,7 @@ def test_what_was_written_is_read(tmp_path):
     found = calibrate(*drawn(2.0, 200))
     found.write(tmp_path)
     assert load_calibration(tmp_path) == found
-    keys = {"temperature", "num_images", "nll_before", "nll_after", "ece_before", "ece_after"}
+    keys = {"temperature", "num_images", "nll_before", "nll_after", "ece_before", "ece_after", "origin"}
     assert json.loads((tmp_path / "calibration.json").read_text()).keys() == keys
 
 

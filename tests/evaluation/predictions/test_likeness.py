@@ -70,7 +70,8 @@ def test_the_farther_along_a_line_from_a_class_mean_the_larger_the_distance_of_i
     rng = np.random.default_rng(0)
     features, labels = films(rng, 320, classes=1)
     one = fit_likeness(features, labels, features[:40], np.arange(40))
-    values = one.class_means[0, :-1] @ one.directions.T
+    within = one.directions.astype(np.float64)
+    values = one.class_means[0, :-1] @ within.T + features[0] - within @ (within.T @ features[0])  # some lies outside, as of any image
     step = one.directions[:, 0]
     first, second = sorted([near, far])
     # of one class the distance is that to its mean; the last value is the same for both, for the step lies within the directions

@@ -12,7 +12,8 @@ def test_a_description_replaces_another(store_root):
     describe_experiment(store, "first")
     describe_experiment(store, "second")
     tags = store.client.get_experiment(store.experiment_id).tags
-    assert tags[NOTE] == "second" and tags["mlflow.experimentKind"] == "custom_model_development"
+    assert tags[NOTE].startswith("second\n\nWritten by the stage `evaluate` on ") and "first" not in tags[NOTE]
+    assert tags["mlflow.experimentKind"] == "custom_model_development"
 
 
 def test_a_long_description_is_cut_to_what_mlflow_stores(store_root):

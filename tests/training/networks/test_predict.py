@@ -46,7 +46,7 @@ def test_features_are_what_the_last_layer_is_fed(model):
 
 def test_a_model_that_ends_in_maps_has_no_features():
     inputs = keras.Input((32, 32), dtype="uint8")
-    maps = keras.layers.Conv2D(3, 3)(keras.layers.Reshape((32, 32, 1))(inputs))
+    maps = keras.layers.Conv2D(3, 3)(keras.layers.Rescaling(1 / 255)(keras.layers.Reshape((32, 32, 1))(inputs)))
     model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(maps))
     logits, features = predict_features(model, VIEW, ROWS, 2)
     assert features is None and logits.shape == (len(ROWS), 3)
