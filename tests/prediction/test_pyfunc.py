@@ -228,10 +228,13 @@ def test_its_requirements_are_to_be_had_where_there_is_no_package_called_ppdl(mo
         pytest.skip("uv is not installed")
     wheels = tmp_path_factory.mktemp("wheels")
     lock = (Path(__file__).parents[2] / "requirements.lock").read_text()
-    for name, version in {(name, version) for name, version in re.findall(r"^([\w.-]+)==([\w.+!-]+)", lock, re.MULTILINE)}:
+    for name, version in {(name, version) for name, version in re.findall(r"^([\w.-]+)(?:\[[\w, -]+\])?==([\w.+!-]+)", lock, re.MULTILINE)}:
         stem = f"{name.replace('-', '_').replace('.', '_')}-{version}"
         with zipfile.ZipFile(wheels / f"{stem}-py3-none-any.whl", "w") as wheel:
-            wheel.writestr(f"{stem}.dist-info/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+            wheel.writestr(
+                f"{stem}.dist-info/METADATA",
+                f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\nProvides-Extra: libjpeg\nProvides-Extra: openjpeg\n",
+            )
             wheel.writestr(f"{stem}.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
             wheel.writestr(f"{stem}.dist-info/RECORD", "")
 
