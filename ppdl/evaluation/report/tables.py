@@ -110,7 +110,7 @@ def yardstick_rows(summary: Summary) -> list[list[str]]:
     found, yardsticks = [], summary.yardsticks
     for name, pair in summary.to_strongest.items():
         own, px = yardsticks.same_size.get(name), yardsticks.input_px.get(name)
-        parts = ["none", "", ""]
+        parts = ["", "", ""]
         if own is not None:
             size = "0.0" if own == yardsticks.strongest else _pair(summary.to_strongest[own])
             parts = [own, size, _pair(summary.comparisons[name])]

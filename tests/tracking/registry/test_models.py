@@ -14,7 +14,7 @@ from ppdl.prediction.registering import register_best
 from ppdl.tracking import open_store
 from ppdl.tracking.registry.candidates import VALIDATION, best_run
 from ppdl.tracking.registry.card import model_card
-from ppdl.tracking.registry.models import fetch_registered, register
+from ppdl.tracking.registry.models import UNLIKE, fetch_registered, register
 from tests.trained_checkout import add_run, build_checkout
 
 
@@ -95,7 +95,7 @@ def test_nothing_of_ours_is_pickled_and_no_image_of_the_set_is_registered(store,
     assert flavour.flavors["python_function"]["loader_module"] == "ppdl.prediction.pyfunc"
     assert set(flavour.flavors) == {"python_function"}
     assert [str(spec) for spec in flavour.signature.inputs] == ["'image': string (required)"]
-    assert flavour.signature.outputs.input_names() == list(checkout.prepared.class_names)
+    assert flavour.signature.outputs.input_names() == [*checkout.prepared.class_names, UNLIKE]
     expected = {"protection": "deterministic", "view": "spectral", "prepared_px": 32, "input_px": 16}
     assert {key: flavour.metadata[key] for key in expected} == expected
     assert flavour.metadata["key_fingerprint"] == open_network(data).public_key.fingerprint
