@@ -4,8 +4,12 @@ Every message says which file or parameter is wrong, the rule, what was found an
 without a traceback; anything else that escapes is a bug and keeps its traceback.
 """
 
-import re
-from importlib.metadata import PackageNotFoundError, requires
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 DISTRIBUTION = "ppdl-paillier"  # what pip calls this package; `ppdl` on the package index is somebody else's
 
@@ -15,15 +19,32 @@ def install_extra(name: str) -> str:
     return f"run `pip install '{DISTRIBUTION}[{name}]'`"
 
 
+def needed(extra: str = "") -> list[Requirement]:
+    """Return what this distribution needs here, with those of an extra.
+
+    Raises:
+        PackageNotFoundError: the code runs without having been installed.
+    """
+    from importlib.metadata import requires  # not at start: errors seldom ask
+
+    from packaging.requirements import Requirement
+
+    wanted = map(Requirement, requires(DISTRIBUTION) or [])
+    return [one for one in wanted if one.marker is None or one.marker.evaluate({"extra": extra})]
+
+
 def extra_of(module: str) -> str | None:
     """Return the first extra that brings a module, None where none does."""
+    from importlib.metadata import PackageNotFoundError, metadata
+
+    def brings(extra: str) -> bool:
+        return module.partition(".")[0].lower() in {one.name.lower().replace("-", "_") for one in needed(extra)}
+
     try:
-        wanted = requires(DISTRIBUTION) or []
+        extras = metadata(DISTRIBUTION).get_all("Provides-Extra") or []
+        return None if brings("") else next(filter(brings, extras), None)
     except PackageNotFoundError:  # a copy of the code without its metadata
         return None
-    name = module.partition(".")[0].lower()
-    found = (re.match(r"([\w-]+).*\bextra == ['\"]([\w-]+)", line) for line in wanted)
-    return next((match[2] for match in found if match and match[1].lower().replace("-", "_") == name), None)
 
 
 class PpdlError(Exception):

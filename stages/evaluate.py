@@ -28,7 +28,8 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
     temperatures = {name: load_calibration(run.trained).temperature for name, run in runs.items()}
     predictions = {name: run.predict() for name, run in runs.items()}
     insights = insights_of(experiment, networks.values(), predictions, temperatures)
-    unlike = unlike_results(experiment, networks)
+    asked = {there: {name: run.at(there) for name, run in runs.items()} for there in experiment.elsewhere()}
+    unlike = unlike_results(experiment, networks, asked)
     summary, controls = report(
         experiment,
         predictions | {"border": border_predictions(experiment)},
@@ -37,8 +38,8 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
         more_figures=figures_of(experiment.prepared, insights),
     )
     rich.print(results_table(summary))
-    for name, there in external_results(experiment, runs, summary, temperatures=temperatures, pictures=insights.keys()).items():
-        rich.print(external_table(name, there))
+    for name, there in external_results(experiment, asked, summary, temperatures=temperatures, pictures=insights.keys()).items():
+        rich.print(external_table(name, there) or "")
     finish(experiment, write_report(experiment), results_of_runs(experiment.prepared, summary, predictions, insights, unlike))
 
     def repeat(control: NetworkRun) -> PermutationResult:

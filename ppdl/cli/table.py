@@ -29,5 +29,6 @@ def print_table(
     for row in rows:
         table.add_row(*map(escape, row))
     console = Console()
-    natural = console.measure(table, options=console.options.update(max_width=10_000)).maximum
-    Console(width=max(console.width, natural) if whole else None).print(table)
+    if whole:
+        console.width = max(console.width, console.measure(table, options=console.options.update(max_width=10_000)).maximum)
+    console.print(table)

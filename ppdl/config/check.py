@@ -122,12 +122,14 @@ def check_config(cfg: DictConfig | Mapping[str, Any]) -> None:
         build(_mapping(tree.get(name), name), name)
     if tree.get("pruning") is not None:
         build(_mapping(tree["pruning"], "pruning"), "pruning")
-    for name, node in tree["evaluation"]["external"].items():
-        build(_mapping(node, f"evaluation.external.{name}"), f"evaluation.external.{name}")
+    external = {
+        name: build(_mapping(node, f"evaluation.external.{name}"), f"evaluation.external.{name}")
+        for name, node in tree["evaluation"]["external"].items()
+    }
     shared = {"num_scored": _mapping(tree.get("audit"), "audit")["num_scored"]}
     for name, attack in _mapping(tree.get("attacks"), "attacks").items():
         build(_mapping(attack, f"attacks.{name}"), f"attacks.{name}", shared)
-    _check_public_images(tree)
+    _check_public_images(tree, external)
     for name, node in _mapping(tree.get("protections"), "protections").items():
         _check_protection(name, _mapping(node, f"protections.{name}"), tree)
     for name, node in _mapping(tree.get("heads", {}), "heads").items():
@@ -221,16 +223,15 @@ def _check_head(name: str, node: Mapping[str, Any], tree: Mapping[str, Any]) -> 
         )
 
 
-def _check_public_images(tree: Mapping[str, Any]) -> None:
-    """Refuse phantoms of the seed of those that are public, to attackers or as films of a backbone; other data sets have other seeds."""
+def _check_public_images(tree: Mapping[str, Any], external: Mapping[str, Any]) -> None:
+    """Refuse phantoms of the seed of those that are public, to attackers or as films of a backbone, or of those of another hospital."""
     from ppdl.datasets.phantoms.public import PUBLIC_SEED
     from ppdl.datasets.sources.phantom import Phantom
 
     dataset, prior_seed = build(tree["dataset"], "dataset"), tree["audit"]["prior_seed"]
     if not isinstance(dataset, Phantom):
         return
-    for name, node in tree["evaluation"]["external"].items():
-        other = build(node, f"evaluation.external.{name}")
+    for name, other in external.items():
         if isinstance(other, Phantom) and other.seed == dataset.seed:
             raise ConfigError(
                 f"evaluation.external.{name}.seed must differ from dataset.seed, or its films are of the set's patients; "

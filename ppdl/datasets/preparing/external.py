@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ppdl.datasets.prepared.arrays import COLUMNS, Prepared, load_prepared
+from ppdl.datasets.prepared.arrays import COLUMNS, IMAGES_NAME, Prepared
 from ppdl.datasets.preparing.data_report import write_dropped
 from ppdl.datasets.preparing.duplicates import join_groups, near_pairs, perceptual_hash
 from ppdl.datasets.preparing.prepare import Written, write_prepared
@@ -56,13 +56,14 @@ def prepare_external(
         return index[list(COLUMNS)].reset_index(drop=True), list(own.class_names)
 
     def report(written: Written) -> None:
+        images = np.load(out_dir / IMAGES_NAME, mmap_mode="r", allow_pickle=False)
+        _refuse_known(name, images, written.index, own, near_duplicate_bits)
         write_dropped(out_dir, written.selection)
         if lost := len(written.selection.dropped):
             _log.warning("evaluation.external.%s: %d images are not used, see %s", name, lost, out_dir / "dropped.csv")
 
     px = own.images.shape[1]
     write_prepared(raw_dir, out_dir, all_for_testing, report, prepared_px=px, on_bad_image=on_bad_image, params=params)
-    _refuse_known(name, load_prepared(out_dir), own, near_duplicate_bits)
 
 
 def _check_classes(name: str, raw: pd.DataFrame, own: Prepared) -> None:
@@ -76,18 +77,18 @@ def _check_classes(name: str, raw: pd.DataFrame, own: Prepared) -> None:
         )
 
 
-def _refuse_known(name: str, external: Prepared, own: Prepared, near_duplicate_bits: int) -> None:
+def _refuse_known(name: str, images: np.ndarray, index: pd.DataFrame, own: Prepared, near_duplicate_bits: int) -> None:
     """Refuse films that are near duplicates of the set's, by the perceptual hash of the prepared images."""
-    both = np.stack([perceptual_hash(np.asarray(image)) for images in (own.images, external.images) for image in images])
+    both = np.stack([perceptual_hash(np.asarray(image)) for films in (own.images, images) for image in films])
     pairs = near_pairs(both, near_duplicate_bits)
     first, second = pairs[(pairs[:, 0] < len(own.images)) & (pairs[:, 1] >= len(own.images))].T
     if not len(first):
         return
     films = dict(zip(second - len(own.images), first, strict=True))  # one film of the set for each
-    named = [f"{external.index['path'][i]} is {own.index['path'][k]} ({own.index['split'][k]})" for i, k in films.items()]
+    named = [f"{index['path'][i]} is {own.index['path'][k]} ({own.index['split'][k]})" for i, k in films.items()]
     more = f", and {len(named) - _MAX_NAMED} more" if len(named) > _MAX_NAMED else ""
     raise DataError(
-        f"evaluation.external.{name} must hold films that no training has seen, but {len(named)} of {len(external.images)} are near "
+        f"evaluation.external.{name} must hold films that no training has seen, but {len(named)} of {len(images)} are near "
         f"duplicates of films of the data set (at most split.near_duplicate_bits = {near_duplicate_bits} of 256 bits apart): "
         f"{', '.join(named[:_MAX_NAMED])}{more}; take them out of one of the two"
     )

@@ -18,7 +18,7 @@ Source: K. Lee et al. 2018 (arXiv 1807.03888), section 2.1; V. Vovk, A. Gammerma
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -44,7 +44,6 @@ class Likeness:
         whitening: (k + 1, k + 1) float32; differences of values times it have unit covariance within classes.
         class_means: (num_classes, k + 1) float32, of values.
         threshold: (1,) float32: a larger distance is unlike the training set; infinite where there were too few groups for one.
-        num_groups: (1,) int64: validation groups behind the threshold.
 
     Raises:
         DataError: An array does not fit the others.
@@ -54,11 +53,10 @@ class Likeness:
     whitening: np.ndarray
     class_means: np.ndarray
     threshold: np.ndarray
-    num_groups: np.ndarray
 
     def __post_init__(self) -> None:
         k = self.directions.shape[-1] if self.directions.ndim == 2 else -1
-        shapes = {"whitening": (k + 1, k + 1), "class_means": (*self.class_means.shape[:1], k + 1), "threshold": (1,), "num_groups": (1,)}
+        shapes = {"whitening": (k + 1, k + 1), "class_means": (*self.class_means.shape[:1], k + 1), "threshold": (1,)}
         for name, shape in shapes.items():
             if k < 1 or (found := getattr(self, name).shape) != shape:
                 raise DataError(
@@ -135,11 +133,10 @@ def fit_likeness(features: np.ndarray, labels: np.ndarray, validation: np.ndarra
         whitening=(vectors / np.sqrt(np.maximum(variances, least))).astype(np.float32),
         class_means=class_means.astype(np.float32),
         threshold=np.array([np.inf], np.float32),
-        num_groups=np.array([len(np.unique(groups))], np.int64),
     )
     first = np.unique(groups, return_index=True)[1]
     threshold = conformal_threshold(fitted.distances(np.asarray(validation)[first]))
-    return Likeness(**{**vars(fitted), "threshold": np.array([threshold], np.float32)})
+    return replace(fitted, threshold=np.array([threshold], np.float32))
 
 
 def conformal_threshold(distances: np.ndarray, false_alarms: float = FALSE_ALARMS) -> float:

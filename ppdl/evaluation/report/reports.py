@@ -71,8 +71,8 @@ def write_reports(
     summary = summarise(runs, margin=margin, reference=reference, remarks=remarks, temperatures=temperatures, yardsticks=yardsticks)
     folder = out_dir / "evaluation"
     folder.mkdir(parents=True, exist_ok=True)
-    _write_json(out_dir / "metrics.json", {name: figures | dict((more or {}).get(name, {})) for name, figures in summary.metrics.items()})
-    _write_json(folder / "details.json", summary.details | {"branches": {name: name for name in summary.runs} | dict(branches or {})})
+    write_json(out_dir / "metrics.json", {name: figures | dict((more or {}).get(name, {})) for name, figures in summary.metrics.items()})
+    write_json(folder / "details.json", summary.details | {"branches": {name: name for name in summary.runs} | dict(branches or {})})
     (folder / "results.md").write_text(markdown(summary), encoding="utf-8", newline="\n")
     _write_tables(folder, runs, histories)
     _empty(folder / "figures", "*.png")
@@ -128,15 +128,16 @@ def _empty(folder: Path, pattern: str) -> None:
         stale.unlink()
 
 
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    text = json.dumps(rounded(content), indent=2, ensure_ascii=False, allow_nan=False)
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write figures, rounded; the same figures give the same bytes."""
+    text = json.dumps(_rounded(content), indent=2, ensure_ascii=False, allow_nan=False)
     path.write_text(text + "\n", encoding="utf-8", newline="\n")
 
 
-def rounded(content: Any) -> Any:
+def _rounded(content: Any) -> Any:
     """Round numbers to six significant digits, which is more than the intervals leave."""
     if isinstance(content, dict):
-        return {key: rounded(value) for key, value in content.items()}
+        return {key: _rounded(value) for key, value in content.items()}
     if isinstance(content, list):
-        return [rounded(value) for value in content]
+        return [_rounded(value) for value in content]
     return float(f"{content:.6g}") if isinstance(content, float) else content

@@ -68,29 +68,25 @@ def results_table(summary: Summary) -> Table:
     return table
 
 
-def external_table(name: str, there: Mapping[str, Mapping[str, Any]]) -> Table:
+def external_table(name: str, there: Mapping[str, Mapping[str, Any]]) -> Table | None:
     """Return the table of what every run made of another hospital's films, as reports/external.json has it, for `rich.print`."""
-    table = Table(title=f"{name}: another hospital", title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, show_edge=False)
-    for heading in ("run", "accuracy, %", "drop, points", "ECE, calibrated"):
-        table.add_column(heading, justify="left" if heading in TEXTS else "right")
     baselines = {BASELINE_NAMES[key]: found for key, found in there[BASELINES].items()}
+    cells = []
     for run, found in ({key: value for key, value in there.items() if key != BASELINES} | baselines).items():
         ends = [[found.get(f"{key}{end}") for end in ("", "_low", "_high")] for key in ("accuracy", "accuracy_drop")]
         ece = found.get("ece_calibrated")
-        cells = _with_ends(ends[0], _percent), _with_ends(ends[1], points), "" if ece is None else f"{ece:.3f}"
-        table.add_row(escape(run), *map(escape, cells))
-    return table
+        cells.append([run, _with_ends(ends[0], _percent), _with_ends(ends[1], points), "" if ece is None else f"{ece:.3f}"])
+    return _table(f"{name}: another hospital", ("run", "accuracy, %", "drop, points", "ECE, calibrated"), cells)
 
 
 def markdown(summary: Summary) -> str:
     """Return the table, the comparisons in words, the remarks and the method as Markdown."""
     names = columns(summary)
-    lines = [names, ["---" if name in TEXTS else "---:" for name in names], *rows(summary)]
-    table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    table = _markdown_table(names, ["---" if name in TEXTS else "---:" for name in names], rows(summary))
     compared = [*summary.comparisons.values(), *summary.to_strongest.values()]
     sentences = "\n".join(f"- {text}" for text in [*(found.sentence for found in compared), *_remarks(summary)])
     further = [
-        _markdown_part(title, head, cells)
+        f"## {title}\n\n" + _markdown_table(head, ["---"] * len(head), cells)
         for title, head, cells in (
             ("Two yardsticks", YARDSTICK_HEAD, yardstick_rows(summary)),
             ("Films and seeds", SEED_HEAD, seed_rows(summary)),
@@ -132,7 +128,8 @@ def seed_rows(summary: Summary) -> list[list[str]]:
 def yardstick_table(summary: Summary) -> Table | None:
     """Return `yardstick_rows` for `rich.print`."""
     caption = f"The strongest: {summary.yardsticks.strongest}." if summary.yardsticks else ""
-    return _table("Two yardsticks, points [95 %]", YARDSTICK_HEAD, yardstick_rows(summary), caption)
+    cells = [[cell.replace(", ", ",") for cell in row] for row in yardstick_rows(summary)]  # or intervals would be broken
+    return _table("Two yardsticks, points [95 %]", YARDSTICK_HEAD, cells, caption)
 
 
 def variance_table(summary: Summary) -> Table | None:
@@ -161,21 +158,20 @@ def _pair(found: Comparison) -> str:
     return _with_ends([found.difference, found.low, found.high], points)
 
 
-def _table(title: str, head: Sequence[str], cells: Sequence[Sequence[str]], caption: str) -> Table | None:
+def _table(title: str, head: Sequence[str], cells: Sequence[Sequence[str]], caption: str = "") -> Table | None:
     if not cells:
         return None
     left: dict[str, Any] = {"title_justify": "left", "caption_justify": "left", "title_style": "bold", "pad_edge": False}
-    table = Table(title=title, caption=caption, box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), **left)
+    table = Table(title=title, caption=caption or None, box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), **left)
     for name in head:
         table.add_column(name, justify="left" if name in (*TEXTS, "image", "plain of its size") else "right", overflow="fold")
     for row in cells:
-        table.add_row(*(escape(cell.replace(", ", ",") if "[" in cell else cell) for cell in row))
+        table.add_row(*map(escape, row))
     return table
 
 
-def _markdown_part(title: str, head: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *cells]
-    return f"## {title}\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines)
+def _markdown_table(head: Sequence[str], sides: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
+    return "\n".join("| " + " | ".join(line) + " |" for line in (head, sides, *cells))
 
 
 def _row(summary: Summary, name: str, title: str, result: Mapping[str, Any]) -> list[str]:

@@ -27,13 +27,12 @@ from ppdl.crypto.keys.keystore import require_private
 from ppdl.crypto.keys.purpose import INFERENCE, PUBLIC_PATHS
 from ppdl.datasets.prepared.splitting import Split, assign_splits
 from ppdl.errors import ConfigError, PpdlError
-from ppdl.evaluation.predictions.calibration import calibrate
 from ppdl.evaluation.predictions.predictions import Predictions, pool
 from ppdl.evaluation.predictions.seeds import pool_seeds
 from ppdl.experiment.experiment import Experiment
 from ppdl.experiment.results.report import border_predictions
 from ppdl.experiment.runs import runs_of
-from ppdl.experiment.training.frozen_run import FrozenRun, frozen_runs
+from ppdl.experiment.training.frozen_run import FrozenRun, frozen_runs, validated
 from ppdl.experiment.training.head_run import Features, HeadRun
 from ppdl.experiment.training.network_run import NetworkRun
 from ppdl.experiment.training.run import PLAIN, Run
@@ -197,9 +196,8 @@ def _network_fold(run: NetworkRun, path: Path) -> list[dict[str, Any]]:
     rows, facts = prepared.rows("validation"), {"epoch": result.best_epoch}
     labels, found = prepared.index["label"].to_numpy()[rows], []
     for flips in dict.fromkeys((cfg.flips, False, True)):
-        logits = run.logits(result.network, rows, flips=flips)
-        accuracy, loss = float((logits.argmax(axis=1) == labels).mean()), calibrate(labels, logits).figures["nll_after"]
-        found.append({"input_px": run.input_px, "flips": flips} | facts | {"val_accuracy": accuracy, "val_log_loss": loss})
+        figures, _ = validated(labels, run.logits(result.network, rows, flips=flips))
+        found.append({"input_px": run.input_px, "flips": flips} | facts | figures)
     return found
 
 
@@ -254,18 +252,19 @@ def validation(experiment: Experiment) -> list[dict[str, Any]]:
 def write_features(run: HeadRun) -> None:
     """Write the features of all images for a head's folds, once, and the public backbone that gave them."""
     features = run.write_features(np.arange(len(run.experiment.prepared.index)))
-    folder = features_folder(run.experiment.workspace.outputs, run.branch)
-    folder.mkdir(parents=True, exist_ok=True)
-    with replacing(folder / "features.npz") as path:
-        np.savez(path, features=features.array, sha256=features.backbone_sha256)
+    _save_features(run, run.branch, features=features.array, sha256=features.backbone_sha256)
 
 
 def write_frozen_features(run: FrozenRun, px: int) -> None:
     """Write the features of all images and their mirror images for the folds of a head on a frozen network, once."""
-    folder = features_folder(run.experiment.workspace.outputs, f"{run.name}-{px}px")
+    _save_features(run, f"{run.name}-{px}px", features=run.features(px))
+
+
+def _save_features(run: Run, name: str, **arrays: Any) -> None:
+    folder = features_folder(run.experiment.workspace.outputs, name)
     folder.mkdir(parents=True, exist_ok=True)
     with replacing(folder / "features.npz") as path:
-        np.savez(path, features=run.features(px))
+        np.savez(path, **arrays)
 
 
 def features_folder(root: Path, name: str) -> Path:

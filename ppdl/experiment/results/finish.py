@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from ppdl.datasets.prepared.arrays import Prepared
 from ppdl.evaluation.predictions.predictions import Predictions
 from ppdl.evaluation.report.answer import IN_THE_CLEAR, Answer, glance, summary_metric
 from ppdl.evaluation.report.content import ReportContent
+from ppdl.evaluation.report.reports import write_json
 from ppdl.experiment.experiment import Experiment
 from ppdl.experiment.results.insight import Insight, figures_of
 from ppdl.experiment.results.page import REPORT
@@ -97,7 +97,7 @@ def finish(experiment: Experiment, content: ReportContent, tested: Mapping[str, 
         )
         answers.append(found)
         links[run.name] = run_address(store.experiment_id, run_id)
-    (experiment.workspace.outputs / "reports" / SUMMARY).write_text(json.dumps(summary_metric(answers), indent=1) + "\n", encoding="utf-8")
+    write_json(experiment.workspace.outputs / "reports" / SUMMARY, summary_metric(answers))
     describe_experiment(store, glance(answers, content.metrics["baselines"], links=links, origin=_origin(content)))
 
 

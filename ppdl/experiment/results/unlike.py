@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
@@ -16,8 +17,10 @@ from ppdl.experiment.training.run import PLAIN
 from ppdl.protections.view import View, plain_view
 
 
-def unlike_results(experiment: Experiment, networks: Mapping[str, NetworkRun]) -> dict[str, dict[str, float | None]]:
-    """Return for each network that has a threshold, by run:
+def unlike_results(
+    experiment: Experiment, networks: Mapping[str, NetworkRun], asked: Mapping[Experiment, Mapping[str, Any]]
+) -> dict[str, dict[str, float | None]]:
+    """Return for each network that has a threshold, by run; `asked`: by set of another hospital, the runs by name, see `Run.at`.
 
         unlike_false_alarms: share of the own test images that it calls unlike the training set.
         unlike_SET, unlike_auroc_SET: the same of a set of another hospital, and how well the distance tells it from the own test images.
@@ -34,8 +37,8 @@ def unlike_results(experiment: Experiment, networks: Mapping[str, NetworkRun]) -
         rows = experiment.prepared.rows("test")
         own = _distances(run, likeness, run.source.view, rows)
         row: dict[str, float | None] = {"unlike_false_alarms": float((own > likeness.threshold[0]).mean())}
-        for there in experiment.elsewhere():
-            other = _distances(run, likeness, run.at(there).source.view, there.prepared.rows("test"))
+        for there, runs in asked.items():
+            other = _distances(run, likeness, runs[name].source.view, there.prepared.rows("test"))
             row |= {f"unlike_{there.external}": float((other > likeness.threshold[0]).mean())}
             row |= {f"unlike_auroc_{there.external}": auroc(own, other)}
         if run.branch == PLAIN:

@@ -54,8 +54,7 @@ def compared(experiment: Experiment, yardsticks: Sequence[Yardstick]) -> Yardsti
     if not yardsticks:
         return None
     runs = chosen_runs(experiment)
-    plain_runs = {run.name: run.input_px for run in runs if run.branch == PLAIN}
-    sizes = {one.name: one.input_px for one in yardsticks} | plain_runs
-    equal = {run.name: [name for name, px in sizes.items() if px is not None and px == run.input_px] for run in runs if run.branch != PLAIN}
-    same = {name: plain_ones[0] for name, plain_ones in equal.items() if plain_ones}
+    sizes = {one.name: one.input_px for one in yardsticks} | {run.name: run.input_px for run in runs if run.branch == PLAIN}
+    of_size = {px: name for name, px in reversed(sizes.items()) if px is not None}  # of each the first
+    same = {run.name: of_size[run.input_px] for run in runs if run.branch != PLAIN and run.input_px in of_size}
     return Yardsticks(yardsticks[0].name, same, {run.name: run.input_px for run in runs} | sizes)

@@ -83,16 +83,20 @@ class FrozenRun(Run):
                 logits = np.empty((len(films), len(prepared.class_names)))
                 for inside, outside in folds:
                     logits[outside] = head.train(candidate, of_films[inside], labels[inside]).logits(of_films[outside])
-                fit = calibrate(labels, logits)
-                accuracy, loss = float((logits.argmax(axis=1) == labels).mean()), fit.figures["nll_after"]
-                found.append((loss, fit.temperature, candidate, {"val_accuracy": accuracy, "val_log_loss": loss}))
-            found.sort(key=lambda entry: entry[0])
-            _, temperature, best, figures = found[0]
+                found.append((candidate, *validated(labels, logits)))
+            found.sort(key=lambda entry: entry[1]["val_log_loss"])
+            best, figures, temperature = found[0]
             tracked.log_summary(figures | {"temperature": temperature, "strength": best.strength, "input_px": best.input_px})
             of_all = _shown(features, best)
             answers = head.train(best, of_all[films], labels).logits(of_all[rows]) / temperature
-        candidates = [dataclasses.asdict(candidate) | row for _, _, candidate, row in found]
+        candidates = [dataclasses.asdict(candidate) | row for candidate, row, _ in found]
         return Chosen(predictions_of(prepared, rows, answers), candidates)
+
+
+def validated(labels: np.ndarray, logits: np.ndarray) -> tuple[dict[str, float], float]:
+    """Return accuracy and log loss of films that chose nothing but the temperature, and that temperature."""
+    fit = calibrate(labels, logits)
+    return {"val_accuracy": float((logits.argmax(axis=1) == labels).mean()), "val_log_loss": fit.figures["nll_after"]}, fit.temperature
 
 
 def _shown(features: Mapping[int, np.ndarray], candidate: Candidate) -> np.ndarray:

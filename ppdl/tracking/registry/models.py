@@ -10,11 +10,11 @@ import re
 import shutil
 import tempfile
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ppdl.errors import DISTRIBUTION, TrackingError
+from ppdl.errors import DISTRIBUTION, TrackingError, needed
 from ppdl.tracking.registry.candidates import Candidate, download
 from ppdl.tracking.runs.model import pinned
 from ppdl.tracking.store import Store
@@ -167,23 +167,16 @@ def requirements() -> list[str]:
         TrackingError: this code runs without having been installed.
     """
     try:
-        texts = requires(DISTRIBUTION) or []
+        wanted = {one.name: one for one in needed("dicom")}
+        core = {one.name for one in needed()}
     except PackageNotFoundError:
         raise TrackingError(f"{DISTRIBUTION} is not installed, so what a model needs is not known: run `make setup`") from None
-    found = {name: pinned(name) for name in NETWORKS}
-    for text in texts:
-        if parts := re.match(r"([\w.-]+)(\[[\w,-]+\])?(?:.*extra == \W(\w+))?", text):
-            name, with_extras, extra = parts.groups()
-            if extra is None or (extra == "dicom" and _is_installed(name)):
-                found[name] = pinned(name).replace(name, name + (with_extras or ""), 1)
-    return sorted(found.values())
-
-
-def _is_installed(name: str) -> bool:
-    try:
-        return bool(version(name))
-    except PackageNotFoundError:
-        return False
+    found = [pinned(name) for name in NETWORKS]
+    for name, one in wanted.items():
+        pin = pinned(name)
+        if name in core or pin != name:  # else a reader of DICOM that is not installed
+            found.append(pin.replace(name, f"{name}[{','.join(sorted(one.extras))}]", 1) if one.extras else pin)
+    return sorted(found)
 
 
 def _crown(store: Store, version: ModelVersion, *, promote: bool) -> tuple[bool, str]:

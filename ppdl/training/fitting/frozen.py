@@ -18,7 +18,6 @@ from ppdl.records.typecheck import Positive, Text
 from ppdl.training.networks.features import Backbone, extract_features
 from ppdl.training.networks.model import LEAST_PX
 
-RIDGE, LOGISTIC = "ridge", "logistic"
 _MOST_ITERATIONS = 300
 
 
@@ -32,9 +31,6 @@ class Candidate:
     kind: str
     strength: float
 
-    def __str__(self) -> str:
-        return f"{self.kind} at {self.input_px} px{', flips' * self.flips}, strength {self.strength:g}"
-
 
 @dataclass(frozen=True, kw_only=True)
 class FrozenHead:
@@ -46,7 +42,7 @@ class FrozenHead:
         weights, alpha, layers: see `Backbone`.
         input_px: sides of the images.
         flips: whether features are averaged over image and mirror image.
-        kinds: ridge: squared error of the classes' indicators; logistic: log loss. In both a class weighs by the inverse of its number
+        kinds: ridge: squared error of the classes' signs; logistic: log loss. In both a class weighs by the inverse of its number
             of images.
         strengths: of the square of the weights, of standardised features, beside the mean loss of an image.
         num_folds: of the training films, on each of which heads of the others are judged.
@@ -91,20 +87,21 @@ class FrozenHead:
     def train(self, candidate: Candidate, features: np.ndarray, labels: np.ndarray) -> Head:
         """Train one head on features (num_images, num_features) of images with these labels, all integers from 0 among them."""
         from sklearn.exceptions import ConvergenceWarning
-        from sklearn.linear_model import LogisticRegression, Ridge
-        from sklearn.utils.class_weight import compute_sample_weight
+        from sklearn.linear_model import LogisticRegression, RidgeClassifier
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
         from threadpoolctl import threadpool_limits
 
-        mean, spread = features.mean(axis=0, dtype=np.float64), features.std(axis=0, dtype=np.float64)
-        spread[spread == 0] = 1.0
-        penalty, x, weights = candidate.strength * len(labels), (features - mean) / spread, compute_sample_weight("balanced", labels)
+        penalty = candidate.strength * len(labels)
+        if candidate.kind == "ridge":
+            model: Any = RidgeClassifier(alpha=penalty, class_weight="balanced")
+        else:
+            model = LogisticRegression(C=1 / penalty, max_iter=_MOST_ITERATIONS, class_weight="balanced")
+        head = make_pipeline(StandardScaler(), model)
         with threadpool_limits(limits=1, user_api="blas"), warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # films that it has not seen judge the head wherever it stopped
-            if candidate.kind == RIDGE:
-                model: Any = Ridge(alpha=penalty).fit(x, np.eye(labels.max() + 1)[labels], weights)
-            else:
-                model = LogisticRegression(C=1 / penalty, max_iter=_MOST_ITERATIONS).fit(x, labels, weights)
-        return Head(model, mean, spread)
+            head.fit(features.astype(np.float64), labels)
+        return Head(head)
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,13 +109,10 @@ class Head:
     """Hold a trained head: scikit-learn's model on standardised features."""
 
     model: Any
-    mean: np.ndarray
-    spread: np.ndarray
 
     def logits(self, features: np.ndarray) -> np.ndarray:
         """Return scores of features (num_images, num_features): (num_images, num_classes) float64."""
-        x = (features - self.mean) / self.spread
-        found = self.model.decision_function(x) if hasattr(self.model, "decision_function") else self.model.predict(x)
+        found = self.model.decision_function(features.astype(np.float64))
         return found if found.ndim == 2 else np.stack([np.zeros_like(found), found], axis=1)  # two classes: the log-odds of the second
 
 

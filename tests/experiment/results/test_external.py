@@ -38,8 +38,9 @@ def tested(trained, tmp_path_factory):
     (root / "reports").mkdir(exist_ok=True)
     runs = {run.name: run for run in network_runs(experiment)}
     predictions = {name: run.predict() for name, run in runs.items()} | {BORDER: border_predictions(experiment)}
+    asked = {there: {name: run.at(there) for name, run in runs.items()} for there in experiment.elsewhere()}
     summary = summarise(predictions, margin=0.02, temperatures=dict.fromkeys(runs, 1.7))
-    found = external_results(experiment, runs, summary, temperatures=dict.fromkeys(runs, 1.7), pictures=["plain", "homomorphic"])
+    found = external_results(experiment, asked, summary, temperatures=dict.fromkeys(runs, 1.7), pictures=["plain", "homomorphic"])
     return experiment, summary, found
 
 
