@@ -86,7 +86,8 @@ def printed(tmp_path_factory: pytest.TempPathFactory, migrated_db: Path, content
         fill(root, content)
     log, env = root / "ui.log", {**os.environ, "MLFLOW_TRACKING_URI": uri}
     command = [sys.executable, "-m", "ppdl", "ui", "--port", str(port)]
-    with running(command, log, is_up=lambda: answers(f"http://127.0.0.1:{port}/health"), env=env):
+    with running(command, log, is_up=lambda: re.search("^runs ", log.read_text(), re.MULTILINE) is not None, env=env):
+        assert answers(f"http://127.0.0.1:{port}/health"), "an address was printed before the server answered"
         yield dict(re.findall(r"^(\w+) +(http://\S+)$", log.read_text(), re.MULTILINE))
 
 
