@@ -64,7 +64,7 @@ def predict(
     from ppdl.prediction.predict import as_json as json_of
     from ppdl.protections.context import KeyHolder
 
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow would print ten lines above the answer
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # on a machine with a GPU, TensorFlow would print ten lines above the answer
     if server is not None:
         from ppdl.cli.predict_remote import ask_server
 
