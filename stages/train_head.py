@@ -14,7 +14,9 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
     head = head_run(experiment, name)
     rows = np.concatenate([experiment.prepared.rows(split) for split in ("train", "validation")])
     fitted = head.train(head.write_features(rows), stage="stages.train_head")
-    print(f"{name}: validation accuracy {fitted.summary['val_accuracy']:.4f}, {fitted.summary['val_accuracy_unrounded']:.4f} unrounded")
+    print(
+        f"{name}: validation accuracy {fitted.summary['val_accuracy']:.4f}, {fitted.summary['val_accuracy_unrounded']:.4f} before its weights were rounded"
+    )
 
 
 main = stage(run)
