@@ -181,6 +181,7 @@ EDITS: dict[str, set[str]] = {
         "evaluate",
     },
     "ppdl/protections/steps/noise.py": {"audit_pool", "reveal", "protect_external", "audit", "audit_head", "evaluate"},
+    "ppdl/quiet.py": set(),
     "ppdl/records/atomic.py": set(),
     "ppdl/serving/protocol.py": set(),
     "ppdl/tracking/runs/page.py": set(),
