@@ -203,6 +203,18 @@ def test_each_room_has_an_edit():
     assert rooms - {Path("ppdl/__init__.py")} <= {path for edited in EDITS for path in (Path(edited), *Path(edited).parents)}
 
 
+def test_what_a_stage_wrote_before_is_restored_by_dvc_and_not_made_again():
+    """DVC 3.67 keeps no run of a stage that has an output without cache, other than a metric or a plot, or one that persists."""
+
+    def options(stage):
+        return [o for out in stage["outs"] for o in (next(iter(out.values())) if isinstance(out, dict) else {})]
+
+    assert {name for name, stage in STAGES.items() if options(stage)} == {
+        *("keygen", "keygen_inference", "listing", "listing_external"),  # which keep themselves what was there
+        "evaluate",  # which logs to MLflow
+    }
+
+
 def test_films_of_another_hospital_reach_what_tests_and_nothing_that_trains():
     """A change of them reruns whatever lies downstream of the stage external: that must be no training, nor what a training reads."""
     found, left = set[str](), ["external"]
