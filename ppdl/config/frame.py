@@ -7,12 +7,18 @@ import logging
 import math
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
+from ppdl.config.components import build
 from ppdl.config.place import CONF, PROJECT, Workspace
 from ppdl.errors import DivergedError, PpdlError
+
+if TYPE_CHECKING:
+    from ppdl.training.fitting.trial import Trial
 
 
 def stage(run: Callable[[DictConfig, Workspace], float | None], *, config_name: str = "config") -> Callable[[], None]:
@@ -47,17 +53,21 @@ def stage(run: Callable[[DictConfig, Workspace], float | None], *, config_name: 
         logging.captureWarnings(True)
         try:
             check_config(cfg)
-            return run(cfg, workspace)
+            trial = _trial(Path(sweep), number, hydra_cfg.sweeper) if sweep is not None and number is not None else None
+            objective = run(cfg, replace(workspace, trial=trial))
         except PpdlError as error:
             print(f"\n{type(error).__name__}: {error}", file=sys.stderr, flush=True)
-            if sweep is not None and isinstance(error, DivergedError):
-                return math.inf  # NaN would end an Optuna sweep
-            raise SystemExit(1) from None  # also ends the sweep, in a worker of the joblib launcher too
+            if sweep is None or not isinstance(error, DivergedError):
+                raise SystemExit(1) from None  # also ends the sweep, in a worker of the joblib launcher too
+            objective = math.inf
         except OSError as error:
             if (text := disk_failure(error, outputs, workspace.unfinished)) is None:
                 raise
             print(f"\n{text}", file=sys.stderr, flush=True)
             raise SystemExit(1) from None
+        if trial is not None and objective is not None:
+            trial.end(objective)
+        return objective
 
     app = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)
 
@@ -71,3 +81,11 @@ def stage(run: Callable[[DictConfig, Workspace], float | None], *, config_name: 
             raise
 
     return main
+
+
+def _trial(folder: Path, number: int, sweeper: DictConfig) -> Trial | None:
+    if "pruner" not in sweeper:
+        return None  # Optuna does not draw the trials of this sweep
+    from ppdl.training.fitting.trial import Trial
+
+    return Trial(folder, number, None if sweeper.pruner is None else build(sweeper.pruner, "hydra.sweeper.pruner"))

@@ -1,4 +1,4 @@
-"""The trials of a sweep: of one under way from its folder, of any from the store."""
+"""The trials of a sweep, found again in the store and in its folder."""
 
 from __future__ import annotations
 
@@ -11,28 +11,7 @@ from ppdl.tracking.store import Store
 
 PRUNED = "pruned"  # tag: the trial was stopped because others are better
 OBJECTIVE = "fit/best_val_log_loss"
-LOSS = "val/log_loss"
 _NOT_A_SWEEP = "stages.crossval"  # folds carry the tag too, and are no trials to choose among
-
-
-def finished_losses(folder: Path, name: str) -> list[list[float]]:
-    """Return the validation losses, one an epoch, of the trials of a sweep that came to their end.
-
-    Reads run.json of each job, which is written last, rather than the store, so that a sweep needs no server to answer after each epoch.
-
-    Args:
-        folder: of the sweep.
-        name: of the runs; a job that trains several views has a run for each.
-    """
-    found = []
-    for path in sorted(folder.rglob("run.json")):
-        try:
-            record = read_record(path)
-        except TrackingError:
-            continue  # another job is writing it now
-        if record.name == name and PRUNED not in record.tags:
-            found.append([epoch.metrics[LOSS] for epoch in record.history])
-    return found
 
 
 def model_folder(folder: Path, trial: StoredRun) -> Path:
@@ -48,7 +27,7 @@ def model_folder(folder: Path, trial: StoredRun) -> Path:
 
 
 def find_sweep(store: Store, folder: str | None) -> tuple[str, list[StoredRun]]:
-    """Return the folder of a sweep as its runs name it, and those runs in the order of their start.
+    """Return the folder of a sweep as its runs name it, and those runs in the order of their start; of a job that ran again, the last.
 
     Args:
         folder: None: the sweep of the newest run.
@@ -62,7 +41,8 @@ def find_sweep(store: Store, folder: str | None) -> tuple[str, list[StoredRun]]:
     names = [name for name in sweeps if folder is None or Path(name).resolve() == Path(folder).resolve()]
     if not names:
         raise TrackingError(f"{store.shown} has no run of the sweep {folder}; there are {', '.join(list(sweeps)[:5])}")
-    return names[0], sweeps[names[0]][::-1]
+    last = {(run.name, run.tags.get("job")): run for run in sweeps[names[0]][::-1]}
+    return names[0], list(last.values())
 
 
 def _sweeps(store: Store) -> dict[str, list[StoredRun]]:
