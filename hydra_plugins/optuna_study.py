@@ -2,11 +2,9 @@
 
 import json
 import logging
-import signal
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Optional
+from typing import Any, Optional
 
 import joblib
 from filelock import FileLock, Timeout
@@ -14,7 +12,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from hydra.core.plugins import Plugins
-from hydra.core.utils import JobReturn, JobStatus
+from hydra.core.utils import JobStatus
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import MISSING, DictConfig
@@ -22,9 +20,6 @@ from omegaconf import MISSING, DictConfig
 from ppdl.config import build, differing, plain
 from ppdl.config.choices import override
 from ppdl.errors import ConfigError, PpdlError, install_extra
-
-if TYPE_CHECKING:
-    import optuna
 
 log = logging.getLogger(__name__)
 
@@ -64,24 +59,22 @@ class OptunaStudy(Sweeper):
             with FileLock(self.folder / "study.lock", timeout=0):
                 self._sweep(arguments)
         except Timeout:
-            raise SystemExit(
-                f"\nConfigError: {self.folder} has a sweep that runs now: wait for it, or give hydra.sweep.dir=ANOTHER"
-            ) from None
+            raise SystemExit(f"\nConfigError: {self.folder} has a sweep that runs: wait for it, or give hydra.sweep.dir=ANOTHER") from None
         except ModuleNotFoundError as error:
             if error.name != "optuna":
                 raise
             raise SystemExit(f"\nConfigError: this sweep needs Optuna: {install_extra('sweep')}") from None
         except KeyboardInterrupt:
-            raise SystemExit(128 + signal.SIGINT) from None  # as a shell reports it
+            raise SystemExit(130) from None  # as a shell reports it
         except PpdlError as error:
             raise SystemExit(f"\n{type(error).__name__}: {error}") from None
 
     def _sweep(self, arguments: list[str]) -> None:
         from optuna.trial import TrialState
 
-        given = [f"{name}={value}" for name, value in self.params.items()] + arguments
-        parsed = OverridesParser.create(config_loader=self.hydra_context.config_loader).parse_overrides(given)
-        latest = {one.get_key_element().lstrip("+~"): one for one in parsed}.values()  # the command line comes after conf/
+        given = [f"{name}={value}" for name, value in self.params.items()] + arguments  # the last of a name counts
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        latest = {one.get_key_element().lstrip("+~"): one for one in parser.parse_overrides(given)}.values()
         space = {one.get_key_element(): distribution(one) for one in latest if one.is_sweep_override()}
         fixed = [str(one.input_line) for one in latest if not one.is_sweep_override()] + [override("hydra.sweep.dir", str(self.folder))]
         study = self._open(fixed, space)
@@ -90,34 +83,30 @@ class OptunaStudy(Sweeper):
                 trials = [study.get_trials(deepcopy=False)[number] for number in batch]
                 jobs = [[*(f"{name}={value}" for name, value in trial.params.items()), *fixed] for trial in trials]
                 for number, job in zip(batch, self.launcher.launch(jobs, initial_job_idx=batch[0]), strict=True):
-                    self._check(study, number, job)
+                    if job.status == JobStatus.FAILED:
+                        study.tell(number, state=TrialState.FAIL)  # it would fail again
+                    if job.return_value is None:  # which raises where the job did
+                        raise ConfigError("this stage returns nothing to minimise: sweep stages.train_plain or stages.train_encrypted")
         except BaseException:
             done = sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
             log.warning(f"Stopped, {done} of {self.n_trials} trials done. The same command goes on, also inside a trial that was stopped")
             raise
-        if complete := study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-            best = min(complete, key=lambda trial: trial.value)
-            values = " ".join(f"{name}={value}" for name, value in best.params.items())
-            log.info(f"{len(study.trials)} trials in {self.folder}, the best is {best.number} with {best.value:.4g}: {values}")
-            log.info(f"More of them: hydra.sweeper.n_trials={2 * self.n_trials}. Anew: hydra.sweep.dir=ANOTHER. See: ppdl sweep summary")
+        if study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+            log.info(f"{len(study.trials)} trials in {self.folder}, the best is {study.best_trial.number} with {study.best_value:.4g}")
 
-    def _open(self, fixed: Sequence[str], space: dict[str, Any]) -> "optuna.Study":
+    def _open(self, fixed: list[str], space: dict[str, Any]) -> Any:
         """Open the study. Raises: ConfigError: its trials are of another configuration."""
         from optuna.trial import TrialState
 
-        from ppdl.training.fitting.trial import open_study
+        from ppdl.records.trial import open_study
 
-        config = self.hydra_context.config_loader.load_sweep_config(self.config, list(fixed))
-        tree = {key: plain(config[key]) for key in config if key != "hydra"}
-        space_now, sampler = {name: str(one) for name, one in space.items()}, plain(self.sampler)
-        now = json.loads(json.dumps({"configuration": tree, "range": space_now, "sampler": sampler, "stage": config.hydra.job.name}))
+        config, sampler = self.hydra_context.config_loader.load_sweep_config(self.config, fixed), plain(self.sampler)
+        now = {"configuration": {key: plain(config[key]) for key in config if key != "hydra"}, "stage": config.hydra.job.name}
+        now = json.loads(json.dumps(now | {"range": {name: str(one) for name, one in space.items()}, "sampler": sampler}))
         study = open_study(self.folder)
         if different := differing(study.user_attrs.get("of", now), now):
             rows = "\n".join(f"  {place}: there {old!r}, of this command {new!r}" for place, (old, new) in different.items())
-            raise ConfigError(
-                f"{self.folder} has {len(study.trials)} trials of another configuration:\n{rows}\n"
-                "Give those values, to go on with it; or begin another: hydra.sweep.dir=ANOTHER"
-            )
+            raise ConfigError(f"{self.folder} has trials of other values:\n{rows}\nGive those, or another folder: hydra.sweep.dir=ANOTHER")
         study.set_user_attr("of", now)
         for number in _running(study):
             if study.trials[number].params.keys() == space.keys():
@@ -128,45 +117,37 @@ class OptunaStudy(Sweeper):
         if sampler.get("seed") is not None:
             sampler["seed"] += len(study.trials)
         try:
-            if self.pruner is not None:
-                build(self.pruner, "hydra.sweeper.pruner")  # as the trials do; a mistake is said before the first
+            build(self.pruner or {"_target_": "optuna.pruners.NopPruner"}, "hydra.sweeper.pruner")  # as each trial does
             return open_study(self.folder, sampler=build(sampler, "hydra.sweeper.sampler"))
         except (TypeError, ValueError) as error:
             raise ConfigError(f"hydra.sweeper: Optuna refuses a value of its sampler or pruner: {error}") from None
 
-    def _next(self, study: "optuna.Study", space: dict[str, Any]) -> list[int]:
+    def _next(self, study: Any, space: dict[str, Any]) -> list[int]:
         """Return the numbers of the trials to run next: a launcher counts its jobs on from the first."""
         numbers = _running(study)
         while len(numbers) < self.n_jobs and len(study.get_trials(deepcopy=False)) < self.n_trials:
             numbers.append(study.ask(space).number)
         return [number for i, number in enumerate(numbers[: self.n_jobs]) if number == numbers[0] + i]
 
-    def _check(self, study: "optuna.Study", number: int, job: JobReturn) -> None:
-        from optuna.trial import TrialState
 
-        if job.status == JobStatus.FAILED:
-            study.tell(number, state=TrialState.FAIL)  # it would fail again
-        if job.return_value is None:  # which raises where the job did
-            raise ConfigError("this stage returns nothing that a sweep could minimise: sweep stages.train_plain or stages.train_encrypted")
-
-
-def _running(study: "optuna.Study") -> list[int]:
+def _running(study: Any) -> list[int]:
     return [trial.number for trial in study.get_trials(deepcopy=False) if not trial.state.is_finished()]
 
 
-def distribution(swept: Override) -> "optuna.distributions.BaseDistribution":
+def distribution(swept: Override) -> Any:
     """Return what Optuna draws from for a choice, range or interval on the command line. Raises: ConfigError: it is empty."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     value = swept.value()
     try:
         if isinstance(value, IntervalSweep):
-            whole = isinstance(value.start, int) and isinstance(value.end, int)
-            return (IntDistribution if whole else FloatDistribution)(value.start, value.end, log="log" in value.tags)
-        if isinstance(value, RangeSweep) and not value.shuffle:
+            low, high, more = value.start, value.end, {"log": "log" in value.tags}
+        elif isinstance(value, RangeSweep) and not value.shuffle:
             values = sorted(swept.sweep_iterator())
-            whole = all(isinstance(one, int) for one in values)
-            return (IntDistribution if whole else FloatDistribution)(values[0], values[-1], step=abs(value.step))
-        return CategoricalDistribution(list(swept.sweep_string_iterator()))
+            low, high, more = values[0], values[-1], {"step": abs(value.step)}
+        else:
+            return CategoricalDistribution(list(swept.sweep_string_iterator()))
+        whole = isinstance(low, int) and isinstance(high, int)
+        return (IntDistribution if whole else FloatDistribution)(low, high, **more)
     except (ValueError, IndexError) as error:
         raise ConfigError(f"{swept.input_line}: nothing can be drawn from it: {error}") from None

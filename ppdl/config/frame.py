@@ -9,16 +9,13 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
 from ppdl.config.components import build
 from ppdl.config.place import CONF, PROJECT, Workspace
 from ppdl.errors import DivergedError, PpdlError
-
-if TYPE_CHECKING:
-    from ppdl.training.fitting.trial import Trial
+from ppdl.records.trial import Trial
 
 
 def stage(run: Callable[[DictConfig, Workspace], float | None], *, config_name: str = "config") -> Callable[[], None]:
@@ -50,10 +47,13 @@ def stage(run: Callable[[DictConfig, Workspace], float | None], *, config_name: 
                 sweep, number = hydra_cfg.sweep.dir, hydra_cfg.job.num
         outputs = Path(hydra_cfg.runtime.output_dir).resolve()
         workspace = Workspace(inputs=PROJECT, outputs=outputs, overrides=overrides, sweep=sweep, job=number)
+        trial = None
         logging.captureWarnings(True)
         try:
             check_config(cfg)
-            trial = _trial(Path(sweep), number, hydra_cfg.sweeper) if sweep is not None and number is not None else None
+            if sweep is not None and "pruner" in (sweeper := hydra_cfg.sweeper):  # Optuna draws the trials
+                pruner = sweeper.pruner and build(sweeper.pruner, "hydra.sweeper.pruner")
+                trial = Trial(Path(sweep), hydra_cfg.job.num, pruner)
             objective = run(cfg, replace(workspace, trial=trial))
         except PpdlError as error:
             print(f"\n{type(error).__name__}: {error}", file=sys.stderr, flush=True)
@@ -81,11 +81,3 @@ def stage(run: Callable[[DictConfig, Workspace], float | None], *, config_name: 
             raise
 
     return main
-
-
-def _trial(folder: Path, number: int, sweeper: DictConfig) -> Trial | None:
-    if "pruner" not in sweeper:
-        return None  # Optuna does not draw the trials of this sweep
-    from ppdl.training.fitting.trial import Trial
-
-    return Trial(folder, number, None if sweeper.pruner is None else build(sweeper.pruner, "hydra.sweeper.pruner"))

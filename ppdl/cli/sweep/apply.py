@@ -7,7 +7,7 @@ import shlex
 import click
 
 from ppdl.cli.keep import keep_and_show
-from ppdl.cli.sweep.summary import RUN, best_of
+from ppdl.cli.sweep.summary import best_of
 
 
 @click.command()
@@ -17,13 +17,11 @@ def apply(folder: str | None) -> None:
 
     FOLDER as for summary. What changes in params.yaml is said; `ppdl repro` then builds with it.
     """
-    from ppdl.config.choices import is_choice, key_of
+    from ppdl.config.choices import is_choice
     from ppdl.errors import ConfigError
 
     name, best = best_of(folder)
     given = [text for text in shlex.split(best.run.tags.get("overrides", "")) if is_choice(text)]
-    keys = {key_of(text) for text in given}
-    given += [f"{key}={value}" for key, value in best.values.items() if key not in {*keys, RUN} and is_choice(key)]
     if not given:
         raise ConfigError(f"trial {best.run.tags.get('job')} of {name} has the values of conf/ alone: there is nothing to take over")
     click.echo(f"trial {best.run.tags.get('job')} of {name}, validation log loss {best.objective:.4g}")

@@ -49,8 +49,11 @@ def summary(folder: str | None, as_json: bool) -> None:
     FOLDER is the sweep's, such as multirun/2026-01-31/12-00-00, also the tag `sweep` of its runs; by default that of the newest run.
     What is compared is the log loss on validation images, in nats, of the weights that a training kept.
     """
+    from ppdl.config import checkout
+    from ppdl.tracking.runs.sweep import importances
+
     name, trials = ranked(folder)
-    importance = _importance(name)
+    importance = importances(checkout() / name)
     if as_json:
         found = {"sweep": name, "trials": [_as_json(trial) for trial in trials], "importance": importance}
         click.echo(json.dumps(found, indent=1))
@@ -80,22 +83,6 @@ def best_of(folder: str | None) -> tuple[str, Trial]:
     if best.state != DONE or not best.is_finite:
         raise TrackingError(f"the sweep {name} has no finished trial: see `ppdl sweep summary {name}`")
     return name, best
-
-
-def _importance(name: str) -> dict[str, float]:
-    """Return how much each value that Optuna drew mattered, in parts of 1, the largest first; empty where that is not known."""
-    from ppdl.config import checkout
-    from ppdl.training.fitting.trial import STUDY, open_study
-
-    folder = checkout() / name
-    if not (folder / STUDY).is_file():
-        return {}
-    import optuna
-
-    study = open_study(folder)
-    if len(study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))) < 2:
-        return {}
-    return optuna.importance.get_param_importances(study)
 
 
 def trials_of(runs: list[StoredRun]) -> list[Trial]:

@@ -21,10 +21,10 @@ from ppdl.experiment.training.run import PIXELS, PLAIN, Run
 from ppdl.experiment.training.source import Source, open_source, protection_of
 
 if TYPE_CHECKING:
+    from ppdl.records.trial import Trial
     from ppdl.tracking import TrainingRun
     from ppdl.training.fitting.callbacks import OnEpoch
     from ppdl.training.fitting.result import FitResult
-    from ppdl.training.fitting.trial import Trial
 
 
 class NetworkRun(Run):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from ppdl.errors import TrackingError
+from ppdl.records.trial import STUDY, open_study
 from ppdl.tracking.query import StoredRun, found_runs
 from ppdl.tracking.runs.record import read_record
 from ppdl.tracking.store import Store
@@ -24,6 +26,20 @@ def model_folder(folder: Path, trial: StoredRun) -> Path:
         if read_record(path).run_id == trial.run_id:
             return path.parent
     raise TrackingError(f"{folder} has no model of trial {trial.tags.get('job')} (run {trial.run_id}): start this where the sweep was run")
+
+
+def importances(folder: Path) -> dict[str, float]:
+    """Return how much each value that was drawn mattered, in parts of 1, the largest first; empty where two trials or no study tell.
+
+    Source: Watanabe et al. 2023, PED-ANOVA (IJCAI), as Optuna has it.
+    """
+    if not (folder / STUDY).is_file():
+        return {}
+    import optuna
+
+    study = open_study(folder)
+    told = [trial for trial in study.trials if trial.state == optuna.trial.TrialState.COMPLETE and math.isfinite(trial.value or 0)]
+    return optuna.importance.get_param_importances(study) if len(told) > 2 else {}
 
 
 def find_sweep(store: Store, folder: str | None) -> tuple[str, list[StoredRun]]:

@@ -48,9 +48,10 @@ def test_all_that_the_trial_was_given_is_kept_and_what_changes_is_said(swept, co
     assert yaml.safe_load((conf / "local/default.yaml").read_text())["training"] == {"learning_rate": 0.0123456789}
 
 
-def test_what_varies_is_kept_of_a_run_that_does_not_say_what_it_was_given(swept, conf):
+def test_a_trial_that_was_given_nothing_leaves_nothing_to_take_over(swept, conf):
     result = CliRunner().invoke(main, ["sweep", "apply", "multirun/2026-01-31/12-00-00"])
-    assert result.exit_code == 0 and "kept in conf/local/default.yaml: training.learning_rate=0.0123456789\n" in result.output
+    assert result.exit_code == 1 and "trial 1 of multirun/2026-01-31/12-00-00 has the values of conf/ alone" in result.output
+    assert not (conf / "local").exists()
 
 
 def test_values_that_break_a_rule_by_now_are_refused_and_nothing_is_written(swept, conf):

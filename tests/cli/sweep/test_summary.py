@@ -11,9 +11,9 @@ from click.testing import CliRunner
 
 from ppdl.cli import main
 from ppdl.cli.sweep.summary import trials_of
+from ppdl.records.trial import open_study
 from ppdl.tracking.query import StoredRun
 from ppdl.tracking.runs.sweep import OBJECTIVE
-from ppdl.training.fitting.trial import open_study
 
 FOLDER = "multirun/2026-01-31/12-00-00"
 

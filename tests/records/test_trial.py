@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from ppdl.training.fitting.trial import STUDY, Trial, open_study
+from ppdl.records.trial import STUDY, Trial, open_study
 
 optuna = pytest.importorskip("optuna")
 SPACE = {"rate": optuna.distributions.FloatDistribution(0.0, 1.0)}
