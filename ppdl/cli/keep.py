@@ -38,7 +38,7 @@ def keep_and_show(overrides: Sequence[str]) -> None:
     before = read_params()
     kept = choices.keep(overrides)
     compose_params(place.PARAMS)
-    click.echo(f"kept in conf/{choices.LOCAL}: {shlex.join(kept.overrides())}")
+    click.echo(f"kept in conf/{choices.LOCAL}: {shlex.join(kept.overrides()) or 'nothing beside the values that conf/ has'}")
     changes = differing(before, read_params())
     for name, (old, new) in changes.items():
         click.echo(f"  params.yaml: {name}: {old!r} -> {new!r}")
