@@ -60,10 +60,10 @@ class OptunaStudy(Sweeper):
                 self._sweep(arguments)
         except Timeout:
             raise SystemExit(f"\nConfigError: {self.folder} has a sweep that runs: wait for it, or give hydra.sweep.dir=ANOTHER") from None
-        except ModuleNotFoundError as error:
-            if error.name != "optuna":
+        except ImportError as error:
+            if (error.name or "").partition(".")[0] != "optuna":
                 raise
-            raise SystemExit(f"\nConfigError: this sweep needs Optuna: {install_extra('sweep')}") from None
+            raise SystemExit(f"\nConfigError: this sweep needs Optuna 5 ({error}): {install_extra('sweep')}") from None
         except KeyboardInterrupt:
             raise SystemExit(130) from None  # as a shell reports it
         except PpdlError as error:
