@@ -29,7 +29,6 @@ def apply(folder: str | None) -> None:
         raise ConfigError(f"trial {best.run.tags.get('job')} of {name} has the values of conf/ alone: there is nothing to take over")
     built = checkout() / "models" / best.run.tags.get("protection", "") / best.run.tags.get("view", "") / "run.json"
     now = number(read_record(built).metrics.get(OBJECTIVE), ".4g") if built.is_file() else ""
-    click.echo(
-        f"trial {best.run.tags.get('job')} of {name}, validation log loss {best.objective:.4g}" + f"; what is built has {now}" * bool(now)
-    )
+    beside = f"; what is built has {now}" if now else ""
+    click.echo(f"trial {best.run.tags.get('job')} of {name}, validation log loss {best.objective:.4g}{beside}")
     keep_and_show(given)
