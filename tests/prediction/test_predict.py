@@ -18,7 +18,7 @@ from ppdl.errors import ArtifactError, ConfigError, DataError, KeyStoreError, Tr
 from ppdl.evaluation.predictions.calibration import apply_temperature
 from ppdl.evaluation.predictions.likeness import fit_likeness
 from ppdl.prediction.network import open_network
-from ppdl.prediction.predict import as_json, find_network, predict_files, write_overlays
+from ppdl.prediction.predict import as_json, find_network, predict_files, refuse_overlays, write_overlays
 from ppdl.protections.context import KeyHolder
 from ppdl.protections.schemes.deterministic import Deterministic
 from ppdl.protections.steps.noise import NOISE_FILE, load_noise_secret
