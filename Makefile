@@ -9,7 +9,7 @@ TEST_INSTALLED := .venv/.test-installed
 SOAK_INSTALLED := .venv/.soak
 HOSPITALS := .venv-hospitals
 
-.PHONY: repro test hospitals lint ui docs setup lock lowest clean-venv soak audit-deps
+.PHONY: repro test hospitals hospitals-setup lint ui docs setup lock lowest clean-venv soak audit-deps
 
 repro: $(INSTALLED)
 	ppdl repro $(ARGS)
@@ -58,6 +58,8 @@ $(INSTALLED): requirements.lock pyproject.toml
 $(TEST_INSTALLED): $(INSTALLED) requirements-test.lock
 	$(INSTALL) --compile-bytecode --require-hashes -r requirements-test.lock || .venv/bin/python -m pip install --quiet --require-hashes -r requirements-test.lock
 	@touch $(TEST_INSTALLED)
+
+hospitals-setup: $(HOSPITALS)/.installed
 
 $(HOSPITALS)/.installed: requirements-hospitals.lock pyproject.toml
 	$(PYTHON) -m venv $(HOSPITALS)

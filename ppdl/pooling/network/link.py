@@ -11,6 +11,7 @@ sends what that node had not answered once more: all steps are such that a repet
 from __future__ import annotations
 
 import logging
+import math
 import ssl
 import threading
 import time
@@ -77,7 +78,7 @@ class Queue:
     """
 
     def __init__(self, invitation: Invitation, say: Say, patience_s: float) -> None:
-        self._digest, self._say, self._patience_s = invitation.digest, say, patience_s
+        self._digest, self._say, self._patience_s, self._until = invitation.digest, say, patience_s, math.inf
         factory = LinkStateFactory(
             FLWR_IN_MEMORY_DB_NAME, NoOpFederationManager(simulation=False), ObjectStoreFactory(FLWR_IN_MEMORY_DB_NAME)
         )
@@ -118,7 +119,7 @@ class Queue:
         seen = dict.fromkeys(files, time.monotonic())
         sent: dict[str, tuple[str, str]] = {}  # name: the message, and when the node that it went to had been activated
         began, came = time.monotonic(), dict[str, Message]()
-        while seen:
+        while seen and time.monotonic() < self._until:
             found = {node.node_id: node for node in self._state.get_node_info(node_ids=[self._nodes[name] for name in seen])}
             for name in list(seen):
                 node = found[self._nodes[name]]
@@ -179,11 +180,9 @@ class Queue:
     def end(self, text: str) -> None:
         """Tell the parties that are here that the run ends without a head."""
         here = {node.node_id for node in self._state.get_node_info(statuses=["online"])}
-        answers = self.ask(END, {name: {} for name, node in self._nodes.items() if node in here}, True, text)
-        deadline = time.monotonic() + _LEAVE_S
-        self._patience_s = _LEAVE_S
+        self._until = time.monotonic() + _LEAVE_S
         with suppress(ServerError):
-            while time.monotonic() < deadline and next(answers, None):
+            for _ in self.ask(END, {name: {} for name, node in self._nodes.items() if node in here}, True, text):
                 pass
 
 
@@ -248,19 +247,21 @@ def join(party: Party, invitation: Invitation, desk: Desk, say: Say, *, patience
 def _answered(node: _Member, message: Message, invitation: Invitation, desk: Desk, say: Say) -> bool:
     """Answer a message, and tell whether it was the last. Raises: PpdlError, after the server was told that there is no answer."""
     began, (about, files) = time.monotonic(), _unpacked(message.content)
-    phase = str(about.get("phase"))
+    phase, answer, declined = str(about.get("phase")), dict[str, bytes](), None
     try:
         if about.get("run") != invitation.digest:
             raise ConfigError("the server runs another invitation: roster, key, versions or address differ; nothing is sent")
-        if phase == END:
-            raise ServerError(f"the server ended the run: {_plain(about.get('text'))}")
-        say(f"asked to {phase}")
-        answer = desk.answer(phase, files)
+        if phase != END:
+            say(f"asked to {phase}")
+            answer = desk.answer(phase, files)
     except PpdlError as error:
-        with suppress(httpx.HTTPError, ObjectPushError):
-            node.push(message, _record({}, run=invitation.digest, refused=type(error).__name__))
-        raise
-    node.push(message, _record(answer, run=invitation.digest))
+        declined = error
+    with suppress(*([httpx.HTTPError, ObjectPushError] if declined else [])):
+        node.push(message, _record(answer, run=invitation.digest, refused=type(declined).__name__ if declined else ""))
+    if declined:
+        raise declined
+    if phase == END:
+        raise ServerError(f"the server ended the run: {_plain(about.get('text'))}")
     say(f"{phase}: {time.monotonic() - began:.2f} s")
     return phase == KEEP
 
