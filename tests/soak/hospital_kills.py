@@ -44,7 +44,7 @@ def run(parties: Parties, kill: tuple[str, str, str] | None = None) -> tuple[str
             parties.wait_for(party, said)
             parties.kill(party)
             parties.start(party)
-        codes = parties.ends(300)
+        codes = parties.ends(600)
     finally:
         parties.stop()
     assert codes == dict.fromkeys(PARTIES, 0), {party: parties.printed(party)[-500:] for party in PARTIES}

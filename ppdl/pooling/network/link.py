@@ -143,10 +143,10 @@ class Queue:
                 else:
                     came[name] = reply
             for name, reply in list(came.items()):
-                if (content := self._content(reply)) is not None:
+                if (parts := self._parts(reply)) is not None:
                     del came[name], seen[name]
                     self._say(f"{phase} {name}: {time.monotonic() - began:.2f} s")
-                    yield name, self._opened(content, name, phase)
+                    yield name, self._opened(reply, parts, name, phase)
             time.sleep(_POLL_S)
 
     def _push(self, name: str, phase: str, files: Files, text: str) -> str:
@@ -159,18 +159,15 @@ class Queue:
                 self._state.store_object(self._run, session, object_id, part.deflate())
         return message.metadata.message_id
 
-    def _content(self, reply: Message) -> RecordDict | None:
-        """Return what a reply holds, once all its parts are here."""
+    def _parts(self, reply: Message) -> dict[str, bytes] | None:
+        """Return the parts of a reply, once all are here."""
         tree = self._state.object_store.get_object_tree(reply.metadata.message_id)
         parts = {part.object_id: self._state.get_object(self._run, part.object_id) for part in iterate_object_tree(tree)}
-        if not all(parts.values()):
-            return None
-        whole: Any = inflate_object_from_contents(tree.object_id, parts)
-        self._state.delete_messages({reply.metadata.reply_to_message_id})
-        return whole.content
+        return parts if all(parts.values()) else None
 
-    def _opened(self, content: RecordDict, name: str, phase: str) -> Files:
-        about, files = _unpacked(content)
+    def _opened(self, reply: Message, parts: dict[str, bytes], name: str, phase: str) -> Files:
+        self._state.delete_messages({reply.metadata.reply_to_message_id})
+        about, files = _unpacked(lambda: inflate_object_from_contents(reply.metadata.message_id, parts))
         if about.get("run") != self._digest:
             raise ServerError(f"{name} answers for another run: it must agree to this one's invitation")
         if about.get("refused"):
@@ -246,7 +243,7 @@ def join(party: Party, invitation: Invitation, desk: Desk, say: Say, *, patience
 
 def _answered(node: _Member, message: Message, invitation: Invitation, desk: Desk, say: Say) -> bool:
     """Answer a message, and tell whether it was the last. Raises: PpdlError, after the server was told that there is no answer."""
-    began, (about, files) = time.monotonic(), _unpacked(message.content)
+    began, (about, files) = time.monotonic(), _unpacked(lambda: message)
     phase, answer, declined = str(about.get("phase")), dict[str, bytes](), None
     try:
         if about.get("run") != invitation.digest:
@@ -312,17 +309,22 @@ class _Member:
             time.sleep(_POLL_S)
 
     def pull(self) -> Message | None:
-        """Return the next message, None where there is none. Raises: httpx.HTTPError, ObjectPullError."""
+        """Return the next message, None where there is none. Raises: httpx.HTTPError, ObjectPullError; ArtifactError for what is none."""
         found = self._client.PullMessages(PullMessagesRequest(node=self._node))
         if not found.messages_list:
             return None
         run, tree = message_from_proto(found.messages_list[0]).metadata.run_id, found.message_object_trees[0]
-        message = pull_and_inflate_object_from_tree(
-            tree,
-            make_pull_object_fn_protobuf(self._client.PullObject, self._node, run),
-            make_confirm_message_received_fn_protobuf(self._client.ConfirmMessageReceived, self._node, run),
-            return_type=Message,
-        )
+        try:
+            message = pull_and_inflate_object_from_tree(
+                tree,
+                make_pull_object_fn_protobuf(self._client.PullObject, self._node, run),
+                make_confirm_message_received_fn_protobuf(self._client.ConfirmMessageReceived, self._node, run),
+                return_type=Message,
+            )
+        except (httpx.HTTPError, ObjectPullError):
+            raise
+        except Exception as error:
+            raise ArtifactError(f"what {self._address} sent is no message ({type(error).__name__}): nothing is done with it") from None
         message.metadata.__dict__["_message_id"] = tree.object_id
         return message
 
@@ -350,11 +352,12 @@ def _record(files: Files, **about: str) -> RecordDict:
     return RecordDict({"about": ConfigRecord(dict(about)), "files": ArrayRecord(arrays)})
 
 
-def _unpacked(content: RecordDict) -> tuple[Mapping[str, Any], Files]:
+def _unpacked(message: Callable[[], Any]) -> tuple[Mapping[str, Any], Files]:
     """Return what a message says and the files that it brings. Raises: ArtifactError."""
     try:
+        content = message().content
         return dict(content["about"]), {str(path): array.numpy().tobytes() for path, array in content["files"].items()}
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except Exception as error:  # Flower's reader and numpy's let through nearly every kind
         raise ArtifactError(f"what came is no message of a run ({type(error).__name__}): nothing is done with it") from None
 
 

@@ -30,7 +30,7 @@ PAGE = PROJECT / "docs/howto/hospitals.md"
 HEAD, ADDRESS = "pooled_head", "pool.example.org:9443"
 NAMES = ("anna", "berta", "clara")
 PARTIES = ("server", *NAMES, "key-holder")
-TIMEOUT_S = 120
+TIMEOUT_S = 300
 
 
 class Films:

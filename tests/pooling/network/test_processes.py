@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from ppdl.crypto.artifact.shards import hash_file
+from ppdl.pooling.network import party as parties
+from ppdl.pooling.network.invitation import Invitation
+from ppdl.pooling.network.party import Party
 from tests.pooling.network.parties import NAMES, PARTIES, VENV, Films, Parties
 
 pytestmark = pytest.mark.skipif(not (VENV / "bin/ppdl").exists(), reason="`make hospitals` makes the environment that these need")
@@ -168,13 +171,15 @@ def test_strangers_are_turned_away_with_one_line_and_the_control_api_is_not_ther
     assert server.running["server"].poll() is None
 
 
-def test_another_roster_is_refused_by_the_party_and_all_others_hear_of_it(server):
-    server.type("key-holder", "call")  # once more: another key, so another run
-    for path in (server.root / "clara/invitation").iterdir():
-        path.write_bytes((server.root / "key-holder/invitation" / path.name).read_bytes())
+def test_another_run_is_refused_by_the_party_and_all_others_hear_of_it(server, monkeypatch):
+    holder, first = Party.load(server.folder("key-holder")), Invitation.read(server.root / "key-holder/invitation")
+    monkeypatch.setattr(parties, "software", lambda: dict(first.software))
+    cards = [server.root / f"key-holder/{name}.json" for name in PARTIES[:-1]]
+    rules = {key: value for key, value in first.terms.tree.items() if key in ("key_bits", "num_features", "feature_bits", "strengths")}
+    options = {"allow_insecure_key": False, "project": server.root / "project"}
+    other = holder.call(cards, first.backbone, rules | {"accept_membership": True}, **options)
+    other.write(server.root / "clara/invitation", server.root / "clara/invitation/backbone.keras")
     server.type("clara", "agree")
-    first = (server.root / "anna/invitation", server.root / "key-holder/pool")
-    subprocess.run([*server.words("anna", "agree")[:3], first[1], first[0]], env=server.environment("key-holder"), check=True)
     for party in ("key-holder", "clara"):
         server.start(party)
     assert server.ends() == {"server": 1, "key-holder": 1, "clara": 1}
