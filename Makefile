@@ -99,12 +99,13 @@ SOAK ?= tests/soak/results
 KILLS ?= 50
 CASES ?= 100000
 MUTANTS ?= 400
-soak: $(SOAK_INSTALLED)
+soak: $(SOAK_INSTALLED) $(HOSPITALS)/.installed
 	python -m tests.soak.fuzz --cases $(CASES) --out $(SOAK)/fuzz.json
 	python -m tests.soak.guided all --out $(SOAK)/guided.json
 	python -m tests.soak.kills --num $(KILLS) --out $(SOAK)/kills.json
 	python -m tests.soak.first_store --out $(SOAK)/first_store.json
 	python -m tests.soak.pool_kills --out $(SOAK)/pool_kills.json
+	python -m tests.soak.hospital_kills --out $(SOAK)/hospital_kills.json
 	python -m tests.soak.mutants --num $(MUTANTS) --out $(SOAK)/mutants.json
 	python -m tests.soak.kernel_mutants --out $(SOAK)/kernel_mutants.json
 	python -m tests.soak.promises --out $(SOAK)/promises.json

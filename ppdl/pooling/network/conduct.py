@@ -14,17 +14,18 @@ from ppdl.pooling.board import Board, read_rows
 from ppdl.pooling.network.desk import (
     COMMIT,
     COUNTERSIGN,
-    HEAD,
     KEEP,
     OPEN,
+    OPENED_FILE,
     RELEASE,
     Files,
     commitment,
-    keep_head,
+    read_opened,
     released,
-    tally,
+    sealed,
     write_file,
 )
+from ppdl.pooling.network.desk import tally as signature
 from ppdl.pooling.network.invitation import KEY_HOLDER, Invitation
 from ppdl.pooling.server import add_contributions
 from ppdl.pooling.statements import COMMITMENT, TALLY, read_commitments, read_signed
@@ -73,21 +74,23 @@ def conduct(board: Board, invitation: Invitation, ask: Ask) -> None:
     )
     found = add_contributions(board, terms)
     counted = found.contributors
-    gather(COUNTERSIGN, tally, {"tally.json", *map(released, counted)}, counted, partial(signed, TALLY))
-    if not (board.folder / HEAD[-1]).exists():
-        files = {"tally.json", "sum.npy", *map(commitment, terms.roster), *map(tally, counted)}
-        for name, answer in ask(OPEN, {KEY_HOLDER: _read(board, files)}, False):
-            if answer.keys() != set(HEAD):
-                raise ArtifactError(f"{name} answered {OPEN} without a head: call a new run")
-            for path in HEAD:
+    gather(COUNTERSIGN, signature, {"tally.json", *map(released, counted)}, counted, partial(signed, TALLY))
+    if not (board.folder / OPENED_FILE).exists():
+        wanted = {OPENED_FILE, *(path for name in counted for path in sealed(name))}
+        files = _read(board, {"tally.json", "sum.npy", *map(commitment, terms.roster), *map(signature, counted)})
+        for name, answer in ask(OPEN, {KEY_HOLDER: files}, False):
+            if answer.keys() != wanted:
+                raise ArtifactError(f"{name} answered {OPEN} with other files than the sealed heads of all contributors: call a new run")
+            for path in sorted(wanted, key=OPENED_FILE.__eq__):  # which says that all others are here
                 write_file(board.folder / path, answer[path])
-    keep_head(board, invitation, board.folder.parent)
-    head = _read(board, HEAD)
-    left = [name for name in (*counted, KEY_HOLDER) if not (board.folder / "kept" / name).exists()]
-    for name, answer in ask(KEEP, dict.fromkeys(left, head), False):
-        if answer != {HEAD[1]: head[HEAD[1]]}:
-            raise ArtifactError(f"{name} keeps another head: compare head.json of both, for who has the other was deceived")
-        write_file(board.folder / "kept" / name, b"")
+    read_opened(board, invitation)
+    kept = board.folder / "kept"
+    left = [name for name in (*counted, KEY_HOLDER) if not (kept / name).exists()]
+    files_of = {name: _read(board, [OPENED_FILE, *(sealed(name) if name in counted else ())]) for name in left}
+    for name, answer in ask(KEEP, files_of, False):
+        if answer != _read(board, [OPENED_FILE]):
+            raise ArtifactError(f"{name} keeps another head: compare head.json of all, for who has the other was deceived")
+        write_file(kept / name, b"")
 
 
 def _read(board: Board, paths: Iterable[str]) -> Files:

@@ -1,12 +1,20 @@
 """What a hospital and the key holder do when the server asks: the pipeline's own functions, on the party's own copy of the board.
 
 A message names a phase and brings files of the board; the answer is the file that the phase makes. No message brings code, terms or a key.
+
+The head goes to each hospital whose sums are in it, sealed for that one, so that the server, which carries it, does not have it.
+
+Source: HPKE, RFC 9180 (DHKEM(X25519), HKDF-SHA256, AES-256-GCM), through pyca's. Its `info` is the invitation's digest and the file's name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
+from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 
 from ppdl.crypto.artifact.shards import hash_file
 from ppdl.errors import ArtifactError
@@ -21,7 +29,9 @@ from ppdl.private_head.head import ARRAYS_FILE, JSON_FILE, load_head
 from ppdl.records.atomic import replacing
 
 COMMIT, RELEASE, COUNTERSIGN, OPEN, KEEP, END = "commit", "release", "countersign", "open", "keep", "end"
-HEAD = tuple(f"head/{name}" for name in (ARRAYS_FILE, "opened.json", JSON_FILE))  # the one that names the others comes last
+OPENED_FILE = "opened.json"
+_PARTS = ARRAYS_FILE, JSON_FILE  # of a head; the one that names the other comes last
+_SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 Files = Mapping[str, bytes]
 
 
@@ -38,14 +48,18 @@ def tally(name: str) -> str:
     return f"tallies/{name}.json"
 
 
-def brought(phase: str, names: Iterable[str]) -> set[str]:
-    """Return the files of the board that a phase's message may bring, in a run of these hospitals."""
+def sealed(name: str) -> list[str]:
+    return [f"sealed/{name}/{part}" for part in _PARTS]
+
+
+def brought(phase: str, names: Iterable[str], name: str) -> set[str]:
+    """Return the files of the board that a phase's message may bring to one party, in a run of these hospitals."""
     commitments, signed = {commitment(name) for name in names}, {tally(name) for name in names}
     return {
         RELEASE: commitments,
         COUNTERSIGN: {"tally.json", *(released(name) for name in names)},
         OPEN: {"tally.json", "sum.npy"} | commitments | signed,
-        KEEP: set(HEAD),
+        KEEP: {OPENED_FILE, *(sealed(name) if name in names else ())},
     }.get(phase, set())
 
 
@@ -64,7 +78,7 @@ class Desk:
 
     @property
     def has_head(self) -> bool:
-        return (self.folder / HEAD[-1]).exists()
+        return (self.folder / "head" / JSON_FILE).exists()
 
     def answer(self, phase: str, files: Files) -> dict[str, bytes]:
         """Do a phase with the files that came, and return those that go.
@@ -75,7 +89,7 @@ class Desk:
         """
         name, names = self.party.name, self.invitation.terms.roster
         phases = {COMMIT, RELEASE, COUNTERSIGN, KEEP} if self.party.role == HOSPITAL else {OPEN, KEEP}
-        if phase not in phases or not files.keys() <= brought(phase, names):
+        if phase not in phases or not files.keys() <= brought(phase, names, name):
             raise ArtifactError(f"the server asked for {phase!r} with files that {name} does not take for it: nothing is done")
         for path in files.keys() - {commitment(name), released(name)}:
             write_file(self.board.folder / path, files[path])
@@ -95,29 +109,44 @@ class Desk:
         return [tally(self.party.name)]
 
     def _open(self) -> list[str]:
-        terms, head = self.invitation.terms, self.board.folder / "head"
-        open_total(self.board, terms, self.party.folder, backbone=self.invitation.backbone).save(head)
-        opened = Opened(terms.digest, hash_file(head / JSON_FILE))
-        write_signed(self.board.folder / HEAD[1], OPENED, opened, hospital_key(self.party.folder))
-        return list(HEAD)
+        terms, own = self.invitation.terms, self.board.folder / "head"
+        open_total(self.board, terms, self.party.folder, backbone=self.invitation.backbone).save(own)
+        opened = Opened(terms.digest, hash_file(own / JSON_FILE))
+        write_signed(self.board.folder / OPENED_FILE, OPENED, opened, hospital_key(self.party.folder))
+        paths = [path for name in self.board.read_tally().contributors for path in sealed(name)]
+        for path in paths:
+            key = X25519PublicKey.from_public_bytes(bytes.fromhex(self.invitation.sealing_keys[Path(path).parent.name]))
+            write_file(self.board.folder / path, _SUITE.encrypt((own / Path(path).name).read_bytes(), key, self._info(path)))
+        return [OPENED_FILE, *paths]
 
     def _keep(self) -> list[str]:
-        keep_head(self.board, self.invitation, self.folder)
-        return [HEAD[1]]
+        """Put the head into `head`, with its backbone, as `ppdl serve` takes it, if it is the one that the key holder signed."""
+        own = self.board.folder / "head"
+        if self.party.role == HOSPITAL:
+            for path in sealed(self.party.name):
+                try:
+                    content = _SUITE.decrypt((self.board.folder / path).read_bytes(), self.party.key("seal"), self._info(path))
+                except (OSError, InvalidTag, ValueError):
+                    raise ArtifactError(f"{path} of {self.board.folder} is no head that was sealed for this party in this run") from None
+                write_file(own / Path(path).name, content)
+        if read_opened(self.board, self.invitation).head_sha256 != hash_file(own / JSON_FILE):
+            raise ArtifactError(f"{own} is not the head that the key holder signed in this run: nothing is kept of it")
+        load_head(own)
+        write_file(self.folder / "head" / BACKBONE, (self.folder / BACKBONE).read_bytes())
+        for part in _PARTS:
+            write_file(self.folder / "head" / part, (own / part).read_bytes())
+        return [OPENED_FILE]
+
+    def _info(self, path: str) -> bytes:
+        return f"PPDL-POOL/1 {self.invitation.digest} {path}".encode("ascii")
 
 
-def keep_head(board: Board, invitation: Invitation, folder: Path) -> None:
-    """Put the head into `folder`, with its backbone, as `ppdl serve` takes it.
-
-    Raises: ArtifactError, DataError when the key holder did not sign it, it is damaged, or of another run.
-    """
-    opened = read_signed(board.folder / HEAD[1], OPENED, invitation.holder_key)
-    if opened != Opened(invitation.terms.digest, hash_file(board.folder / HEAD[2])):
-        raise ArtifactError(f"{board.folder / 'head'} is not the head that the key holder signed in this run: nothing is kept of it")
-    load_head(board.folder / "head")
-    write_file(folder / "head" / BACKBONE, (folder / BACKBONE).read_bytes())
-    for path in HEAD:
-        write_file(folder / path, (board.folder / path).read_bytes())
+def read_opened(board: Board, invitation: Invitation) -> Opened:
+    """Return what the key holder signed of the head. Raises: ArtifactError when it did not, or of another run."""
+    opened: Opened = read_signed(board.folder / OPENED_FILE, OPENED, invitation.holder_key)
+    if opened.run != invitation.terms.digest:
+        raise ArtifactError(f"{board.folder / OPENED_FILE} is of another run: call a new one")
+    return opened
 
 
 def write_file(path: Path, content: bytes) -> None:

@@ -45,6 +45,7 @@ class Invitation:
         address: HOST:PORT of the server. certificate: its own, PEM; no other certificate is trusted for it.
         holder_key: that the key holder signs the head with, Ed25519, in hex.
         node_keys: by name, of all hospitals and the key holder: the public key that Flower knows the party by, PEM.
+        sealing_keys: by name, of all hospitals: the X25519 public key, in hex, that the head is sealed for.
         software: versions that all parties run.
 
     Raises:
@@ -58,11 +59,14 @@ class Invitation:
     certificate: str
     holder_key: str
     node_keys: Mapping[str, str]
+    sealing_keys: Mapping[str, str]
     software: Mapping[str, str]
 
     def __post_init__(self) -> None:
         if set(self.node_keys) != {KEY_HOLDER, *self.terms.roster} or len(set(self.node_keys.values())) < len(self.node_keys):
             raise ConfigError(f"each hospital of the roster and the key holder must have a node key of its own: {_ASK}")
+        if set(self.sealing_keys) != set(self.terms.roster):
+            raise ConfigError(f"each hospital of the roster must have a key that the head is sealed for: {_ASK}")
         if self.key.fingerprint != self.terms.fingerprint or self.backbone.get("sha256") != self.terms.backbone_sha256:
             raise ConfigError(f"key, backbone and terms are of different runs: {_ASK}")
 

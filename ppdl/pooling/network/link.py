@@ -267,7 +267,7 @@ class _Member:
     """A node of Flower without its machinery for apps."""
 
     def __init__(self, party: Party, invitation: Invitation, patience_s: float) -> None:
-        key = party.node_key()
+        key = party.key("node")
         self._address, self._patience_s, self._id_file = invitation.address, patience_s, party.folder / "node.id"
         self._public = invitation.node_keys[party.name].encode("ascii")
         self._client = FleetHttpClient.from_server_address(

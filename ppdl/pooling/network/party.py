@@ -3,6 +3,7 @@
 card.json             {"format": "ppdl card v1", "role": ROLE, "name": NAME, ...} what others may know of it: the key holder gets a copy
 films                 of a hospital: a link to its prepared images
 node.key              hospital, key holder: private key that Flower knows it by, ECDSA P-384, PEM
+seal.key              hospital: private key that the head is sealed for, X25519, PEM
 signing-*.json        hospital, key holder: private key that it signs statements with, Ed25519
 tls.key, tls.crt      server: private key and certificate of its address
 agreed.json           {"format": "ppdl pin v1", "sha256": DIGEST} of the invitation that it agreed to last
@@ -27,6 +28,7 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.x509.oid import NameOID
 from filelock import FileLock, Timeout
 
@@ -45,7 +47,7 @@ from ppdl.records.reading import read_object
 FORMAT = "ppdl card v1"
 _MEMBERS = {
     SERVER: ("name", "address", "certificate"),
-    HOSPITAL: ("name", "node_key", "signing_key", "num_films", "class_names"),
+    HOSPITAL: ("name", "node_key", "sealing_key", "signing_key", "num_films", "class_names"),
     KEY_HOLDER: ("name", "node_key", "signing_key"),
 }
 
@@ -72,16 +74,13 @@ class Party:
     def name(self) -> str:
         return str(self.card["name"])
 
-    def node_key(self) -> ec.EllipticCurvePrivateKey:
-        """Load the key that Flower knows the party by. Raises: KeyStoreError."""
-        path = self.folder / "node.key"
+    def key(self, name: str) -> Any:
+        """Load a private key: "node", that Flower knows the party by, or "seal". Raises: KeyStoreError."""
+        path = self.folder / f"{name}.key"
         try:
-            key = serialization.load_pem_private_key(read_file(path, 4096), None)
+            return serialization.load_pem_private_key(read_file(path, 4096), None)
         except (ValueError, TypeError):
-            key = None
-        if not isinstance(key, ec.EllipticCurvePrivateKey):
-            raise KeyStoreError(f"{path} holds no private key: restore it from a backup, or make the party anew in another folder")
-        return key
+            raise KeyStoreError(f"{path} holds no private key: restore it, or make the party anew in another folder") from None
 
     def run_folder(self, invitation: Invitation) -> Path:
         return self.folder / "runs" / invitation.digest[:16]
@@ -115,8 +114,9 @@ class Party:
             terms = call_run(board, draft, roster, self.folder, allow_insecure_key=allow_insecure_key, project=project)
             public_key = public_members(board.public_key(terms))
         node_keys = {card["name"]: card["node_key"] for card in (*hospitals.values(), self.card)}
+        sealing_keys = {name: card["sealing_key"] for name, card in hospitals.items()}
         place = servers[0]["address"], servers[0]["certificate"]
-        return Invitation(terms, public_key, backbone, *place, self.card["signing_key"], node_keys, software())
+        return Invitation(terms, public_key, backbone, *place, self.card["signing_key"], node_keys, sealing_keys, software())
 
     def agree(self, source: Path) -> Invitation:
         """Check an invitation against what this party knows of itself, and keep it for `agreed`.
@@ -165,8 +165,9 @@ class Party:
             check_terms(self.folder, invitation.terms)
             says = invitation.node_keys[KEY_HOLDER], invitation.holder_key
         else:
-            says = invitation.node_keys.get(self.name), *((member.signing_key, member.num_films) if member else (None, None))
-        if says != tuple(self.card[key] for key in _MEMBERS[self.role][1:4]):
+            keys = invitation.node_keys.get(self.name), invitation.sealing_keys.get(self.name)
+            says = *keys, *((member.signing_key, member.num_films) if member else (None, None))
+        if says != tuple(self.card[key] for key in _MEMBERS[self.role][1:5]):
             raise ConfigError(
                 f"the invitation is not for {self.name} as {self.folder / 'card.json'} has it (keys, address, number of films): send the "
                 "key holder that card, for a new run"
@@ -211,6 +212,10 @@ def make_party(folder: Path, card: Mapping[str, Any], project: Path, *, films: P
     else:
         public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
         own = {"node_key": public.decode("ascii"), "signing_key": hospital_key(folder).public_key().public_bytes_raw().hex()}
+    if role == HOSPITAL:
+        sealing = X25519PrivateKey.generate()
+        _write_private(folder / "seal.key", sealing)
+        own["sealing_key"] = sealing.public_key().public_bytes_raw().hex()
     if films is not None:
         (folder / "films").unlink(missing_ok=True)
         (folder / "films").symlink_to(films.resolve())
@@ -235,7 +240,7 @@ def split_address(address: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def _write_private(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
+def _write_private(path: Path, key: ec.EllipticCurvePrivateKey | X25519PrivateKey) -> None:
     text = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(text)

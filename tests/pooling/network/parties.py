@@ -154,8 +154,9 @@ class Parties:
                 process.wait()
 
     def digests(self) -> dict[str, str]:
-        """Return the SHA-256 of each party's head.json, which names that of the weights."""
-        return {party: hash_file(self.run_folder(party) / "head/head.json") for party in PARTIES}
+        """Return the SHA-256 of each party's head.json, which names that of the weights; of the server the one that it was told."""
+        told = json.loads((self.run_folder("server") / "board/opened.json").read_text())["statement"]["head_sha256"]
+        return {party: hash_file(self.run_folder(party) / "head/head.json") for party in PARTIES[1:]} | {"server": told}
 
 
 def commands() -> dict[tuple[str, str], str]:

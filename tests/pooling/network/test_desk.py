@@ -8,6 +8,7 @@ import shutil
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 
 from ppdl.crypto.artifact.shards import hash_file
 from ppdl.crypto.keys.keystore import private_path
@@ -16,7 +17,7 @@ from ppdl.pooling.board import Board
 from ppdl.pooling.network import invitation as invitations
 from ppdl.pooling.network import party as parties
 from ppdl.pooling.network.conduct import conduct
-from ppdl.pooling.network.desk import COMMIT, COUNTERSIGN, HEAD, KEEP, OPEN, RELEASE, Desk
+from ppdl.pooling.network.desk import _SUITE, COMMIT, COUNTERSIGN, KEEP, OPEN, OPENED_FILE, RELEASE, Desk
 from ppdl.pooling.network.invitation import Invitation, check_certificate
 from ppdl.pooling.network.party import Party, make_party, read_card, split_address
 from ppdl.pooling.ridge import fit_ridge
@@ -88,7 +89,7 @@ class Place:
         conduct(self.board, self.invitation, ask)
 
     def heads(self):
-        folders = [self.party(name).run_folder(self.invitation) / "head" for name in ("server", *NAMES, "key-holder")]
+        folders = [self.party(name).run_folder(self.invitation) / "head" for name in (*NAMES, "key-holder")]
         return [folder for folder in folders if (folder / "head.json").exists()]
 
 
@@ -114,7 +115,7 @@ def test_all_have_the_head_of_all_films_together_and_a_second_call_asks_nobody(p
     features, labels = (np.concatenate([getattr(own, part) for own in films().values()]) for part in ("features", "labels"))
     expected, _ = fit_ridge(sums_of(features, labels, num_classes=2, feature_bits=12), (0.1,), class_names=CLASSES, backbone={})
     heads = [load_head(folder) for folder in place.heads()]
-    assert len(heads) == 5 and len({hash_file(folder / "head.json") for folder in place.heads()}) == 1
+    assert len(heads) == 4 and len({hash_file(folder / "head.json") for folder in place.heads()}) == 1
     assert all(np.array_equal(head.weights, expected.weights) and np.array_equal(head.bias, expected.bias) for head in heads)
     assert all((folder / "backbone.keras").read_bytes() == b"public" for folder in place.heads())
     assert not private_path(place.root / "key-holder", place.invitation.terms.fingerprint).exists()
@@ -135,7 +136,7 @@ def test_a_server_that_was_killed_asks_again_for_what_its_board_lacks(place, pha
         place.conduct(**{phase: killed})
     place.desks = {name: place.desk(name) for name in place.desks}  # and all others were, too
     place.conduct()
-    assert len(place.heads()) == 5
+    assert len(place.heads()) == 4
     assert len(place.asked) == len(set(place.asked)) + 1  # what was answered and not received
 
 
@@ -153,6 +154,8 @@ def test_a_server_that_was_killed_asks_again_for_what_its_board_lacks(place, pha
         ("anna", COUNTERSIGN, {"tallies/anna.json": b""}),
         ("anna", COMMIT, {"commitments/berta.json": b""}),
         ("key-holder", KEEP, {"head/backbone.keras": b""}),
+        ("anna", KEEP, {"sealed/berta/head.json": b""}),
+        ("key-holder", KEEP, {"sealed/anna/head.json": b""}),
     ],
 )
 def test_a_party_takes_no_phase_and_no_file_that_is_not_its_own(place, name, phase, files):
@@ -170,27 +173,44 @@ def test_the_server_cannot_replace_what_a_hospital_has_committed_to(place):
 
 
 def test_a_head_that_the_key_holder_did_not_sign_is_kept_by_nobody(place):
-    def other_weights(desk, files):
-        folder = place.root / "other"
-        load_head(place.board.folder / "head").save(folder)
-        tree = json.loads((folder / "head.json").read_text())
-        (folder / "head.json").write_text(json.dumps(tree | {"temperature": 2.0}))
-        return desk.answer(KEEP, files | {HEAD[2]: (folder / "head.json").read_bytes()})
+    """Anybody can seal for a hospital."""
+
+    def of_somebody_else(desk, files):
+        load_head(place.desks["key-holder"].board.folder / "head").save(place.root / "other")
+        tree = json.loads((place.root / "other/head.json").read_text())
+        other = json.dumps(tree | {"temperature": 2.0}).encode()
+        key = X25519PublicKey.from_public_bytes(bytes.fromhex(place.invitation.sealing_keys["anna"]))
+        path = "sealed/anna/head.json"
+        info = f"PPDL-POOL/1 {place.invitation.digest} {path}".encode()
+        return desk.answer(KEEP, files | {path: _SUITE.encrypt(other, key, info)})
 
     with pytest.raises(ArtifactError, match="is not the head that the key holder signed in this run: nothing is kept of it"):
-        place.conduct(keep=other_weights)
-    assert [folder.parents[2].name for folder in place.heads()] == ["server"]
+        place.conduct(keep=of_somebody_else)
+    assert place.heads() == []
+
+    def exchanged(desk, files):
+        return desk.answer(KEEP, files | {"sealed/anna/head.npz": (place.board.folder / "sealed/berta/head.npz").read_bytes()})
+
+    with pytest.raises(ArtifactError, match="is no head that was sealed for this party in this run"):
+        place.conduct(keep=exchanged)
 
     def signed_by_a_hospital(desk, files):
-        answer = desk.answer(OPEN, files)
         path = place.root / "opened.json"
-        statement = Opened(place.invitation.terms.digest, hash_file(desk.board.folder / HEAD[2]))
+        statement = Opened(place.invitation.terms.digest, hash_file(desk.board.folder / "head/head.json"))
         write_signed(path, OPENED, statement, parties.hospital_key(place.root / "anna"))
-        return answer | {HEAD[1]: path.read_bytes()}
+        return desk.answer(OPEN, files) | {OPENED_FILE: path.read_bytes()}
 
-    shutil.rmtree(place.board.folder / "head")
+    (place.board.folder / OPENED_FILE).unlink()
     with pytest.raises(ArtifactError, match="not signed by the key"):
         place.conduct(open=signed_by_a_hospital)
+
+
+def test_the_server_carries_the_head_and_does_not_have_it(place):
+    place.conduct()
+    for part in ("head.npz", "head.json"):
+        content = (place.heads()[0] / part).read_bytes()
+        files = [path for path in (place.root / "server").rglob("*") if path.is_file()]
+        assert files and not [path for path in files if content in path.read_bytes()]
 
 
 @pytest.mark.parametrize(
@@ -201,7 +221,7 @@ def test_a_head_that_the_key_holder_did_not_sign_is_kept_by_nobody(place):
         (COMMIT, {"commitments/anna.json": b"x"}, "cannot be read as JSON"),
         (RELEASE, {"ciphertexts/anna.npy": b"x"}, "cannot be read .ValueError"),
         (COUNTERSIGN, {"tallies/anna.json": b"{}"}, "is no signed tally"),
-        (OPEN, {"head/head.json": b"{}"}, "key-holder answered open without a head"),
+        (OPEN, {OPENED_FILE: b"{}"}, "key-holder answered open with other files than the sealed heads"),
         (KEEP, {}, "anna keeps another head"),
     ],
 )
@@ -231,7 +251,7 @@ def test_a_hospital_that_stays_away_after_all_committed_is_left_out(tmp_path):
                 yield name, desks[name].answer(phase, brought)
 
     conduct(place.board, place.invitation, ask)
-    assert sorted(place.board.read_tally().contributors) == list(NAMES) and len(place.heads()) == 5
+    assert sorted(place.board.read_tally().contributors) == list(NAMES) and len(place.heads()) == 4
 
 
 def change(place, name, **parts):
@@ -249,6 +269,8 @@ def test_an_invitation_is_held_to_what_the_party_is(place):
             "for ppdl-paillier 1, flwr 3, and here is ppdl-paillier 1, flwr 2: install what it names",
         ),
         ({"node_keys": tree["node_keys"] | {"anna": tree["node_keys"]["berta"]}}, "must have a node key of its own"),
+        ({"sealing_keys": {}}, "each hospital of the roster must have a key that the head is sealed for"),
+        ({"sealing_keys": tree["sealing_keys"] | {"anna": "0"}}, "is not for anna as"),
         ({"node_keys": {}}, "each hospital of the roster and the key holder must have a node key"),
         ({"backbone": {"sha256": "0"}}, "key, backbone and terms are of different runs"),
         ({"public_key": {"kty": "x"}}, "a public Paillier key has"),
@@ -302,10 +324,10 @@ def test_a_party_is_made_once_outside_of_the_project_and_closed_to_others(place)
     assert not (place.root / "x").exists()
     for name in ("anna", "key-holder"):
         secret = [path for path in (place.root / name).glob("*") if path.suffix == ".key" or path.name.startswith("signing-")]
-        assert len(secret) == 2 and {path.stat().st_mode & 0o777 for path in secret} == {0o600}
+        assert len(secret) == (3 if name == "anna" else 2) and {path.stat().st_mode & 0o777 for path in secret} == {0o600}
     (place.root / "anna/node.key").write_text("x")
     with pytest.raises(KeyStoreError, match="holds no private key"):
-        place.party("anna").node_key()
+        place.party("anna").key("node")
     (place.root / "anna").chmod(0o755)
     with pytest.raises(KeyStoreError, match="must be closed to others"):
         place.party("anna")

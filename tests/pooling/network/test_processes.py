@@ -73,9 +73,10 @@ def test_each_has_the_head_of_the_pipelines_stage_though_one_was_killed(ended, f
     digests = ended.digests()
     assert len(set(digests.values())) == 1
     stage = films.head_of_the_stages(ended.run_folder("server") / "backbone.keras")
-    assert hash_file(stage / "head.json") == digests["server"] and hash_file(stage / "head.npz") == hash_file(
-        ended.run_folder("clara") / "head/head.npz"
-    )
+    assert hash_file(stage / "head.json") == digests["clara"]
+    assert hash_file(stage / "head.npz") == hash_file(ended.run_folder("clara") / "head/head.npz")
+    weights = (stage / "head.npz").read_bytes()
+    assert not [path for path in ended.folder("server").rglob("*") if path.is_file() and weights in path.read_bytes()]
     assert ended.printed("anna").count("asked to commit") == 2
     assert all(ended.printed(name).count("asked to commit") == 1 for name in NAMES[1:])
 
@@ -120,16 +121,15 @@ party = parties.Party.load(folder)
 found = party.agreed()
 if change == "key":
     key = ec.generate_private_key(ec.SECP384R1())
-    own = {"node_key": lambda self: key}
     public = key.public_key().public_bytes(parties.serialization.Encoding.PEM, parties.serialization.PublicFormat.SubjectPublicKeyInfo)
     keys = {**found.node_keys, party.name: public.decode()}
     found = replace(found, node_keys=keys)
-    parties.Party.node_key = lambda self: key
+    parties.Party.key = lambda self, name: key
 elif change == "certificate":
     key = ec.generate_private_key(ec.SECP384R1())
     found = replace(found, certificate=parties._certificate(key, found.address, 1))
 elif change == "claimed":
-    parties.Party.node_key = lambda self: ec.generate_private_key(ec.SECP384R1())
+    parties.Party.key = lambda self, name: ec.generate_private_key(ec.SECP384R1())
 try:
     join(party, found, type("Desk", (), {"has_head": False}), print, patience_s=2)
 except ServerError as error:
