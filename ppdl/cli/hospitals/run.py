@@ -39,8 +39,8 @@ def run(folder: Path, listen: str | None, patience_s: float) -> None:
 
             with serving(party, invitation, say, listen=listen or invitation.address, patience_s=patience_s) as queue:
                 conduct(Board(own / "board"), invitation, queue.ask)
-                for name, (came, went) in queue.traffic.items():
-                    say(f"traffic {name}: {came} bytes came, {went} went")
+            for name, (came, went) in queue.traffic.items():
+                say(f"traffic {name}: {came} bytes came, {went} went")
         else:
             from ppdl.experiment.pooled import own_films
             from ppdl.pooling.network.desk import Desk

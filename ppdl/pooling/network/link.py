@@ -30,24 +30,14 @@ from flwr.common.constant import HEARTBEAT_DEFAULT_INTERVAL, NOOP_ACCOUNT_NAME, 
 from flwr.common.serde import message_from_proto, message_to_proto
 from flwr.proto.fleet_pb2 import ActivateNodeRequest, DeactivateNodeRequest, PullMessagesRequest, PushMessagesRequest
 from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
+from flwr.proto.message_pb2 import PullObjectRequest, PushObjectRequest
 from flwr.proto.node_pb2 import Node
 from flwr.server.superlink.linkstate import LinkStateFactory
 from flwr.supercore.constant import FLEET_HTTP_PUBLIC_KEY_HEADER, FLWR_IN_MEMORY_DB_NAME, NOOP_FEDERATION_ID, TaskType
 from flwr.supercore.error import http_error_translator
 from flwr.supercore.heartbeat import HeartbeatSender
-from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, get_object_tree, iterate_object_tree, no_object_id_recompute
-from flwr.supercore.inflatable.inflatable_protobuf_utils import (
-    make_confirm_message_received_fn_protobuf,
-    make_pull_object_fn_protobuf,
-    make_push_object_fn_protobuf,
-)
-from flwr.supercore.inflatable.inflatable_utils import (
-    ObjectPullError,
-    ObjectPushError,
-    inflate_object_from_contents,
-    pull_and_inflate_object_from_tree,
-    push_objects,
-)
+from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, get_object_tree, iterate_object_tree
+from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
 from flwr.supercore.object_store import ObjectStoreFactory
 from flwr.supercore.protobuf.translation import ProtobufTranslationMiddleware
 from flwr.supercore.task_identity import TaskIdentity
@@ -152,11 +142,10 @@ class Queue:
     def _push(self, name: str, phase: str, files: Files, text: str) -> str:
         message = Message(_record(files, run=self._digest, phase=phase, text=text), self._nodes[name], "query")
         message.metadata.__dict__["_message_id"] = message.object_id
-        with no_object_id_recompute():
-            session = self._state.start_session(self._run)
-            self._state.store_message_and_object_tree(remove_content_from_message(message), get_object_tree(message), session)
-            for object_id, part in get_all_nested_objects(message).items():
-                self._state.store_object(self._run, session, object_id, part.deflate())
+        session = self._state.start_session(self._run)
+        self._state.store_message_and_object_tree(remove_content_from_message(message), get_object_tree(message), session)
+        for object_id, part in get_all_nested_objects(message).items():
+            self._state.store_object(self._run, session, object_id, part.deflate())
         return message.metadata.message_id
 
     def _parts(self, reply: Message) -> dict[str, bytes] | None:
@@ -167,7 +156,7 @@ class Queue:
 
     def _opened(self, reply: Message, parts: dict[str, bytes], name: str, phase: str) -> Files:
         self._state.delete_messages({reply.metadata.reply_to_message_id})
-        about, files = _unpacked(lambda: inflate_object_from_contents(reply.metadata.message_id, parts))
+        about, files = _unpacked(_inflated(reply.metadata.message_id, parts))
         if about.get("run") != self._digest:
             raise ServerError(f"{name} answers for another run: it must agree to this one's invitation")
         if about.get("refused"):
@@ -237,13 +226,13 @@ def join(party: Party, invitation: Invitation, desk: Desk, say: Say, *, patience
                     time.sleep(_POLL_S)
                 elif _answered(node, message, invitation, desk, say):
                     return  # and do not deactivate the node: Flower throws away what a node answered that has left since
-        except (httpx.HTTPError, ObjectPullError, ObjectPushError):
+        except httpx.HTTPError:
             time.sleep(_POLL_S)
 
 
 def _answered(node: _Member, message: Message, invitation: Invitation, desk: Desk, say: Say) -> bool:
     """Answer a message, and tell whether it was the last. Raises: PpdlError, after the server was told that there is no answer."""
-    began, (about, files) = time.monotonic(), _unpacked(lambda: message)
+    began, (about, files) = time.monotonic(), _unpacked(message)
     phase, answer, declined = str(about.get("phase")), dict[str, bytes](), None
     try:
         if about.get("run") != invitation.digest:
@@ -253,7 +242,7 @@ def _answered(node: _Member, message: Message, invitation: Invitation, desk: Des
             answer = desk.answer(phase, files)
     except PpdlError as error:
         declined = error
-    with suppress(*([httpx.HTTPError, ObjectPushError] if declined else [])):
+    with suppress(*([httpx.HTTPError] if declined else [])):
         node.push(message, _record(answer, run=invitation.digest, refused=type(declined).__name__ if declined else ""))
     if declined:
         raise declined
@@ -309,42 +298,32 @@ class _Member:
             time.sleep(_POLL_S)
 
     def pull(self) -> Message | None:
-        """Return the next message, None where there is none. Raises: httpx.HTTPError, ObjectPullError; ArtifactError for what is none."""
+        """Return the next message, None where there is none. Raises: httpx.HTTPError; ArtifactError for what is none."""
         found = self._client.PullMessages(PullMessagesRequest(node=self._node))
         if not found.messages_list:
             return None
-        run, tree = message_from_proto(found.messages_list[0]).metadata.run_id, found.message_object_trees[0]
-        try:
-            message = pull_and_inflate_object_from_tree(
-                tree,
-                make_pull_object_fn_protobuf(self._client.PullObject, self._node, run),
-                make_confirm_message_received_fn_protobuf(self._client.ConfirmMessageReceived, self._node, run),
-                return_type=Message,
-            )
-        except (httpx.HTTPError, ObjectPullError):
-            raise
-        except Exception as error:
-            raise ArtifactError(f"what {self._address} sent is no message ({type(error).__name__}): nothing is done with it") from None
+        run, parts = message_from_proto(found.messages_list[0]).metadata.run_id, dict[str, bytes]()
+        tree = found.message_object_trees[0]
+        for part in iterate_object_tree(tree):
+            request = PullObjectRequest(node=self._node, run_id=run, object_id=part.object_id)
+            while not (content := self._client.PullObject(request).object_content):  # the server may be storing it still
+                time.sleep(_POLL_S)
+            parts[part.object_id] = content
+        message: Any = _inflated(tree.object_id, parts)
         message.metadata.__dict__["_message_id"] = tree.object_id
         return message
 
     def push(self, message: Message, content: RecordDict) -> None:
-        """Send the answer to a message. Raises: httpx.HTTPError, ObjectPushError."""
+        """Send the answer to a message. Raises: httpx.HTTPError."""
         reply = Message(content, reply_to=message)
         reply.metadata.__dict__["_message_id"] = reply.object_id
-        with no_object_id_recompute():
-            request = PushMessagesRequest(
-                node=self._node,
-                messages_list=[message_to_proto(remove_content_from_message(reply))],
-                message_object_trees=[get_object_tree(reply)],
-                clientapp_runtime_list=[0.0],
-            )
-            taken = self._client.PushMessages(request)
-            push_objects(
-                get_all_nested_objects(reply),
-                make_push_object_fn_protobuf(self._client.PushObject, self._node, reply.metadata.run_id, taken.session_id),
-                object_ids_to_push=set(taken.objects_to_push),
-            )
+        proto, tree, run = message_to_proto(remove_content_from_message(reply)), get_object_tree(reply), reply.metadata.run_id
+        request = PushMessagesRequest(node=self._node, messages_list=[proto], message_object_trees=[tree], clientapp_runtime_list=[0.0])
+        taken = self._client.PushMessages(request)
+        for object_id, part in get_all_nested_objects(reply).items():
+            if object_id in taken.objects_to_push:
+                own = {"node": self._node, "run_id": run, "session_id": taken.session_id}
+                self._client.PushObject(PushObjectRequest(object_id=object_id, object_content=part.deflate(), **own))
 
 
 def _record(files: Files, **about: str) -> RecordDict:
@@ -352,11 +331,22 @@ def _record(files: Files, **about: str) -> RecordDict:
     return RecordDict({"about": ConfigRecord(dict(about)), "files": ArrayRecord(arrays)})
 
 
-def _unpacked(message: Callable[[], Any]) -> tuple[Mapping[str, Any], Files]:
+def _unpacked(message: Any) -> tuple[Mapping[str, Any], Files]:
     """Return what a message says and the files that it brings. Raises: ArtifactError."""
-    try:
-        content = message().content
+    with _none_of_a_run():
+        content = message.content
         return dict(content["about"]), {str(path): array.numpy().tobytes() for path, array in content["files"].items()}
+
+
+def _inflated(object_id: str, parts: dict[str, bytes]) -> Any:
+    with _none_of_a_run():
+        return inflate_object_from_contents(object_id, parts)
+
+
+@contextmanager
+def _none_of_a_run() -> Iterator[None]:
+    try:
+        yield
     except Exception as error:  # Flower's reader and numpy's let through nearly every kind
         raise ArtifactError(f"what came is no message of a run ({type(error).__name__}): nothing is done with it") from None
 
