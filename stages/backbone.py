@@ -3,7 +3,7 @@
 from omegaconf import DictConfig
 
 from ppdl.config import Workspace, branch, build, stage
-from ppdl.experiment.pooled import write_backbone
+from ppdl.experiment.public_backbone import write_backbone
 from ppdl.pooling.sharing import Shares
 
 

@@ -4,7 +4,6 @@ from omegaconf import DictConfig
 
 from ppdl.config import Workspace, branch, build, stage
 from ppdl.experiment.experiment import Experiment
-from ppdl.experiment.pooled import pooled_rows
 from ppdl.pooling.sharing import BY_CLASS, Shares, missing_classes, share_at_random, share_by_name
 
 
@@ -12,7 +11,7 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
     name, node = branch(cfg, "heads")
     hospitals = build(node.pooling, f"heads.{name}.pooling").hospitals
     dataset, prepared = build(cfg.dataset, "dataset"), Experiment(cfg, workspace).prepared
-    rows = pooled_rows(prepared)
+    rows = prepared.rows("train", "validation")
     films = prepared.index.iloc[rows]
     labels, groups = films["label"].to_numpy(), films["group"].to_numpy()
     named = hospitals != BY_CLASS and not isinstance(hospitals, int)

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.pooling.network.parties import NAMES, PARTIES, Films, Parties
+from tests.serving.hospitals.parties import NAMES, PARTIES, Films, Parties
 
 RESULTS = Path(__file__).parent / "results/hospital_kills.json"
 # Who is killed as soon as it has printed what; a party prints what it is asked to do before it does it, the server what it has from whom.

@@ -15,7 +15,7 @@ def agree(folder: Path, invitation: Path) -> None:
 
     The line of 64 digits that it prints is the same for all parties: compare it with the key holder's by telephone.
     """
-    from ppdl.pooling.network.party import Party
+    from ppdl.serving.hospitals.party import Party
 
     party = Party.load(folder)
     with party.alone():

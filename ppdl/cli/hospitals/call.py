@@ -28,12 +28,11 @@ def call(folder: Path, invitation: Path, cards: tuple[Path, ...], head: str) -> 
     ppdl hospitals call ~/pool invitation --card server.json --card anna.json --card berta.json --card clara.json
     """
     from ppdl.config import build, checkout, read_params
-    from ppdl.crypto.artifact.shards import hash_file
     from ppdl.errors import ConfigError
-    from ppdl.experiment.pooled import FEATURE_BITS, backbone_facts, write_backbone
-    from ppdl.pooling.network.invitation import BACKBONE, KEY_HOLDER
-    from ppdl.pooling.network.party import Party, read_card
-    from ppdl.pooling.opening import left_keys
+    from ppdl.experiment.pooled import FEATURE_BITS
+    from ppdl.experiment.public_backbone import write_backbone
+    from ppdl.serving.hospitals.invitation import BACKBONE, KEY_HOLDER
+    from ppdl.serving.hospitals.party import Party, read_card
 
     values = read_params()
     if "pooling" not in (node := values["heads"].get(head, {})):
@@ -43,7 +42,7 @@ def call(folder: Path, invitation: Path, cards: tuple[Path, ...], head: str) -> 
         raise ConfigError(f"{folder} is of a {party.role}, and the key holder calls a run")
     invitation.mkdir(parents=True, exist_ok=True)
     num_features = write_backbone(build(node["backbone"], f"heads.{head}.backbone"), num_films, invitation / BACKBONE)
-    facts = backbone_facts(node["backbone"], values["prepared_px"], hash_file(invitation / BACKBONE))
+    backbone = node["backbone"], values["prepared_px"], invitation / BACKBONE
     rules = {
         "key_bits": values["keygen"]["key_bits"],
         "num_features": num_features,
@@ -51,10 +50,10 @@ def call(folder: Path, invitation: Path, cards: tuple[Path, ...], head: str) -> 
         "strengths": node["pooling"]["strengths"],
         "accept_membership": node["pooling"]["accept_membership"],
     }
-    found = party.call(cards, facts, rules, allow_insecure_key=values["keygen"]["allow_insecure_key"], project=checkout())
+    found = party.call(cards, backbone, rules, allow_insecure_key=values["keygen"]["allow_insecure_key"], project=checkout())
     found.write(invitation, invitation / BACKBONE)
     party.agree(invitation)
     click.echo(f"{num_films} films of {len(found.terms.roster)} hospitals, {num_features} features; give {invitation} to all")
     click.echo(found.digest)
-    if left := [str(path) for path in left_keys(folder) if path.stem != found.terms.fingerprint]:
+    if left := party.left_keys(found):
         click.echo(f"Private keys of runs that were never opened; delete what nobody will open: {', '.join(left)}")

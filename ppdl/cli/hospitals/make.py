@@ -27,15 +27,14 @@ def make(role: str, folder: Path, name: str | None, films: Path | None, address:
     """
     from ppdl.config import checkout
     from ppdl.datasets.prepared.arrays import load_prepared
-    from ppdl.experiment.pooled import pooled_rows
-    from ppdl.pooling.network.party import make_party
+    from ppdl.serving.hospitals.party import make_party
 
     card: dict[str, Any] = {"role": role, "name": name or role}
     if role == "hospital":
         if name is None or films is None:
             raise click.UsageError("a hospital needs --name and --films")
         prepared = load_prepared(films)
-        card |= {"num_films": len(pooled_rows(prepared)), "class_names": list(prepared.class_names)}
+        card |= {"num_films": len(prepared.rows("train", "validation")), "class_names": list(prepared.class_names)}
     elif role == "server":
         if address is None:
             raise click.UsageError("the server needs --address")

@@ -24,26 +24,25 @@ def run(folder: Path, listen: str | None, patience_s: float) -> None:
 
     Killed or cut off, the same command goes on where it was. A party that declines says why here, and tells the others that it did.
     """
-    from ppdl.pooling.network.invitation import BACKBONE, SERVER
-    from ppdl.pooling.network.party import Party
+    from ppdl.serving.hospitals.invitation import BACKBONE, SERVER
+    from ppdl.serving.hospitals.party import Party
 
     party = Party.load(folder)
     invitation = party.agreed()
     own, say = party.run_folder(invitation), partial(click.echo)
     with party.alone():
-        from ppdl.pooling.network.link import join, serving
+        from ppdl.serving.hospitals.link import join, serving
 
         if party.role == SERVER:
-            from ppdl.pooling.board import Board
-            from ppdl.pooling.network.conduct import conduct
+            from ppdl.serving.hospitals.conduct import conduct
 
             with serving(party, invitation, say, listen=listen or invitation.address, patience_s=patience_s) as queue:
-                conduct(Board(own / "board"), invitation, queue.ask)
+                conduct(own / "board", invitation, queue.ask)
             for name, (came, went) in queue.traffic.items():
                 say(f"traffic {name}: {came} bytes came, {went} went")
         else:
             from ppdl.experiment.pooled import own_films
-            from ppdl.pooling.network.desk import Desk
+            from ppdl.serving.hospitals.desk import Desk
 
             facts, names = invitation.backbone, invitation.terms.class_names
             films = partial(own_films, folder / "films", own / BACKBONE, facts["input_px"], facts["prepared_px"], list(names))

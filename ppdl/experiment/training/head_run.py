@@ -23,10 +23,9 @@ from ppdl.errors import DataError
 from ppdl.evaluation.predictions.calibration import Calibration, calibrate
 from ppdl.evaluation.predictions.predictions import Predictions, predictions_of
 from ppdl.experiment.experiment import PREPARED, Experiment
-from ppdl.experiment.pooled import backbone_facts
 from ppdl.experiment.training.run import PIXELS, PLAIN, Origin, Run
 from ppdl.private_head.fit import FittedHead, fit_head
-from ppdl.private_head.head import BACKBONE_FILE, PublicHead, QuantisedHead, load_head, load_public_head
+from ppdl.private_head.head import BACKBONE_FILE, PublicHead, QuantisedHead, backbone_facts, load_head, load_public_head
 from ppdl.private_head.inference import Answers, Inference
 from ppdl.records.reading import read_arrays
 

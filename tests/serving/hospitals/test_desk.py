@@ -14,16 +14,16 @@ from ppdl.crypto.artifact.shards import hash_file
 from ppdl.crypto.keys.keystore import private_path
 from ppdl.errors import ArtifactError, ConfigError, DataError, KeyStoreError
 from ppdl.pooling.board import Board
-from ppdl.pooling.network import invitation as invitations
-from ppdl.pooling.network import party as parties
-from ppdl.pooling.network.conduct import conduct
-from ppdl.pooling.network.desk import _SUITE, COMMIT, COUNTERSIGN, KEEP, OPEN, OPENED_FILE, RELEASE, Desk
-from ppdl.pooling.network.invitation import Invitation, check_certificate
-from ppdl.pooling.network.party import Party, make_party, read_card, split_address
 from ppdl.pooling.ridge import fit_ridge
 from ppdl.pooling.statements import OPENED, Opened, write_signed
 from ppdl.pooling.sums import sums_of
 from ppdl.private_head.head import load_head
+from ppdl.serving.hospitals import invitation as invitations
+from ppdl.serving.hospitals import party as parties
+from ppdl.serving.hospitals.conduct import conduct
+from ppdl.serving.hospitals.desk import _SUITE, COMMIT, COUNTERSIGN, KEEP, OPEN, OPENED_FILE, RELEASE, Desk
+from ppdl.serving.hospitals.invitation import Invitation, check_certificate
+from ppdl.serving.hospitals.party import Party, make_party, read_card, split_address
 from tests.pooling.test_rehearsal import NAMES, NUM_FILMS, films
 
 CLASSES, SOFTWARE = ["healthy", "ill"], {"ppdl-paillier": "1", "flwr": "2"}
@@ -59,10 +59,10 @@ class Place:
 
     def call(self, cards=("server", *NAMES), **rules):
         (self.root / "backbone.keras").write_bytes(b"public")
-        facts = {"sha256": hash_file(self.root / "backbone.keras"), "input_px": 64}
+        backbone = {"weights": "filters", "input_px": 64}, 128, self.root / "backbone.keras"
         cards = [self.root / name / "card.json" for name in cards]
         holder = self.party("key-holder")
-        found = holder.call(cards, facts, RULES | rules, allow_insecure_key=True, project=self.root / "project")
+        found = holder.call(cards, backbone, RULES | rules, allow_insecure_key=True, project=self.root / "project")
         found.write(self.root / "invitation", self.root / "backbone.keras")
         return holder.agree(self.root / "invitation")
 
@@ -73,11 +73,6 @@ class Place:
     def board(self):
         return Board(self.party("server").run_folder(self.invitation) / "board")
 
-    def ask(self, phase, files, may_stay_away):
-        for name, brought in files.items():
-            self.asked.append((phase, name))
-            yield name, self.desks[name].answer(phase, brought)
-
     def conduct(self, **instead):
         """Have the run done; `instead`: by phase, a function of (desk, files) that answers in a desk's place."""
 
@@ -86,7 +81,7 @@ class Place:
                 self.asked.append((phase, name))
                 yield name, instead.get(phase, lambda desk, files: desk.answer(phase, files))(self.desks[name], brought)
 
-        conduct(self.board, self.invitation, ask)
+        conduct(self.board.folder, self.invitation, ask)
 
     def heads(self):
         folders = [self.party(name).run_folder(self.invitation) / "head" for name in (*NAMES, "key-holder")]
@@ -250,7 +245,7 @@ def test_a_hospital_that_stays_away_after_all_committed_is_left_out(tmp_path):
             if name != "dora" or not may_stay_away:
                 yield name, desks[name].answer(phase, brought)
 
-    conduct(place.board, place.invitation, ask)
+    conduct(place.board.folder, place.invitation, ask)
     assert sorted(place.board.read_tally().contributors) == list(NAMES) and len(place.heads()) == 4
 
 

@@ -50,9 +50,9 @@ from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
 
 from ppdl.errors import ArtifactError, ConfigError, PpdlError, ServerError
-from ppdl.pooling.network.desk import END, KEEP, Desk, Files
-from ppdl.pooling.network.invitation import Invitation
-from ppdl.pooling.network.party import Party, split_address
+from ppdl.serving.hospitals.desk import END, KEEP, Desk, Files
+from ppdl.serving.hospitals.invitation import Invitation
+from ppdl.serving.hospitals.party import Party, split_address
 
 logging.getLogger("flwr").setLevel(logging.CRITICAL)  # what a person should know is raised
 _POLL_S = 0.2

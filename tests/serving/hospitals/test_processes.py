@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from ppdl.crypto.artifact.shards import hash_file
-from ppdl.pooling.network import party as parties
-from ppdl.pooling.network.invitation import Invitation
-from ppdl.pooling.network.party import Party
-from tests.pooling.network.parties import NAMES, PARTIES, VENV, Films, Parties
+from ppdl.serving.hospitals import party as parties
+from ppdl.serving.hospitals.invitation import Invitation
+from ppdl.serving.hospitals.party import Party
+from tests.serving.hospitals.parties import NAMES, PARTIES, VENV, Films, Parties
 
 pytestmark = pytest.mark.skipif(not (VENV / "bin/ppdl").exists(), reason="`make hospitals` makes the environment that these need")
 
@@ -114,8 +114,8 @@ from dataclasses import replace
 from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric import ec
 from ppdl.errors import ServerError
-from ppdl.pooling.network import party as parties
-from ppdl.pooling.network.link import join
+from ppdl.serving.hospitals import party as parties
+from ppdl.serving.hospitals.link import join
 folder, change = Path(sys.argv[1]), sys.argv[2]
 party = parties.Party.load(folder)
 found = party.agreed()
@@ -139,7 +139,7 @@ CONTROL = """\
 import base64, ssl, sys
 from pathlib import Path
 import httpx
-from ppdl.pooling.network.party import Party
+from ppdl.serving.hospitals.party import Party
 found = Party.load(Path(sys.argv[1])).agreed()
 context = ssl.create_default_context(cadata=found.certificate)
 from flwr.supercore.constant import FLEET_HTTP_PUBLIC_KEY_HEADER
@@ -177,7 +177,8 @@ def test_another_run_is_refused_by_the_party_and_all_others_hear_of_it(server, m
     cards = [server.root / f"key-holder/{name}.json" for name in PARTIES[:-1]]
     rules = {key: value for key, value in first.terms.tree.items() if key in ("key_bits", "num_features", "feature_bits", "strengths")}
     options = {"allow_insecure_key": False, "project": server.root / "project"}
-    other = holder.call(cards, first.backbone, rules | {"accept_membership": True}, **options)
+    backbone = first.backbone, first.backbone["prepared_px"], server.root / "clara/invitation/backbone.keras"
+    other = holder.call(cards, backbone, rules | {"accept_membership": True}, **options)
     other.write(server.root / "clara/invitation", server.root / "clara/invitation/backbone.keras")
     server.type("clara", "agree")
     for party in ("key-holder", "clara"):

@@ -11,7 +11,10 @@ from pathlib import Path
 
 from ppdl.errors import ArtifactError
 from ppdl.pooling.board import Board, read_rows
-from ppdl.pooling.network.desk import (
+from ppdl.pooling.server import add_contributions
+from ppdl.pooling.statements import COMMITMENT, TALLY, read_commitments, read_signed
+from ppdl.records.atomic import replacing
+from ppdl.serving.hospitals.desk import (
     COMMIT,
     COUNTERSIGN,
     KEEP,
@@ -25,20 +28,18 @@ from ppdl.pooling.network.desk import (
     sealed,
     write_file,
 )
-from ppdl.pooling.network.desk import tally as signature
-from ppdl.pooling.network.invitation import KEY_HOLDER, Invitation
-from ppdl.pooling.server import add_contributions
-from ppdl.pooling.statements import COMMITMENT, TALLY, read_commitments, read_signed
-from ppdl.records.atomic import replacing
+from ppdl.serving.hospitals.desk import tally as signature
+from ppdl.serving.hospitals.invitation import KEY_HOLDER, Invitation
 
 Place = Callable[[str], str]  # of a hospital's file on the board
 Ask = Callable[[str, Mapping[str, Files], bool], Iterator[tuple[str, Files]]]
 
 
-def conduct(board: Board, invitation: Invitation, ask: Ask) -> None:
+def conduct(folder: Path, invitation: Invitation, ask: Ask) -> None:
     """Have all parties do their part of a run, until each has the head.
 
     Args:
+        folder: of the server's board.
         ask: sends a phase's files to parties by name, and gives the answers as they come. True: a party that stays away is left out; else
             that ends the run.
 
@@ -46,7 +47,8 @@ def conduct(board: Board, invitation: Invitation, ask: Ask) -> None:
         ServerError: a party stays away, or declines.
         ArtifactError, ConfigError, CryptoError: an answer is not what it should be, or too few hospitals came.
     """
-    terms, key = invitation.terms, board.public_key(invitation.terms)
+    board, terms = Board(folder), invitation.terms
+    key = board.public_key(terms)
 
     def signed(kind: str, path: Path, name: str) -> object:
         return read_signed(path, kind, terms.roster[name].signing_key)

@@ -32,17 +32,19 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.x509.oid import NameOID
 from filelock import FileLock, Timeout
 
+from ppdl.crypto.artifact.shards import hash_file
 from ppdl.crypto.keys.jwk import public_members
 from ppdl.crypto.keys.keyfile import create_private_dir, only_writer, read_file, replace_private, save_public, write_public
 from ppdl.crypto.keys.keystore import check_private_dir
 from ppdl.errors import ConfigError, KeyStoreError
 from ppdl.pooling.board import Board
-from ppdl.pooling.network.invitation import BACKBONE, HOSPITAL, KEY_HOLDER, SERVER, Invitation, check_certificate, software
-from ppdl.pooling.opening import check_terms
+from ppdl.pooling.opening import check_terms, left_keys
 from ppdl.pooling.pins import FORMAT as PIN
 from ppdl.pooling.rehearsal import call_run, hospital_key
 from ppdl.pooling.terms import NAME, Member, Terms
+from ppdl.private_head.head import backbone_facts
 from ppdl.records.reading import read_object
+from ppdl.serving.hospitals.invitation import BACKBONE, HOSPITAL, KEY_HOLDER, SERVER, Invitation, check_certificate, software
 
 FORMAT = "ppdl card v1"
 _MEMBERS = {
@@ -86,13 +88,19 @@ class Party:
         return self.folder / "runs" / invitation.digest[:16]
 
     def call(
-        self, cards: Sequence[Path], backbone: Mapping[str, Any], rules: Mapping[str, Any], *, allow_insecure_key: bool, project: Path
+        self,
+        cards: Sequence[Path],
+        backbone: tuple[Mapping[str, Any], int, Path],
+        rules: Mapping[str, Any],
+        *,
+        allow_insecure_key: bool,
+        project: Path,
     ) -> Invitation:
         """Call a run, as the key holder: a key pair for it alone, whose private part stays in this folder.
 
         Args:
             cards: files of the server's card and the hospitals'.
-            backbone: what the head will say of it, its SHA-256 too.
+            backbone: its configuration, the side of prepared images, and its file.
             rules: of the terms, all that follow from neither cards nor backbone.
 
         Raises:
@@ -104,10 +112,11 @@ class Party:
         if len(servers) != 1 or len(hospitals) + 1 < len(found):
             raise ConfigError(f"a run needs the cards of one server and of each hospital, once; got {', '.join(map(str, cards))}")
         roster = {name: Member(card["signing_key"], card["num_films"]) for name, card in sorted(hospitals.items())}
+        facts = backbone_facts(*backbone[:2], hash_file(backbone[2]))
         names = sorted({name for card in hospitals.values() for name in card["class_names"]})
 
         def draft(fingerprint: str, roster: Mapping[str, Member]) -> Terms:
-            return Terms(fingerprint=fingerprint, class_names=names, backbone_sha256=backbone["sha256"], roster=roster, **rules)
+            return Terms(fingerprint=fingerprint, class_names=names, backbone_sha256=facts["sha256"], roster=roster, **rules)
 
         with tempfile.TemporaryDirectory(dir=self.folder) as root:
             board = Board(Path(root))
@@ -116,7 +125,11 @@ class Party:
         node_keys = {card["name"]: card["node_key"] for card in (*hospitals.values(), self.card)}
         sealing_keys = {name: card["sealing_key"] for name, card in hospitals.items()}
         place = servers[0]["address"], servers[0]["certificate"]
-        return Invitation(terms, public_key, backbone, *place, self.card["signing_key"], node_keys, sealing_keys, software())
+        return Invitation(terms, public_key, facts, *place, self.card["signing_key"], node_keys, sealing_keys, software())
+
+    def left_keys(self, besides: Invitation) -> list[str]:
+        """Name the private keys of the runs that the key holder called and never opened, all but one's."""
+        return [str(path) for path in left_keys(self.folder) if path.stem != besides.terms.fingerprint]
 
     def agree(self, source: Path) -> Invitation:
         """Check an invitation against what this party knows of itself, and keep it for `agreed`.

@@ -20,13 +20,13 @@ from ppdl.crypto.artifact.shards import hash_file
 from ppdl.errors import ArtifactError
 from ppdl.pooling.board import Board
 from ppdl.pooling.hospital import Hospital
-from ppdl.pooling.network.invitation import BACKBONE, HOSPITAL, Invitation
-from ppdl.pooling.network.party import Party
 from ppdl.pooling.opening import open_total
 from ppdl.pooling.rehearsal import Films, hospital_key
 from ppdl.pooling.statements import OPENED, Opened, read_signed, write_signed
 from ppdl.private_head.head import ARRAYS_FILE, JSON_FILE, load_head
 from ppdl.records.atomic import replacing
+from ppdl.serving.hospitals.invitation import BACKBONE, HOSPITAL, Invitation
+from ppdl.serving.hospitals.party import Party
 
 COMMIT, RELEASE, COUNTERSIGN, OPEN, KEEP, END = "commit", "release", "countersign", "open", "keep", "end"
 OPENED_FILE = "opened.json"
