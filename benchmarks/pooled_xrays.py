@@ -36,7 +36,8 @@ from ppdl.datasets.prepared.splitting import Split, assign_splits
 from ppdl.errors import DataError
 from ppdl.evaluation.measures.metrics import evaluate
 from ppdl.evaluation.measures.statistics import compare
-from ppdl.evaluation.predictions.predictions import Predictions, pool
+from ppdl.evaluation.predictions.predictions import Predictions
+from ppdl.evaluation.predictions.seeds import pool_seeds
 from ppdl.experiment.pool_view import published_head
 from ppdl.pooling.ridge import fit_ridge, solve
 from ppdl.pooling.sharing import FILMS_A_FEATURE, share_at_random, share_by_name
@@ -91,9 +92,11 @@ class Images:
         return Predictions(self.labels, logits, self.groups, self.paths, self.class_names)
 
     def tested(self, run: str) -> Predictions:
-        """Return the predictions of a run of the cross-validation. Raises: DataError where it has none."""
-        found = [Predictions.load(self.folder / f"fold-{k}" / f"{run}.npz") for k in range(self.folds.max() + 1)]
-        return pool(found, image_ids=self.paths)
+        """Return the predictions of a run, of all its seeds: of RUN here, or of PATH/RUN. Raises: DataError where it has none."""
+        folder, folds = Path(run).parent if "/" in run else self.folder, range(self.folds.max() + 1)
+        seeds = ["", *sorted(path.parent.name for path in folder.glob(f"fold-0/seed-*/{Path(run).name}.npz"))]
+        found = [[Predictions.load(folder / f"fold-{k}" / seed / f"{Path(run).name}.npz") for k in folds] for seed in seeds]
+        return pool_seeds(found, image_ids=self.paths)
 
 
 def read(folder: Path) -> Images:
@@ -130,16 +133,19 @@ class Tested:
     def add(self, name: str, rows: np.ndarray, logits: np.ndarray) -> None:
         self.logits.setdefault(name, np.full((len(self.images.labels), len(self.images.class_names)), np.nan))[rows] = logits
 
-    def rows(self, reference: str) -> list[dict[str, Any]]:
+    def rows(self, references: list[str]) -> list[dict[str, Any]]:
         """Return the figures of each row of the table."""
-        base, images = self.images.tested(reference), self.images
+        bases, images = {name: self.images.tested(name) for name in references}, self.images
         runs = {name: images.predictions(logits) for name, logits in self.logits.items()}
         found = []
-        for name, run in {reference: base, HEAD: images.tested(HEAD), **runs}.items():
-            figures, pair = evaluate(run), compare(base, run, margin=MARGIN)
+        for name, run in {**bases, HEAD: images.tested(HEAD), **runs}.items():
+            figures, minus = evaluate(run), {}
+            for reference, base in bases.items():
+                if reference != name:
+                    pair = compare(base, run, margin=MARGIN)
+                    minus[reference] = {"difference": pair.difference, "low": pair.low, "high": pair.high, "verdict": pair.verdict}
             row = {key: figures[key] for key in ("accuracy", "accuracy_low", "accuracy_high", "macro_f1", "auroc")}
-            other = {"difference": pair.difference, "low": pair.low, "high": pair.high, "verdict": pair.verdict}
-            found.append({"run": name} | row | (other if name != reference else {}))
+            found.append({"run": name} | row | {"minus": minus})
         return found
 
 
@@ -257,7 +263,7 @@ def encrypted(images: Images, features: np.ndarray, k: int, key_bits: int, head:
     tested.add(f"pooled, {features.shape[1]} features, summed and asked under encryption", others, answers.logits * again.logit_scale)
 
 
-def examine(images: Images, wanted: list[int] | None, key_bits: int | None, reference: str) -> dict[str, Any]:
+def examine(images: Images, wanted: list[int] | None, key_bits: int | None, references: list[str]) -> dict[str, Any]:
     """Return {"accuracy": rows, "membership": rows}.
 
     Args:
@@ -278,19 +284,24 @@ def examine(images: Images, wanted: list[int] | None, key_bits: int | None, refe
             if key_bits:
                 encrypted(images, features, k, key_bits, head, tested)
         attacked += [{"num_features": num_features, "ratio": round(num_films / num_features, 2)} | row for row in told.rows()]
-    return {"accuracy": tested.rows(reference), "membership": attacked}
+    return {"accuracy": tested.rows(references), "membership": attacked}
 
 
-def show(found: Mapping[str, Any], reference: str) -> None:
+def show(found: Mapping[str, Any], references: list[str]) -> None:
     """Print both tables."""
     table = Table(title="Accuracy, % [95 %]")
-    for column in ("run", "accuracy", f"minus {reference}, points", f"at {100 * MARGIN:g} points"):
+    for column in ("run", "accuracy", "macro F1", "AUROC", *(f"minus {name}, points; at {100 * MARGIN:g}" for name in references)):
         table.add_column(column)
     for row in found["accuracy"]:
         accuracy = "{:.1f} [{:.1f}, {:.1f}]".format(*(100 * row[f"accuracy{end}"] for end in ("", "_low", "_high")))
-        pair = "{:+.1f} [{:+.1f}, {:+.1f}]".format(*(100 * row[key] for key in ("difference", "low", "high"))) if "low" in row else ""
-        table.add_row(row["run"], accuracy, pair, row.get("verdict", ""))
-    Console(width=140).print(table)
+        pairs = [
+            "{:+.1f} [{:+.1f}, {:+.1f}], {}".format(*(100 * pair[key] for key in ("difference", "low", "high")), pair["verdict"])
+            if (pair := row["minus"].get(name))
+            else ""
+            for name in references
+        ]
+        table.add_row(row["run"], accuracy, f"{row['macro_f1']:.3f}", f"{row['auroc']:.3f}", *pairs)
+    Console(width=200).print(table)
     table = Table(title="Whose films: area under the ROC curve [95 %], by films a feature")
     ratios = list(dict.fromkeys((row["ratio"], row["num_features"]) for row in found["membership"]))
     for column in ("party", "attack", "found", *(f"{ratio:g} (d = {d})" for ratio, d in ratios)):
@@ -306,18 +317,21 @@ def main() -> None:
     """Parse arguments, examine, print tables or JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="of a finished cross-validation of private_head")
-    parser.add_argument("--reference", default="plain", help="run of the folder that others are compared with (plain)")
+    parser.add_argument(
+        "--references", nargs="+", default=["plain"], metavar="RUN", help="to compare with: of the folder, or PATH/RUN of another (plain)"
+    )
     parser.add_argument("--features", type=int, nargs="+", metavar="N", help="only so many (all of the backbone's, and 1 to 16 films each)")
     parser.add_argument("--encrypted", type=int, nargs="?", const=2048, metavar="BITS", help="sum and ask under Paillier (2048)")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     images = read(args.folder)
-    images.tested(args.reference)  # refused before minutes of work
-    found = examine(images, args.features, args.encrypted, args.reference)
+    for name in args.references:
+        images.tested(name)  # refused before minutes of work
+    found = examine(images, args.features, args.encrypted, args.references)
     if args.json:
         print(json.dumps(found, indent=1))
         return
-    show(found, args.reference)
+    show(found, args.references)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Source: films of other hospitals, prepared as the set's are and held against it, to data/external/prepared/NAME."""
 
+import json
 import shutil
 
 from omegaconf import DictConfig
@@ -12,6 +13,8 @@ from ppdl.experiment.experiment import EXTERNAL, Experiment
 def run(cfg: DictConfig, workspace: Workspace) -> None:
     experiment = Experiment(cfg, workspace)
     (workspace.outputs / EXTERNAL).mkdir(parents=True, exist_ok=True)
+    # Without any set it keeps the folder from being empty, of which DVC warns a dozen times.
+    (workspace.outputs / EXTERNAL / "sets.json").write_text(json.dumps(list(cfg.evaluation.external)) + "\n")
     for name, node in cfg.evaluation.external.items():
         raw = workspace.unfinished / "external" / name
         shutil.rmtree(raw, ignore_errors=True)

@@ -3,6 +3,7 @@
 They take the path of the set's own images under the same key, and no trainer reads them.
 """
 
+import json
 import shutil
 from pathlib import Path
 
@@ -31,6 +32,7 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
         private_key = require_private(public_path, holder.private_dir)
         respect_own_list(holder, private_key.public.fingerprint, construct(Signing, cfg.signing, "signing").trusted)
     out_dir.mkdir(parents=True, exist_ok=True)
+    (out_dir / "sets.json").write_text(json.dumps([there.external for there in others]) + "\n")  # as in stages/external.py
     for there in others:
         folder = workspace.unfinished / "protect_external" / name / str(there.external)  # goes on where it was interrupted
         for unfinished in FOLDERS.values():

@@ -20,7 +20,7 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
     if unsigned := [f"data/{folder}/{name}" for folder in REVEALED_FROM if not trusted[folder]]:
         print(
             f"trusting {' and '.join(unsigned)} without a signature: signing.trusted names nobody for them, so whoever can replace them "
-            "chooses what is decrypted (docs/threat-model.md#signatures)",
+            "chooses what is decrypted; as it has to be where one machine plays all parties (docs/threat-model.md#signatures)",
             flush=True,
         )
     holder = KeyHolder(Path(cfg.keygen.private_dir or default_private_dir()), checkout())

@@ -14,7 +14,8 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
     head = head_run(experiment, name)
     rows = np.concatenate([experiment.prepared.rows(split) for split in ("train", "validation")])
     fitted = head.train(head.write_features(rows), stage="stages.train_head")
-    print(f"{name}: validation accuracy {fitted.summary['val_accuracy']:.4f}, {fitted.summary['val_accuracy_unrounded']:.4f} unrounded")
+    after, before = fitted.summary["val_accuracy"], fitted.summary["val_accuracy_unrounded"]
+    print(f"{name}: validation accuracy {after:.4f}, and {before:.4f} before its weights were rounded")
 
 
 main = stage(run)

@@ -181,6 +181,7 @@ EDITS: dict[str, set[str]] = {
         "evaluate",
     },
     "ppdl/protections/steps/noise.py": {"audit_pool", "reveal", "protect_external", "audit", "audit_head", "evaluate"},
+    "ppdl/quiet.py": set(),
     "ppdl/records/atomic.py": set(),
     "ppdl/serving/protocol.py": set(),
     "ppdl/tracking/runs/page.py": set(),
@@ -200,6 +201,18 @@ def test_an_edit_reruns_the_stages_that_show_it(path):
 def test_each_room_has_an_edit():
     rooms = {Path(*path_of(module).parts[: 1 if module.startswith("stages") else 2]) for module in graph().modules}
     assert rooms - {Path("ppdl/__init__.py")} <= {path for edited in EDITS for path in (Path(edited), *Path(edited).parents)}
+
+
+def test_what_a_stage_wrote_before_is_restored_by_dvc_and_not_made_again():
+    """DVC 3.67 keeps no run of a stage that has an output without cache, other than a metric or a plot, or one that persists."""
+
+    def options(stage):
+        return [o for out in stage["outs"] for o in (next(iter(out.values())) if isinstance(out, dict) else {})]
+
+    assert {name for name, stage in STAGES.items() if options(stage)} == {
+        *("keygen", "keygen_inference", "listing", "listing_external"),  # which keep themselves what was there
+        "evaluate",  # which logs to MLflow
+    }
 
 
 def test_films_of_another_hospital_reach_what_tests_and_nothing_that_trains():

@@ -30,7 +30,7 @@ LOCATION = re.compile(r"^(?:\S.*)?`([\w./-]+)`:$")  # the line above a block tha
 OPTIONS_WITH_VALUE = {"-S", "--set-param", "-r", "--remote", "-j", "--jobs", "-n", "--name", "-cn", "--config-name"}
 EXTERNAL = "evaluation.external"  # its entries are data sets
 MAPPINGS = {*reference.SEVERAL.values(), EXTERNAL}
-MULTIRUN = {"hydra/launcher": {"basic", "joblib"}, "hydra/sweeper": {"basic", "optuna"}}
+MULTIRUN = {"hydra/launcher": {"basic", "joblib"}, "hydra/sweeper": {"basic", "optuna_study"}}
 
 
 def blocks(page: Path) -> Iterator[tuple[str, str, str]]:

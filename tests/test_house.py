@@ -26,17 +26,17 @@ from tests.walk import Step
 PROJECT = Path(__file__).resolve().parents[1]
 PLUGINS = ("ppdl.audit.attacks", "stages")  # one file an attack, a stage
 LIMITS = {
-    "rooms": 20,  # the 20th is pooling
-    "arrows between rooms": 86,
+    "rooms": 21,  # the 20th is pooling, the 21st quiet.py
+    "arrows between rooms": 87,
     "circles of modules": 0,
     "circles of folders": 0,
     "modules in one folder": 12,
-    "lines of code": 23_460,
+    "lines of code": 23_580,
     "functions that take cfg outside experiment and stages": 5,
     "functions that take cfg and workspace outside experiment and stages": 0,
     "functions that take cfg in experiment and stages": 25,
     "functions that take cfg and workspace in experiment and stages": 23,
-    "leaves of params.yaml": 138,
+    "leaves of params.yaml": 137,
 }
 NO_CODE = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENCODING, tokenize.ENDMARKER}
 

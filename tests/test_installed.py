@@ -18,7 +18,7 @@ from ppdl.audit.examination.verdict import BROKEN
 from tests.audit import schemes
 
 PROJECT = Path(__file__).resolve().parents[1]
-SOURCES = ("ppdl", "conf", "pyproject.toml", "README.md", "LICENSE")
+SOURCES = ("ppdl", "conf", "hydra_plugins", "pyproject.toml", "README.md", "LICENSE")
 RUN = """\
 import json, sys
 from click.testing import CliRunner
@@ -26,7 +26,17 @@ from ppdl.cli import main
 results = [CliRunner().invoke(main, arguments) for arguments in json.loads(sys.argv[1])]
 print(json.dumps([(r.exit_code, r.output, type(r.exception).__name__ if r.exception else None) for r in results]))
 """
-CHECKOUT = ("keep", "keep training.epochs=2", "ui", "sweep summary", "sweep test", "sweep frontier", "model register", "model restore-runs")
+CHECKOUT = (
+    "keep",
+    "keep training.epochs=2",
+    "ui",
+    "sweep summary",
+    "sweep apply",
+    "sweep test",
+    "sweep frontier",
+    "model register",
+    "model restore-runs",
+)
 PREDICT = ("predict x.png", "predict x.png --protection opaque", "predict x.png --model models:/ppdl-plain@champion")
 NEEDS = {
     "predict x.png --model network": "network/run.json is missing",
@@ -70,10 +80,11 @@ def python(site: Path, *arguments: object, cwd: Path) -> str:
 def test_the_wheel_holds_the_package_with_its_configuration_and_nothing_else(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     info = f"ppdl_paillier-{__version__}.dist-info"
-    assert {name.partition("/")[0] for name in names} == {"ppdl", info}
+    assert {name.partition("/")[0] for name in names} == {"ppdl", "hydra_plugins", info}
     files = {path.relative_to(PROJECT).as_posix() for path in (PROJECT / "conf").rglob("*.yaml") if "local" not in path.parts}
     assert {name.removeprefix("ppdl/") for name in names if name.startswith("ppdl/conf/")} == files
     code = {path.relative_to(PROJECT).as_posix() for path in (PROJECT / "ppdl").rglob("*.py*") if path.suffix in (".py", ".pyi")}
+    code.add("hydra_plugins/optuna_study.py")
     assert {name for name in names if name.endswith((".py", ".pyi"))} == code
     assert {"ppdl/py.typed", "ppdl/evaluation/report/report.html.jinja", "ppdl/evaluation/report/report.css"} <= set(names)
 

@@ -164,6 +164,12 @@ def test_probabilities_are_calibrated_and_networks_asked_where_they_look(clone):
     assert "With the lungs blanked out, plain is right on" in (clone.path / "reports/report.html").read_text()
 
 
+def test_going_back_to_earlier_values_encrypts_and_trains_nothing_again(clone):
+    kept = [path.read_text() for path in (clone.path / ".dvc/cache/runs").glob("*/*/*")]
+    stages = {re.search(r"stages\.(\w+)", text).group(1) for text in kept}
+    assert {"split", "encrypt", "stem", "reveal", "pool", "open", "train_plain", "train_encrypted", "private_inference"} <= stages
+
+
 def test_every_run_was_tested_on_films_of_another_device_and_a_change_of_them_trains_nothing(clone):
     there = json.loads((clone.path / "reports/external.json").read_text())["other_device"]
     assert there.keys() == {*RUNS, "baselines"} and {"chance", "border"} == there["baselines"].keys()

@@ -34,7 +34,7 @@ def print_answers(title: str, class_names: tuple[str, ...], found: FileAnswers, 
     headings = ["file", "class", *chances]
     if any(row.unlike is not None for row in found.rows):
         headings.append("like the training set")
-        rows = [[*cells, "UNLIKE" if row.unlike else "yes"] for cells, row in zip(rows, found.rows, strict=True)]
+        rows = [[*cells, "UNLIKE" if row.unlike else "as far as seen"] for cells, row in zip(rows, found.rows, strict=True)]
     if odd := sum(row.unlike or False for row in found.rows):
         captions.append(f"{odd} of {len(rows)} are unlike what the network was trained on: do not believe its answer for them")
     print_table(title, headings, rows, right=chances, caption="; ".join([*captions, *notes]) or None, whole=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 
 import click
 
@@ -20,16 +21,24 @@ def keep(overrides: tuple[str, ...]) -> None:
     ppdl keep dataset=folder dataset.root=/data/xrays
     ppdl keep +experiment=transfer dataset.root=/data/xrays 'dataset.classes=[Normal,COVID]'
     """
+    from ppdl.config import choices, place, read_params
+
+    read_params()  # or this is no checkout
+    if overrides:
+        keep_and_show(overrides)
+        return
+    text = shlex.join(choices.kept().overrides())
+    click.echo(f"kept in conf/{choices.LOCAL}: {text}" if text else f"nothing is kept: there is no {place.CONF / choices.LOCAL}")
+
+
+def keep_and_show(overrides: Sequence[str]) -> None:
+    """Keep overrides, and say what they change. Raises: ConfigError: they cannot be kept; nothing is written then."""
     from ppdl.config import choices, compose_params, differing, place, read_params
 
     before = read_params()
-    if not overrides:
-        text = shlex.join(choices.kept().overrides())
-        click.echo(f"kept in conf/{choices.LOCAL}: {text}" if text else f"nothing is kept: there is no {place.CONF / choices.LOCAL}")
-        return
     kept = choices.keep(overrides)
     compose_params(place.PARAMS)
-    click.echo(f"kept in conf/{choices.LOCAL}: {shlex.join(kept.overrides())}")
+    click.echo(f"kept in conf/{choices.LOCAL}: {shlex.join(kept.overrides()) or 'nothing beside the values that conf/ has'}")
     changes = differing(before, read_params())
     for name, (old, new) in changes.items():
         click.echo(f"  params.yaml: {name}: {old!r} -> {new!r}")

@@ -12,6 +12,7 @@ from ppdl.cli.answers import finish, print_answers
 
 if TYPE_CHECKING:
     from ppdl.prediction.network import Network
+    from ppdl.prediction.predict import FileAnswers
 
 
 @click.command(short_help="What a trained network says of IMAGEs.")
@@ -60,11 +61,11 @@ def predict(
     import tempfile
 
     from ppdl.config import checkout, private_dir, read_params
-    from ppdl.prediction.predict import REGISTERED, find_network, predict_files, write_overlays
+    from ppdl.prediction.predict import REGISTERED, find_network, predict_files, refuse_overlays, write_overlays
     from ppdl.prediction.predict import as_json as json_of
     from ppdl.protections.context import KeyHolder
 
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow would print ten lines above the answer
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # on a machine with a GPU, TensorFlow would print ten lines above the answer
     if server is not None:
         from ppdl.cli.predict_remote import ask_server
 
@@ -79,17 +80,29 @@ def predict(
     key_holder = KeyHolder(private_dir(), checkout())
     with tempfile.TemporaryDirectory(prefix="ppdl-") as folder:
         network = find_network(model, protection, root=checkout(), config=config, folder=Path(folder))
+        if gradcam is not None:
+            refuse_overlays(network, gradcam)
         found = predict_files(network, images, key_holder)
         if as_json:
             click.echo(json.dumps(json_of(network, found), indent=1))
         elif found.rows:
-            origin = network.calibration.origin
-            notes = [f"calibrated on {origin}: on films of other devices probabilities may be too sure"] if origin else []
-            print_answers(_title(network), network.recipe.class_names, found, *notes)
+            print_answers(_title(network), network.recipe.class_names, found, *_notes(network, found))
         if gradcam is not None:
             for path in write_overlays(network, found, gradcam):
                 click.echo(f"wrote {path}", err=True)
     finish(found)
+
+
+def _notes(network: Network, found: FileAnswers) -> list[str]:
+    """Say what probabilities rest on, and what was not looked at."""
+    notes = []
+    if origin := network.calibration.set_by:
+        notes.append(f"calibrated on {origin}: on films of other devices probabilities may be too sure")
+    elif network.temperature == 1:
+        notes.append("not calibrated: the validation images were too few, or none of them was wrong")
+    if all(row.unlike is None for row in found.rows):
+        notes.append("not known: whether an image is like the training set, for want of validation images or of features to tell it by")
+    return notes
 
 
 def _title(network: Network) -> str:

@@ -63,7 +63,8 @@ def repro(targets: tuple[str, ...], jobs: int) -> None:
         left = f"; {len(lanes.waiting)} stages were not started" if lanes.waiting else ""
         ends = (f"The end of {lanes.log(name)}:\n\n{end_of(lanes.log(name))}" for name in lanes.failed)
         _end("\n\n".join([f"{' and '.join(lanes.failed)} failed{left}.", *ends]), 1)
-    click.echo(f"{len(lanes.seconds)} stages in {time.monotonic() - began:.0f} s")
+    report = "; open reports/report.html" if "evaluate" in lanes.seconds else ""
+    click.echo(f"{len(lanes.seconds)} stages in {time.monotonic() - began:.0f} s{report}")
 
 
 def _say_out_of_step() -> None:

@@ -120,8 +120,6 @@ def check_config(cfg: DictConfig | Mapping[str, Any]) -> None:
     components = [name for name, node in tree.items() if isinstance(node, Mapping) and "_target_" in node]
     for name in dict.fromkeys(["dataset", "model", "training", "executor", *components]):
         build(_mapping(tree.get(name), name), name)
-    if tree.get("pruning") is not None:
-        build(_mapping(tree["pruning"], "pruning"), "pruning")
     external = {
         name: build(_mapping(node, f"evaluation.external.{name}"), f"evaluation.external.{name}")
         for name, node in tree["evaluation"]["external"].items()

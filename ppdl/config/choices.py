@@ -371,7 +371,7 @@ def _md5(path: Path) -> str:
 def is_choice(text: str) -> bool:
     """Tell whether an override of a job by hand means anything to the pipeline, and is no matter of the sweep that the job belongs to."""
     key = key_of(text)
-    return key.partition(".")[0] not in (*NOT_CHOICES, "sweep", "pruning") and not key.startswith("hydra")
+    return key.partition(".")[0] not in (*NOT_CHOICES, "sweep") and not key.startswith("hydra")
 
 
 def key_of(text: str) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import difflib
+import hashlib
 import inspect
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -97,6 +99,7 @@ def with_part(nodes: Mapping[str, Any], part: str) -> list[str]:
     return [name for name, node in nodes.items() if part in node]
 
 
+OmegaConf.register_new_resolver("digest", lambda texts: hashlib.sha256(shlex.join(texts).encode()).hexdigest()[:8], replace=True)
 OmegaConf.register_new_resolver("with_part", lambda nodes, part: OmegaConf.create(with_part(nodes, part)), replace=True)
 OmegaConf.register_new_resolver("with_steps", lambda protections: OmegaConf.create(with_steps(protections)), replace=True)
 

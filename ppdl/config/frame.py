@@ -7,12 +7,15 @@ import logging
 import math
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from omegaconf import DictConfig
 
+from ppdl.config.components import build
 from ppdl.config.place import CONF, PROJECT, Workspace
 from ppdl.errors import DivergedError, PpdlError
+from ppdl.records.trial import Trial
 
 
 def stage(run: Callable[[DictConfig, Workspace], float | None], *, config_name: str = "config") -> Callable[[], None]:
@@ -44,20 +47,27 @@ def stage(run: Callable[[DictConfig, Workspace], float | None], *, config_name: 
                 sweep, number = hydra_cfg.sweep.dir, hydra_cfg.job.num
         outputs = Path(hydra_cfg.runtime.output_dir).resolve()
         workspace = Workspace(inputs=PROJECT, outputs=outputs, overrides=overrides, sweep=sweep, job=number)
+        trial = None
         logging.captureWarnings(True)
         try:
             check_config(cfg)
-            return run(cfg, workspace)
+            if sweep is not None and "pruner" in (sweeper := hydra_cfg.sweeper):  # Optuna draws the trials
+                pruner = sweeper.pruner and build(sweeper.pruner, "hydra.sweeper.pruner")
+                trial = Trial(Path(sweep), hydra_cfg.job.num, pruner)
+            objective = run(cfg, replace(workspace, trial=trial))
         except PpdlError as error:
             print(f"\n{type(error).__name__}: {error}", file=sys.stderr, flush=True)
-            if sweep is not None and isinstance(error, DivergedError):
-                return math.inf  # NaN would end an Optuna sweep
-            raise SystemExit(1) from None  # also ends the sweep, in a worker of the joblib launcher too
+            if sweep is None or not isinstance(error, DivergedError):
+                raise SystemExit(1) from None  # also ends the sweep, in a worker of the joblib launcher too
+            objective = math.inf
         except OSError as error:
             if (text := disk_failure(error, outputs, workspace.unfinished)) is None:
                 raise
             print(f"\n{text}", file=sys.stderr, flush=True)
             raise SystemExit(1) from None
+        if trial is not None and objective is not None:
+            trial.end(objective)
+        return objective
 
     app = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)
 

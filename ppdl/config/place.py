@@ -7,6 +7,8 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from ppdl.records.trial import Trial
+
 PACKAGE = Path(__file__).resolve().parents[1]
 PROJECT = PACKAGE.parent
 
@@ -45,6 +47,7 @@ class Workspace:
         overrides: Hydra overrides of a job that was started by hand.
         sweep: folder of the sweep that the job belongs to.
         job: number of the job in its sweep.
+        trial: that the job is, where Optuna draws the trials of the sweep.
     """
 
     inputs: Path
@@ -52,6 +55,7 @@ class Workspace:
     overrides: tuple[str, ...] = ()
     sweep: str | None = None
     job: int | None = None
+    trial: Trial | None = None
 
     def on_its_own(self) -> Workspace:
         """Return the workspace of a job that reads what it wrote itself."""

@@ -68,7 +68,7 @@ def _components(node: Any, place: str) -> Iterator[tuple[str, str]]:
         if "_target_" in node:
             yield node["_target_"], place
         for key, inner in node.items():
-            yield from _components(inner, f"{place}{key}.")
+            yield from () if key == "hydra" else _components(inner, f"{place}{key}.")
 
 
 def _of(cls: type, place: str, meanings: Mapping[str, str], more: Mapping[str, Any] | None = None) -> dict[str, Any]:

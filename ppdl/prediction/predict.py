@@ -138,7 +138,7 @@ def as_json(network: Network, found: FileAnswers) -> dict[str, Any]:
         "view": recipe.view,
         "key_fingerprint": recipe.key_fingerprint,
         "temperature": network.temperature,
-        "calibrated_on": network.calibration.origin,
+        "calibrated_on": network.calibration.set_by,
         "unlike_false_alarms": FALSE_ALARMS if network.likeness else None,
         "disclaimer": DISCLAIMER,
         "remark": found.remark,
@@ -151,21 +151,27 @@ def as_json(network: Network, found: FileAnswers) -> dict[str, Any]:
     }
 
 
-def write_overlays(network: Network, found: FileAnswers, out_dir: Path) -> list[Path]:
-    """Write for each answer where the network looked (Grad-CAM of the class that it names), over the image, as PNG.
+def refuse_overlays(network: Network, out_dir: Path) -> None:
+    """Refuse what `write_overlays` could not write, before anything is answered.
 
     Raises:
-        ConfigError: the view is no image of the patient, so a place in it is no place in the patient.
+        ConfigError: the view is no image of the patient, so a place in it is no place in the patient; or `out_dir` holds files.
     """
-    from ppdl.evaluation.insight.gradcam import grad_cam
-    from ppdl.evaluation.insight.overlay import write_overlay
-
     recipe = network.recipe
+    if out_dir.is_dir() and any(out_dir.iterdir()):
+        raise ConfigError(f"--gradcam {out_dir}: must be a new or an empty folder, so that no picture is replaced")
     if recipe.protection != PLAIN and not protection_of(recipe).learnable:
         raise ConfigError(
             f"--gradcam shows where in an image a network looked, and view {recipe.view!r} of {recipe.protection} is no image: its pixels "
             "are bytes of ciphertexts. Leave the option out, or take another protection"
         )
+
+
+def write_overlays(network: Network, found: FileAnswers, out_dir: Path) -> list[Path]:
+    """Write for each answer where the network looked (Grad-CAM of the class that it names), over the image, as PNG."""
+    from ppdl.evaluation.insight.gradcam import grad_cam
+    from ppdl.evaluation.insight.overlay import write_overlay
+
     if found.answers is None:
         return []
     paths = []

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +13,8 @@ from click.testing import CliRunner
 
 from ppdl.cli import main
 from ppdl.cli.answers import print_answers
-from ppdl.evaluation.predictions.calibration import MOST
+from ppdl.cli.predict import _notes
+from ppdl.evaluation.predictions.calibration import MOST, Calibration
 from ppdl.prediction.network import open_network
 from ppdl.prediction.predict import DISCLAIMER, FileAnswer, FileAnswers, predict_files
 from ppdl.protections.context import KeyHolder
@@ -77,7 +80,23 @@ def test_overlays_are_written_or_refused(ppdl, trained, tmp_path):
     (path,) = (tmp_path / "looked").glob("*.png")
     assert f"wrote {path}" in result.stderr and image.stem in path.name
     result = ppdl("predict", image, "--protection", "opaque", "--gradcam", tmp_path / "none")
-    assert result.exit_code == 1 and "is no image" in result.stderr and not (tmp_path / "none").exists()
+    assert result.exit_code == 1 and "is no image" in result.stderr and not result.stdout and not (tmp_path / "none").exists()
+    written = path.read_bytes()
+    result = ppdl("predict", image, "--protection", "deterministic", "--gradcam", tmp_path / "looked")
+    assert result.exit_code == 1 and "must be a new or an empty folder" in result.stderr and not result.stdout
+    assert path.read_bytes() == written
+
+
+def test_what_an_answer_does_not_rest_on_is_said():
+    row = FileAnswer(Path("x.png"), "Normal", {"Normal": 0.6, "COVID": 0.4}, None, None)
+    found = FileAnswers([row], {}, np.zeros((1, 8, 8)))
+    calibration = Calibration(1.7, 100, 0.5, 0.4, 0.1, 0.05, "100 validation images of x")
+    network = SimpleNamespace(calibration=calibration, temperature=1.7)
+    assert "calibrated on 100 validation images of x" in _notes(network, found)[0]
+    assert "not known: whether an image is like the training set" in _notes(network, found)[1]
+    assert len(_notes(network, FileAnswers([replace(row, unlike=False)], {}, found.images))) == 1
+    network = SimpleNamespace(calibration=replace(calibration, temperature=1.0), temperature=1.0)  # 4 images set none
+    assert _notes(network, found)[0].startswith("not calibrated") and network.calibration.set_by is None
 
 
 def test_registered_models_answer_the_same_and_refuse_another_protection(ppdl, trained):

@@ -31,7 +31,7 @@ from tests.evaluation.report_content import full_content
 from tests.processes import answers, free_port, running
 
 SIZE = {"width": 1500, "height": 1100}
-ANSWERS = ["answer/accuracy", "answer/attacker_gain", "answer/bytes_per_pixel", "answer/seconds_to_protect"]
+ANSWERS = ["answer/accuracy", "answer/attacker_gain", "answer/bytes_per_pixel", "answer/protect_seconds"]
 EXPANSION = {"deterministic": 1.0484, "opaque": 2.0631, "homomorphic": 2.7653}
 # Else MLflow opens its assistant over the page on the first visit.
 NO_ASSISTANT = "localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true')"
@@ -86,7 +86,8 @@ def printed(tmp_path_factory: pytest.TempPathFactory, migrated_db: Path, content
         fill(root, content)
     log, env = root / "ui.log", {**os.environ, "MLFLOW_TRACKING_URI": uri}
     command = [sys.executable, "-m", "ppdl", "ui", "--port", str(port)]
-    with running(command, log, is_up=lambda: answers(f"http://127.0.0.1:{port}/health"), env=env):
+    with running(command, log, is_up=lambda: re.search("^runs ", log.read_text(), re.MULTILINE) is not None, env=env):
+        assert answers(f"http://127.0.0.1:{port}/health"), "an address was printed before the server answered"
         yield dict(re.findall(r"^(\w+) +(http://\S+)$", log.read_text(), re.MULTILINE))
 
 
@@ -143,6 +144,15 @@ def test_the_description_answers_in_one_line_and_in_a_table(page, printed, tmp_p
     assert [cell.strip() for cell in row.split("\t")][:3] == ["homomorphic", "90.0 [85.3, 94.8]", "+5.5 [0.0, +11.0]"]
 
 
+def test_charts_show_their_whole_titles(page, printed, tmp_path):
+    page.goto(printed["runs"].replace("?", "?compareRunsMode=CHART&"))
+    for name in ANSWERS:
+        title = page.locator(f"h4[title='{name}']")
+        title.wait_for()
+        assert title.evaluate("one => one.scrollWidth <= one.clientWidth"), f"MLflow cuts {name}"
+    keep(page, "mlflow-charts", tmp_path)
+
+
 def test_two_runs_compare_with_their_names_and_values(page, printed, content, tmp_path):
     open_list(page, printed["runs"])
     for run in ("deterministic", "plain"):
@@ -159,7 +169,7 @@ def test_two_runs_compare_with_their_names_and_values(page, printed, content, tm
     rows = {name: sorted(values[2 * i : 2 * i + 2]) for i, name in enumerate(names)}
     assert rows["answer/accuracy"] == ["0.846", "0.881"] and rows["answer/attacker_gain"] == ["0.588", "0.588"]  # over a blind guess
     assert rows["answer/bytes_per_pixel"] == ["1", "1.048"]
-    assert rows["answer/seconds_to_protect"] == ["0", str(content.cost["deterministic"]["encrypt"]["seconds"])]
+    assert rows["answer/protect_seconds"] == ["0", str(content.cost["deterministic"]["encrypt"]["seconds"])]
     assert list(rows)[:5] == [*ANSWERS, "audit/best_ssim"]
     for run in ("plain", "deterministic"):
         assert page.get_by_text(run, exact=True).last.is_visible()

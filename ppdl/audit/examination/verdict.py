@@ -156,7 +156,7 @@ def _with_view(
         return level, f"{text} Nor did any out of the revealed view.{_unseen(view)}"
     as_good = shown is not None and shown[0] >= REBUILT
     advice = " Treat it as the images themselves." if as_good else ""
-    return (LEAKY if level == UNBROKEN else level), f"{text} The revealed view is in the clear: {'; '.join(reasons)}.{advice}"
+    return (LEAKY if level == UNBROKEN else level), f"The revealed view is in the clear: {'; '.join(reasons)}.{advice} {text}"
 
 
 def _with_pool(level: str, text: str, pool: Mapping[str, Any]) -> tuple[str, str]:

@@ -160,5 +160,10 @@ def _single_film(pooled: Pooled) -> tuple[dict[str, Any], Rebuilt]:
     exact = read is not None and read[1] == members.labels[-1] and np.array_equal(read[0], members.features[-1])
     drawn = pooled.pictures.rebuild()(pooled.others.features[pooled.pictures.rows])
     figures = pooled.pictures.score(drawn) | {"blind_ssim": pooled.pictures.blind()["ssim"], "features_exact": bool(exact)}
-    said = _said(KEY_HOLDER, "two totals that differ by one film, or one hospital's sums over one, and public images", "", start)
+    said = _said(
+        KEY_HOLDER,
+        "two totals that differ by one film (none was opened here), or one hospital's sums over one, and public images",
+        "",
+        start,
+    )
     return figures | said, Rebuilt(np.arange(len(drawn)), drawn)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from ppdl.tracking.query import StoredRun
 
 ACCURACY = "fit/best_val_accuracy"
+DONE = "done"  # state of a trial that came to its end
 RUN = "run"  # stands among the parameters where a sweep has runs of several names
 
 
@@ -44,19 +44,45 @@ class Trial:
 @click.argument("folder", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON alone.")
 def summary(folder: str | None, as_json: bool) -> None:
-    """Show the trials of a sweep, best first, and the command that takes the best one over.
+    """Show the trials of a sweep, best first, and what mattered of the values that Optuna drew.
 
     FOLDER is the sweep's, such as multirun/2026-01-31/12-00-00, also the tag `sweep` of its runs; by default that of the newest run.
     What is compared is the log loss on validation images, in nats, of the weights that a training kept.
     """
+    from ppdl.config import checkout
+    from ppdl.tracking.runs.sweep import importances
+
+    name, trials = ranked(folder)
+    importance = importances(checkout() / name)
+    if as_json:
+        found = {"sweep": name, "trials": [_as_json(trial) for trial in trials], "importance": importance}
+        click.echo(json.dumps(found, indent=1))
+        return
+    _show(name, trials)
+    if importance:
+        shares = ", ".join(f"{key} {share:.0%}" for key, share in importance.items())
+        click.echo(f"How much each value mattered, by Optuna (by a dozen trials this is chance): {shares}")
+    if trials[0].state == DONE:
+        click.echo(f"The best of several flatters itself on the images that it was chosen by. To test it, once: ppdl sweep test {name}")
+        click.echo(f"To take it over, with all that it was given: ppdl sweep apply {name}")
+
+
+def ranked(folder: str | None) -> tuple[str, list[Trial]]:
+    """Return the name of a sweep, and its trials: those that came to their end, then the others, best first."""
     from ppdl.tracking.runs.sweep import find_sweep
 
     name, runs = find_sweep(checkout_store(), folder)
-    trials = sorted(trials_of(runs), key=lambda trial: math.inf if trial.objective is None else trial.objective)
-    if as_json:
-        click.echo(json.dumps({"sweep": name, "trials": [_as_json(trial) for trial in trials]}, indent=1))
-    else:
-        _show(name, trials)
+    return name, sorted(trials_of(runs), key=lambda trial: (trial.state != DONE, math.inf if trial.objective is None else trial.objective))
+
+
+def best_of(folder: str | None) -> tuple[str, Trial]:
+    """Return the name of a sweep, and its best trial of those that came to their end. Raises: TrackingError: there is none."""
+    from ppdl.errors import TrackingError
+
+    name, (best, *_) = ranked(folder)
+    if best.state != DONE or not best.is_finite:
+        raise TrackingError(f"the sweep {name} has no finished trial: see `ppdl sweep summary {name}`")
+    return name, best
 
 
 def trials_of(runs: list[StoredRun]) -> list[Trial]:
@@ -69,7 +95,7 @@ def trials_of(runs: list[StoredRun]) -> list[Trial]:
     names = [name for name in varying if not (several and name == "branch")]  # a run's name says its branch
     found = []
     for run, values in zip(runs, params, strict=True):
-        state = {"FINISHED": PRUNED if PRUNED in run.tags else "done"}.get(run.status, run.status.lower())
+        state = {"FINISHED": PRUNED if PRUNED in run.tags else DONE}.get(run.status, run.status.lower())
         objective = run.metrics.get(OBJECTIVE)
         if run.tags.get("failure", "").startswith("DivergedError"):
             state, objective = "diverged", math.inf
@@ -81,8 +107,6 @@ def _show(name: str, trials: list[Trial]) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
-
-    from ppdl.config.choices import exp_run, is_choice, key_of
 
     names = sorted({key for trial in trials for key in trial.values})
     table = Table(title=f"{name}: {len(trials)} trials, best first", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
@@ -100,13 +124,6 @@ def _show(name: str, trials: list[Trial]) -> None:
         table.add_row(run.tags.get("job", ""), trial.state, *measured, *values)
     console = Console()
     Console(width=console.width if console.is_terminal else 120).print(table)
-    best = trials[0]
-    given = [text for text in shlex.split(best.run.tags.get("overrides", "")) if is_choice(text)]
-    keys = {key_of(text) for text in given}
-    given += [f"{key}={value}" for key, value in best.values.items() if key not in {*keys, RUN} and is_choice(key)]
-    if given and best.is_finite:
-        click.echo("The best of several flatters itself on the images that it was chosen by. To test it, once:")
-        click.echo(exp_run(given))
 
 
 def _as_json(trial: Trial) -> dict[str, Any]:

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import click
 
-from ppdl.cli.store import checkout_store
-from ppdl.cli.sweep.summary import ACCURACY, number
+from ppdl.cli.sweep.summary import ACCURACY, best_of, number
 
 
 @click.command()
@@ -23,17 +22,13 @@ def test(folder: str | None, reference: Path | None) -> None:
     FOLDER as for summary. Do it once, when the sweep is over: whoever chooses by test images has none left to test by.
     """
     from ppdl.config import checkout
-    from ppdl.errors import TrackingError
     from ppdl.evaluation.measures.statistics import compare
     from ppdl.experiment.runs import predict_recorded
     from ppdl.tracking.runs.record import read_record
-    from ppdl.tracking.runs.sweep import OBJECTIVE, find_sweep, model_folder
+    from ppdl.tracking.runs.sweep import OBJECTIVE, model_folder
 
-    name, runs = find_sweep(checkout_store(), folder)
-    done = [run for run in runs if run.status == "FINISHED" and OBJECTIVE in run.metrics]
-    if not done:
-        raise TrackingError(f"the sweep {name} has no finished trial: see `ppdl sweep summary {name}`")
-    best = min(done, key=lambda run: run.metrics[OBJECTIVE])
+    name, trial = best_of(folder)
+    best = trial.run
     chosen = model_folder(checkout() / name, best)
     before = (reference or checkout()) / "models" / chosen.parent.name / chosen.name
     names = ("default", f"trial {best.tags['job']}")

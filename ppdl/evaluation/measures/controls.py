@@ -62,7 +62,7 @@ class Control:
         """Return the line below the table of results."""
         best = f" (knowing all: {self.result.best_p:.2g})" if self.verdict == CANNOT_TELL else ""
         before = f" (with p = {self.failed_p:.2g}, on this artifact)" if self.verdict == FAILED_BEFORE else ""
-        return f"{self.verdict}{before}, p = {self.result.p_value:.2g}{best}"
+        return f"{self.verdict}{before}, p = {self.result.p_value:.2g}{best}, level {self.result.alpha:g}"
 
 
 def remember(name: str, result: PermutationResult, *, header: Path, record: Path) -> Control:

@@ -50,6 +50,11 @@ class Calibration:
     origin: str | None = None
 
     @property
+    def set_by(self) -> str | None:
+        """Name the validation images that set the temperature; None where none did, and probabilities are as the network gives them."""
+        return None if self.temperature == 1 else self.origin
+
+    @property
     def figures(self) -> dict[str, float]:
         """What is logged of a training: numbers but that of images, as far as they were measured."""
         return {name: value for name, value in asdict(self).items() if name not in ("num_images", "origin") and value is not None}

@@ -26,7 +26,7 @@ LEGEND = """\
 - **best attacker, SSIM**: how alike the best rebuilt images are to the originals; 1 is the image itself. Above a blind guess, the mean of
   public images (`answer/attacker_gain`): 0 where no attack rebuilds anything.
 - **bytes a pixel** (`answer/bytes_per_pixel`): bytes stored for each byte of the images. **seconds to protect**
-  (`answer/seconds_to_protect`): encryption, filters and decryption together, on the machine that ran them.
+  (`answer/protect_seconds`): encryption, filters and decryption together, on the machine that ran them.
 - **utility**: against plain at the margin that was set before: non-inferior, inferior, inconclusive, or too few groups (patients) to tell.
 - **leakage**: `broken`, the ciphertexts give the images away; `leaky`, what the trainer sees does, or something less; `unbroken`, none of
   our attacks got anything, which is no proof.
@@ -69,7 +69,7 @@ class Answer:
             "accuracy": self.found["accuracy"],
             "attacker_gain": self.attacker_gain,
             "bytes_per_pixel": self.bytes_per_pixel,
-            "seconds_to_protect": None if self.costs is None else sum(step["seconds"] for step in self.costs),
+            "protect_seconds": None if self.costs is None else sum(step["seconds"] for step in self.costs),
         }
         return {name: None if value is None else float(f"{value:.4g}") for name, value in figures.items()}
 
@@ -88,7 +88,7 @@ class Answer:
         difference = [points(self.comparison[key]) for key in ("difference", "low", "high")] if self.comparison else []
         metrics, tags, best = self.metrics, self.tags, self.verdict["best_ssim"]
         gain = "" if self.attacker_gain is None else f" (+{self.attacker_gain:.2f})"
-        forms = {"bytes_per_pixel": ".2f", "seconds_to_protect": ".3g"}
+        forms = {"bytes_per_pixel": ".2f", "protect_seconds": ".3g"}
         return [
             f"[{self.run}]({link})" if link else self.run,
             f"{accuracy:.1f} [{low:.1f}, {high:.1f}]",

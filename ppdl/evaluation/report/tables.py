@@ -176,7 +176,8 @@ def _markdown_table(head: Sequence[str], sides: Sequence[str], cells: Sequence[S
 
 def _row(summary: Summary, name: str, title: str, result: Mapping[str, Any]) -> list[str]:
     cells = [title, _with_ends([result.get(key) for key in ("accuracy", "accuracy_low", "accuracy_high")], _percent)]
-    cells += ["" if result.get(key) is None else f"{result[key]:.3f}" for key in ("macro_f1", "auroc", "ece")]
+    figures = [result.get("macro_f1"), result.get("auroc"), result.get("ece_calibrated", result.get("ece"))]
+    cells += ["" if value is None else f"{value:.3f}" for value in figures]
     if not summary.comparisons:
         return cells
     found = summary.comparisons.get(name)
@@ -200,4 +201,5 @@ def _remarks(summary: Summary) -> list[str]:
 def _method(summary: Summary) -> str:
     uniform = summary.baselines["chance"]["uniform_accuracy"]
     text = f"{summary.method} Chance: always the most frequent class; guessing evenly gives {_percent(uniform)} %."
-    return text + " Border only: a linear probe on the outer tenth of the images." * (BORDER in summary.baselines)
+    text += " Border only: a linear probe on the outer tenth of the images." * (BORDER in summary.baselines)
+    return text + " ECE: after calibration on validation images." * any("ece_calibrated" in found for found in summary.runs.values())

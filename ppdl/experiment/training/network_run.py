@@ -21,9 +21,9 @@ from ppdl.experiment.training.run import PIXELS, PLAIN, Run
 from ppdl.experiment.training.source import Source, open_source, protection_of
 
 if TYPE_CHECKING:
+    from ppdl.records.trial import Trial
     from ppdl.tracking import TrainingRun
     from ppdl.training.fitting.callbacks import OnEpoch
-    from ppdl.training.fitting.pruning import MedianStopping
     from ppdl.training.fitting.result import FitResult
 
 
@@ -95,7 +95,8 @@ class NetworkRun(Run):
         from ppdl.training.fitting.fit import fit
 
         cfg, workspace, prepared = self.experiment.cfg, self.experiment.workspace, self.experiment.prepared
-        model, training, rule = build(cfg.model, "model"), build(cfg.training, "training"), _pruning(self.experiment)
+        model, training = build(cfg.model, "model"), build(cfg.training, "training")
+        trial = workspace.trial if self.name == self.branch else None  # a sweep minimises what the first view of a branch comes to
         with self.tracked(self.source, stage) as tracked:
             result = fit(
                 self.source.view,
@@ -107,7 +108,7 @@ class NetworkRun(Run):
                 num_classes=len(prepared.class_names),
                 seed=cfg.seed,
                 state_dir=workspace.unfinished / "training" / self.name,
-                on_epoch=_after_epoch(rule, workspace.sweep, self.name, tracked),
+                on_epoch=tracked.log_epoch if trial is None else _after_epoch(trial, tracked),
                 progress=progress,
             )
             tracked.log_history(result.history)
@@ -169,29 +170,21 @@ def train_branch(experiment: Experiment, branch: str, *, stage: str) -> float:
         What a sweep minimises, see `FitResult.objective`: of the branch's first view, which carries its name.
     """
     build(experiment.cfg.model, "model"), build(experiment.cfg.training, "training")  # a wrong value is named before any data is read
-    results = [run.train(stage=stage) for run in network_runs(experiment, branch)]
-    return results[0].objective
+    first, *others = network_runs(experiment, branch)
+    objective = first.train(stage=stage).objective
+    if experiment.workspace.trial is None or not experiment.workspace.trial.pruned:
+        for run in others:
+            run.train(stage=stage)
+    return objective
 
 
-def _pruning(experiment: Experiment) -> MedianStopping | None:
-    node = experiment.cfg.pruning
-    if node is not None and experiment.workspace.job is None:
-        raise ConfigError("pruning compares the jobs of a sweep, and this is none: set pruning=null, or start a sweep with -m")
-    return None if node is None else build(node, "pruning")
-
-
-def _after_epoch(rule: MedianStopping | None, sweep: str | None, name: str, tracked: TrainingRun) -> OnEpoch:
-    """Return what follows each epoch: it is logged, and `rule` may end the training."""
-    if rule is None or sweep is None:
-        return tracked.log_epoch
-    from ppdl.tracking.runs.sweep import PRUNED, finished_losses
-
-    losses: list[float] = []
+def _after_epoch(trial: Trial, tracked: TrainingRun) -> OnEpoch:
+    """Return what follows each epoch of a trial: it is logged and reported, and Optuna's pruner may end the training."""
+    from ppdl.tracking.runs.sweep import PRUNED
 
     def after_epoch(epoch: int, row: Mapping[str, Any]) -> bool:
         tracked.log_epoch(epoch, row)
-        losses.append(row["val_log_loss"])
-        stop = rule.stops(losses, finished_losses(Path(sweep), name))
+        stop = trial.stops(epoch, row["val_log_loss"])
         if stop:
             tracked.mark(PRUNED)
         return stop

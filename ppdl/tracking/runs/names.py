@@ -2,7 +2,7 @@
 
 | section   | metrics                                                        | step  |
 |-----------|----------------------------------------------------------------|-------|
-| `answer/` | accuracy, attacker_gain, bytes_per_pixel, seconds_to_protect   | 0     |
+| `answer/` | accuracy, attacker_gain, bytes_per_pixel, protect_seconds      | 0     |
 | `train/`  | loss, accuracy, log_loss, learning_rate, images_per_s, seconds | epoch |
 | `val/`    | loss, accuracy, log_loss: Keras' `val_loss`, `val_accuracy`... | epoch |
 | `fit/`    | best_epoch, best_val_log_loss, seconds and what else once      | 0     |

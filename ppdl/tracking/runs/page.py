@@ -53,6 +53,8 @@ def server_command(port: int) -> list[str]:
         "1",
         "--allowed-hosts",
         hosts,
+        "--uvicorn-opts",
+        "--log-level warning",  # a line for each file that the browser asks for would push the address off
     ]
 
 

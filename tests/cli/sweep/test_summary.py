@@ -1,18 +1,19 @@
-"""`ppdl sweep summary`: trials best first, what they differ in, and the command that takes the best one over."""
+"""`ppdl sweep summary`: trials best first, what they differ in, and what mattered of it."""
 
 from __future__ import annotations
 
 import json
 import math
+import shutil
 
 import pytest
 from click.testing import CliRunner
 
 from ppdl.cli import main
 from ppdl.cli.sweep.summary import trials_of
+from ppdl.records.trial import open_study
 from ppdl.tracking.query import StoredRun
 from ppdl.tracking.runs.sweep import OBJECTIVE
-from ppdl.tracking.store import Point, now_ms, open_store
 
 FOLDER = "multirun/2026-01-31/12-00-00"
 
@@ -39,53 +40,35 @@ def test_runs_of_several_names_are_told_apart_by_name():
     assert [trial.values for trial in trials_of(runs)] == [{"run": "opaque"}, {"run": "deterministic"}]
 
 
-@pytest.fixture
-def store(tmp_path, monkeypatch):
-    monkeypatch.setattr("ppdl.config.checkout", lambda: tmp_path)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    store = open_store(tmp_path, "ppdl")
-    trials = [
-        (0.9, "0.001", {}),
-        (0.4, "0.0123456789", {}),
-        (0.8, "0.1", {"pruned": "true"}),
-        (None, "50.0", {"failure": "DivergedError: x"}),
-    ]
-    for job, (objective, rate, tags) in enumerate(trials):
-        tags |= {"sweep": FOLDER, "stage": "stages.train_plain", "job": str(job)}
-        made = store.client.create_run(store.experiment_id, start_time=job + 1, run_name="plain", tags=tags)
-        for name, value in {"training.learning_rate": rate, "model.dropout": "0.2"}.items():
-            store.client.log_param(made.info.run_id, name, value)
-        if objective is not None:
-            metrics = {OBJECTIVE: objective, "fit/best_val_accuracy": 0.875, "fit/num_epochs": 32, "fit/seconds": 61.0}
-            store.log_points(made.info.run_id, [Point(key, value, now_ms(), 0) for key, value in metrics.items()])
-        store.client.set_terminated(made.info.run_id, "FINISHED" if objective is not None else "FAILED")
-    (tmp_path / FOLDER).mkdir(parents=True)
-    return store
-
-
-def test_the_table_and_the_command_to_take_the_best_over(store):
+def test_the_table_and_what_to_do_with_the_best(swept):
     result = CliRunner().invoke(main, ["sweep", "summary"])
     assert result.exit_code == 0, result.output
     rows = [line.split() for line in result.output.splitlines() if line.strip() and line.split()[0].isdigit()]
-    assert [row[:3] for row in rows] == [["1", "done", "0.400"], ["2", "pruned", "0.800"], ["0", "done", "0.900"], ["3", "diverged", "inf"]]
+    assert [row[:3] for row in rows] == [["1", "done", "0.400"], ["0", "done", "0.900"], ["2", "pruned", "0.800"], ["3", "diverged", "inf"]]
     assert rows[0][3:] == ["87.5", "32", "61", "0.0123"]
-    assert "dvc exp run -S training.learning_rate=0.0123456789\n" in result.output
+    assert f"ppdl sweep test {FOLDER}\n" in result.output and f"ppdl sweep apply {FOLDER}\n" in result.output
+    assert "by Optuna" not in result.output
 
 
-def test_the_command_repeats_all_that_the_trial_was_given(store):
-    given = ["dataset=folder", "'dataset.root=/data/my x-rays'", "training.learning_rate=0.0123456789"]
-    of_the_sweep = ["+sweep=[optuna,joblib]", "hydra.sweep.dir=x", "branch=opaque", "pruning=null"]
-    for run in store.client.search_runs([store.experiment_id]):
-        store.client.set_tag(run.info.run_id, "overrides", " ".join([*given, *of_the_sweep]))
-    output = CliRunner().invoke(main, ["sweep", "summary"]).output
-    assert f"dvc exp run {' '.join(f'-S {text}' for text in given)}\n" in output
+def test_how_much_each_value_mattered_is_said_by_optuna(swept, tmp_path):
+    optuna = pytest.importorskip("optuna")
+    study = open_study(tmp_path / FOLDER)
+    space = {name: optuna.distributions.FloatDistribution(0, 1) for name in ("model.dropout", "training.learning_rate")}
+    for i in range(30):
+        study.enqueue_trial({"training.learning_rate": i / 30, "model.dropout": 7 * i % 30 / 30})
+        study.tell(study.ask(space), i / 30)
+    found = json.loads(CliRunner().invoke(main, ["sweep", "summary", "--json"]).stdout)["importance"]
+    assert list(found) == ["training.learning_rate", "model.dropout"] and found["training.learning_rate"] > 0.6
+    assert "by Optuna" in (output := CliRunner().invoke(main, ["sweep", "summary"]).output)
+    assert f"training.learning_rate {found['training.learning_rate']:.0%}, model.dropout" in output
 
 
-def test_json_alone(store):
+def test_json_alone(swept, tmp_path):
+    shutil.rmtree(tmp_path / FOLDER)  # elsewhere than the sweep was run
     result = CliRunner().invoke(main, ["sweep", "summary", "--json", FOLDER])
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
-    assert found["sweep"] == FOLDER and [trial["job"] for trial in found["trials"]] == [1, 2, 0, 3]
+    assert found["importance"] == {} and found["sweep"] == FOLDER and [trial["job"] for trial in found["trials"]] == [1, 0, 2, 3]
     assert found["trials"][0] == {
         "job": 1,
         "run": "plain",
@@ -99,12 +82,21 @@ def test_json_alone(store):
     assert found["trials"][3]["val_log_loss"] is None
 
 
-def test_an_unknown_sweep_names_those_that_there_are(store):
+def test_an_unknown_sweep_names_those_that_there_are(swept):
     result = CliRunner().invoke(main, ["sweep", "summary", "multirun/nowhere"])
     assert result.exit_code == 1 and f"has no run of the sweep multirun/nowhere; there are {FOLDER}" in result.output
 
 
-def test_a_trial_whose_model_is_elsewhere_cannot_be_tested(store):
+def test_without_a_trial_that_came_to_its_end_there_is_no_best(swept):
+    for run in swept.client.search_runs([swept.experiment_id]):
+        swept.client.set_tag(run.info.run_id, "pruned", "true")
+    for command in ("test", "apply"):
+        result = CliRunner().invoke(main, ["sweep", command])
+        assert result.exit_code == 1 and f"the sweep {FOLDER} has no finished trial: see `ppdl sweep summary {FOLDER}`" in result.output
+    assert "ppdl sweep apply" not in CliRunner().invoke(main, ["sweep", "summary"]).output
+
+
+def test_a_trial_whose_model_is_elsewhere_cannot_be_tested(swept):
     result = CliRunner().invoke(main, ["sweep", "test"])
     assert result.exit_code == 1 and f"{FOLDER} has no model of trial 1" in result.output
 

@@ -17,19 +17,19 @@ def build(**changes) -> Answer:
 
 def test_figures_come_from_the_run_its_audit_and_its_costs():
     found = build()
-    assert found.metrics == {"accuracy": 0.8507, "attacker_gain": 0.5999, "bytes_per_pixel": 1.048, "seconds_to_protect": 1.75}
+    assert found.metrics == {"accuracy": 0.8507, "attacker_gain": 0.5999, "bytes_per_pixel": 1.048, "protect_seconds": 1.75}
     assert found.tags == {"utility": "inconclusive", "leakage": "broken"}
 
 
 def test_plain_costs_nothing_and_hides_nothing():
     plain = build(run="plain", comparison=None, verdict=IN_THE_CLEAR, costs=(), bytes_per_pixel=1.0)
-    assert plain.metrics == {"accuracy": 0.8507, "attacker_gain": 0.6, "bytes_per_pixel": 1.0, "seconds_to_protect": 0.0}
+    assert plain.metrics == {"accuracy": 0.8507, "attacker_gain": 0.6, "bytes_per_pixel": 1.0, "protect_seconds": 0.0}
     assert plain.tags == {"leakage": "in the clear"}
 
 
 def test_what_is_not_known_is_no_number():
     found = build(costs=None, bytes_per_pixel=None, verdict={"level": "unbroken", "best_ssim": None})
-    assert [name for name, value in found.metrics.items() if value is None] == ["attacker_gain", "bytes_per_pixel", "seconds_to_protect"]
+    assert [name for name, value in found.metrics.items() if value is None] == ["attacker_gain", "bytes_per_pixel", "protect_seconds"]
     assert found.row()[3:6] == ["", "", ""]
     assert build(blind_ssim=None).metrics["attacker_gain"] is None and build(blind_ssim=None).row()[3] == "1.00"
 

@@ -6,7 +6,7 @@ import pytest
 
 from ppdl.errors import TrackingError
 from ppdl.tracking import open_store
-from ppdl.tracking.runs.sweep import OBJECTIVE, PRUNED, find_sweep, finished_losses, model_folder
+from ppdl.tracking.runs.sweep import OBJECTIVE, PRUNED, find_sweep, model_folder
 
 
 @pytest.fixture
@@ -23,18 +23,6 @@ def trial(start, tmp_path):
             run.write_record(tmp_path / folder / str(job) / "models/x/y/run.json")
 
     return make
-
-
-def test_losses_of_those_that_came_to_their_end(trial, tmp_path):
-    trial(0, [2.0, 1.0])
-    trial(1, [3.0], pruned=True)
-    trial(2, [4.0], name="deterministic-bytes")
-    trial(3, [1.5, 1.25])
-    half = tmp_path / "multirun/one/4/models/x/y/run.json"
-    half.parent.mkdir(parents=True)
-    half.write_text('{"format": "pp')  # as another job is writing it
-    assert finished_losses(tmp_path / "multirun/one", "deterministic") == [[2.0, 1.0], [1.5, 1.25]]
-    assert finished_losses(tmp_path / "multirun/two", "deterministic") == []
 
 
 def test_a_sweep_by_its_folder_or_the_newest(trial, start, store_root, monkeypatch):
@@ -57,6 +45,15 @@ def test_a_sweep_by_its_folder_or_the_newest(trial, start, store_root, monkeypat
         assert all(run.seconds >= 0 and run.params["seed"] == "7" for run in runs)
     with pytest.raises(TrackingError, match="no run of the sweep crossval/default; there are multirun/two, multirun/one"):
         find_sweep(store, "crossval/default")
+
+
+def test_of_a_job_that_ran_again_the_last_run_counts(trial, start, store_root):
+    with pytest.raises(KeyboardInterrupt), start(sweep="multirun/one", job=0):
+        raise KeyboardInterrupt
+    trial(0, [2.0])
+    trial(0, [4.0], name="deterministic-bytes")
+    runs = find_sweep(open_store(store_root, "ppdl"), None)[1]
+    assert [(run.name, run.status) for run in runs] == [("deterministic", "FINISHED"), ("deterministic-bytes", "FINISHED")]
 
 
 def test_the_model_of_a_trial(trial, store_root, tmp_path):

@@ -1,0 +1,62 @@
+"""`ppdl sweep apply`: the best trial's values, drawn or given, are kept, and what they change is said."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from ppdl.cli import main
+from ppdl.config import place
+
+
+@pytest.fixture
+def conf(tmp_path, monkeypatch):
+    """A copy of conf/ and params.yaml, for choices to be kept in."""
+    shutil.copytree(place.CONF, tmp_path / "conf", ignore=shutil.ignore_patterns("local"))
+    shutil.copy(place.PARAMS, tmp_path / "params.yaml")
+    monkeypatch.setattr("ppdl.config.place.CONF", tmp_path / "conf")
+    monkeypatch.setattr("ppdl.config.place.PARAMS", tmp_path / "params.yaml")
+    return tmp_path / "conf"
+
+
+def give(store, *overrides):
+    for run in store.client.search_runs([store.experiment_id]):
+        store.client.set_tag(run.info.run_id, "overrides", " ".join(overrides))
+
+
+def test_all_that_the_trial_was_given_is_kept_and_what_changes_is_said(swept, conf):
+    of_the_sweep = ["+sweep=[optuna,joblib]", "hydra.sweep.dir=x", "branch=opaque"]
+    give(
+        swept,
+        "dataset=folder",
+        "'dataset.root=/data/my x-rays'",
+        "training.learning_rate=0.0123456789",
+        "~protections.opaque",
+        *of_the_sweep,
+    )
+    result = CliRunner().invoke(main, ["sweep", "apply"])
+    assert result.exit_code == 0, result.output
+    assert "trial 1 of multirun/2026-01-31/12-00-00, validation log loss 0.4\n" in result.output
+    assert "  params.yaml: training.learning_rate: 0.01 -> 0.0123456789\n" in result.output
+    assert "  params.yaml: dataset.root: None -> '/data/my x-rays'\n" in result.output
+    params = yaml.safe_load(place.PARAMS.read_text())
+    assert params["dataset"]["root"] == "/data/my x-rays" and params["training"]["learning_rate"] == 0.0123456789
+    assert "opaque" not in params["protections"] and params["branch"] is None
+    assert yaml.safe_load((conf / "local/default.yaml").read_text())["training"] == {"learning_rate": 0.0123456789}
+
+
+def test_a_trial_that_was_given_nothing_leaves_nothing_to_take_over(swept, conf):
+    result = CliRunner().invoke(main, ["sweep", "apply", "multirun/2026-01-31/12-00-00"])
+    assert result.exit_code == 1 and "trial 1 of multirun/2026-01-31/12-00-00 has the values of conf/ alone" in result.output
+    assert not (conf / "local").exists()
+
+
+def test_values_that_break_a_rule_by_now_are_refused_and_nothing_is_written(swept, conf):
+    give(swept, "training.learning_rate=0.01", "training.epochs=0")
+    before = place.PARAMS.read_bytes()
+    result = CliRunner().invoke(main, ["sweep", "apply"])
+    assert result.exit_code == 1 and "warmup_epochs must be less than epochs (0), got 0.5" in result.output
+    assert place.PARAMS.read_bytes() == before and not (conf / "local").exists()
