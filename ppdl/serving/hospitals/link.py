@@ -50,7 +50,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
 
 from ppdl.errors import ArtifactError, ConfigError, PpdlError, ServerError
-from ppdl.serving.hospitals.desk import END, KEEP, Desk, Files
+from ppdl.serving.hospitals.desk import END, Desk, Files
 from ppdl.serving.hospitals.invitation import Invitation
 from ppdl.serving.hospitals.party import Party, split_address
 
@@ -164,7 +164,7 @@ class Queue:
         return files
 
     def end(self, text: str) -> None:
-        """Tell the parties that are here that the run ends without a head."""
+        """Tell the parties that are here that the run ends: `text` says why it does without a head, and is empty when all have it."""
         here = {node.node_id for node in self._state.get_node_info(statuses=["online"])}
         self._until = time.monotonic() + _LEAVE_S
         with suppress(ServerError):
@@ -194,6 +194,7 @@ def serving(party: Party, invitation: Invitation, say: Say, *, listen: str, pati
     say(f"listening at {listen}, run {invitation.digest[:16]}")
     try:
         yield queue
+        queue.end("")
     except PpdlError as error:
         queue.end(str(error) if isinstance(error, ServerError) else type(error).__name__)
         raise
@@ -203,7 +204,7 @@ def serving(party: Party, invitation: Invitation, say: Say, *, listen: str, pati
 
 
 def join(party: Party, invitation: Invitation, desk: Desk, say: Say, *, patience_s: float) -> None:
-    """Take part in a run until this party has the head.
+    """Take part in a run until all have the head: a server that was killed before it knew so must find this party here.
 
     Args:
         patience_s: that the server may be away for.
@@ -246,10 +247,11 @@ def _answered(node: _Member, message: Message, invitation: Invitation, desk: Des
         node.push(message, _record(answer, run=invitation.digest, refused=type(declined).__name__ if declined else ""))
     if declined:
         raise declined
-    if phase == END:
+    if phase == END and (about.get("text") or not desk.has_head):
         raise ServerError(f"the server ended the run: {_plain(about.get('text'))}")
-    say(f"{phase}: {time.monotonic() - began:.2f} s")
-    return phase == KEEP
+    if phase != END:
+        say(f"{phase}: {time.monotonic() - began:.2f} s")
+    return phase == END
 
 
 class _Member:
