@@ -67,7 +67,7 @@ $(HOSPITALS)/.installed: requirements-hospitals.lock pyproject.toml
 	$(HOSPITALS)/bin/python -m pip install --quiet --require-hashes -r $(HOSPITALS)/uv.txt
 	$(HOSPITALS)/bin/uv pip install --quiet --python $(HOSPITALS) --compile-bytecode --require-hashes -r requirements-hospitals.lock || \
 	  $(HOSPITALS)/bin/python -m pip install --quiet --require-hashes -r requirements-hospitals.lock
-	$(HOSPITALS)/bin/python -m pip install --quiet --no-deps -e .
+	$(HOSPITALS)/bin/uv pip install --quiet --python $(HOSPITALS) --no-deps -e . || $(HOSPITALS)/bin/python -m pip install --quiet --no-deps -e .
 	@touch $@
 
 # Pins anew, with the uv of `make setup`: requirements.lock for `make repro`, requirements-test.lock with all of it for `make test`,
