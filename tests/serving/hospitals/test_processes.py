@@ -109,7 +109,8 @@ def server(agreed, tmp_path):
 
 
 STRANGER = """\
-import sys
+import socket, ssl, sys, threading
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -128,6 +129,20 @@ if change == "key":
 elif change == "certificate":
     key = ec.generate_private_key(ec.SECP384R1())
     found = replace(found, certificate=parties._certificate(key, found.address, 1))
+elif change == "expired":  # and its owner serves it all the same
+    key, listener = ec.generate_private_key(ec.SECP384R1()), socket.create_server(("127.0.0.1", 0))
+    found = replace(found, address=f"127.0.0.1:{listener.getsockname()[1]}", certificate=parties._certificate(key, found.address, -1 / 48))
+    parties._write_private(folder / "late.key", key)
+    (folder / "late.crt").write_text(found.certificate)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "late.crt", folder / "late.key")
+
+    def answer():
+        while True:
+            with suppress(OSError):
+                context.wrap_socket(listener.accept()[0], server_side=True)
+
+    threading.Thread(target=answer, daemon=True).start()
 elif change == "claimed":
     parties.Party.key = lambda self, name: ec.generate_private_key(ec.SECP384R1())
 try:
@@ -163,6 +178,8 @@ def test_strangers_are_turned_away_with_one_line_and_the_control_api_is_not_ther
     assert python(server, "clara", STRANGER, "key") == f"{address} does not know this party's key: it runs another invitation"
     said = python(server, "clara", STRANGER, "certificate")
     assert said.startswith(f"{address} shows another certificate than the invitation's, or an expired one: ") and "\n" not in said
+    said = python(server, "clara", STRANGER, "expired")
+    assert said.endswith(" shows another certificate than the invitation's, or an expired one: certificate has expired")
     said = python(server, "clara", STRANGER, "claimed")
     assert said.startswith(f"{address} does not know this party's key") or "let nobody in for 2 s" in said
     nobody, invited = python(server, "clara", CONTROL).splitlines()
