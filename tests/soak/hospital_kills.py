@@ -3,7 +3,7 @@
 python -m tests.soak.hospital_kills     # after `make hospitals`; 20 kills, 10 minutes
 
 An undisturbed run of the commands of docs/howto/hospitals.md comes first, whose seconds and bytes are kept. Each kill is in a copy of the
-parties as they stood before they connected, or, in a phase after the commitments, when all had committed.
+parties as they stood before they connected, or, in a phase after the release, when all had committed and some had released.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def measure(root: Path, kills: Sequence[tuple[str, str, str]], num_images: int) 
     committed.stop()
     found = []
     for party, phase, said in kills:
-        parties = Parties(root / f"{party}-{phase}", None, agreed if phase in ("start", "commit") else committed)
+        parties = Parties(root / f"{party}-{phase}", None, agreed if phase in ("start", "commit", "release") else committed)
         for name in PARTIES:
             (parties.root / name / "said").unlink(missing_ok=True)
         digest, seconds = run(parties, (party, phase, said))
