@@ -15,7 +15,7 @@ from hydra.core.plugins import Plugins
 from hydra.core.utils import JobStatus
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import MISSING, DictConfig
+from omegaconf import MISSING, DictConfig, OmegaConf
 
 from ppdl.config import build, differing, plain
 from ppdl.config.choices import override
@@ -60,10 +60,10 @@ class OptunaStudy(Sweeper):
                 self._sweep(arguments)
         except Timeout:
             raise SystemExit(f"\nConfigError: {self.folder} has a sweep that runs: wait for it, or give hydra.sweep.dir=ANOTHER") from None
-        except ModuleNotFoundError as error:
-            if error.name != "optuna":
+        except ImportError as error:
+            if (error.name or "").partition(".")[0] != "optuna":
                 raise
-            raise SystemExit(f"\nConfigError: this sweep needs Optuna: {install_extra('sweep')}") from None
+            raise SystemExit(f"\nConfigError: this sweep needs Optuna 5 ({error}): {install_extra('sweep')}") from None
         except KeyboardInterrupt:
             raise SystemExit(130) from None  # as a shell reports it
         except PpdlError as error:
@@ -101,6 +101,8 @@ class OptunaStudy(Sweeper):
         from ppdl.records.trial import open_study
 
         config, sampler = self.hydra_context.config_loader.load_sweep_config(self.config, fixed), plain(self.sampler)
+        for name in space:  # what conf/ has for it may be the best trial's value by now
+            OmegaConf.update(config, name, None, force_add=True)
         now = {"configuration": {key: plain(config[key]) for key in config if key != "hydra"}, "stage": config.hydra.job.name}
         now = json.loads(json.dumps(now | {"range": {name: str(one) for name, one in space.items()}, "sampler": sampler}))
         study = open_study(self.folder)

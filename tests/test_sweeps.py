@@ -109,6 +109,12 @@ def test_the_same_command_goes_on_with_the_trial_that_was_killed(seven):
     assert again.code == 0 and "#" not in again.output and "7 trials in jobs, the best is" in again.output
 
 
+def test_a_value_that_is_drawn_may_have_changed_in_conf_since(seven):
+    """As after `ppdl sweep apply`: the study is not compared in what it draws."""
+    training = open_study(seven.folder / "jobs").user_attrs["of"]["configuration"]["training"]
+    assert training["learning_rate"] is None and training["epochs"] is not None
+
+
 def test_a_study_of_another_configuration_is_refused(seven):
     done = run_sweep(seven.folder, "+sweep=optuna", "seed=7", "training.learning_rate=1e-3", "hydra.sweeper.sampler.seed=2")
     assert done.code == 1 and "ConfigError: jobs has trials of other values:" in done.output

@@ -113,8 +113,8 @@ def compare(images: np.ndarray, null: np.ndarray | None, *, partial: bool, num_t
 
 
 def judge_structure(results: Mapping[str, Structure]) -> tuple[str, str]:
-    """Return the level and the sentence, of attacks by name; the sentence names the one that returned the most structure."""
-    most_first = sorted(results.items(), key=lambda item: -item[1].structure)
+    """Return the level and the sentence, of attacks by name; it names the one that returned the most structure, of equals the first."""
+    most_first = sorted(results.items(), key=lambda item: -round(item[1].structure, 2))
     for level, wanted, text in (
         (BROKEN, "rebuilt", "what {} returns has the structure of images"),
         (LEAKY, "found", "what {} returns has structure that noise has not"),

@@ -7,7 +7,7 @@ import shlex
 import click
 
 from ppdl.cli.keep import keep_and_show
-from ppdl.cli.sweep.summary import best_of
+from ppdl.cli.sweep.summary import best_of, number
 
 
 @click.command()
@@ -17,12 +17,19 @@ def apply(folder: str | None) -> None:
 
     FOLDER as for summary. What changes in params.yaml is said; `ppdl repro` then builds with it.
     """
+    from ppdl.config import checkout
     from ppdl.config.choices import is_choice
     from ppdl.errors import ConfigError
+    from ppdl.tracking.runs.record import read_record
+    from ppdl.tracking.runs.sweep import OBJECTIVE
 
     name, best = best_of(folder)
     given = [text for text in shlex.split(best.run.tags.get("overrides", "")) if is_choice(text)]
     if not given:
         raise ConfigError(f"trial {best.run.tags.get('job')} of {name} has the values of conf/ alone: there is nothing to take over")
-    click.echo(f"trial {best.run.tags.get('job')} of {name}, validation log loss {best.objective:.4g}")
+    built = checkout() / "models" / best.run.tags.get("protection", "") / best.run.tags.get("view", "") / "run.json"
+    now = number(read_record(built).metrics.get(OBJECTIVE), ".4g") if built.is_file() else ""
+    click.echo(
+        f"trial {best.run.tags.get('job')} of {name}, validation log loss {best.objective:.4g}" + f"; what is built has {now}" * bool(now)
+    )
     keep_and_show(given)
