@@ -7,14 +7,19 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 INSTALLED := .venv/.installed
 TEST_INSTALLED := .venv/.test-installed
 SOAK_INSTALLED := .venv/.soak
+HOSPITALS := .venv-hospitals
 
-.PHONY: repro test lint ui docs setup lock lowest clean-venv soak audit-deps
+.PHONY: repro test hospitals hospitals-setup lint ui docs setup lock lowest clean-venv soak audit-deps
 
 repro: $(INSTALLED)
 	ppdl repro $(ARGS)
 
 test: $(TEST_INSTALLED)
 	python -m pytest -n 2 --dist loadfile $(ARGS)
+
+# Parties of a pooled head as processes of an environment of their own, with Flower, which does not fit the others' pins: docs/howto/hospitals.md.
+hospitals: $(TEST_INSTALLED) $(HOSPITALS)/.installed
+	python -m pytest tests/serving/hospitals $(ARGS)
 
 lint: $(TEST_INSTALLED)
 	ruff check .
@@ -54,20 +59,34 @@ $(TEST_INSTALLED): $(INSTALLED) requirements-test.lock
 	$(INSTALL) --compile-bytecode --require-hashes -r requirements-test.lock || .venv/bin/python -m pip install --quiet --require-hashes -r requirements-test.lock
 	@touch $(TEST_INSTALLED)
 
-# Pins anew, with the uv of `make setup`: requirements.lock for `make repro`, requirements-test.lock with all of it for `make test`; one version of
+hospitals-setup: $(HOSPITALS)/.installed
+
+$(HOSPITALS)/.installed: requirements-hospitals.lock pyproject.toml
+	$(PYTHON) -m venv $(HOSPITALS)
+	@sed -n '/^uv==/,/[^\\]$$/p' requirements-hospitals.lock > $(HOSPITALS)/uv.txt
+	$(HOSPITALS)/bin/python -m pip install --quiet --require-hashes -r $(HOSPITALS)/uv.txt
+	$(HOSPITALS)/bin/uv pip install --quiet --python $(HOSPITALS) --compile-bytecode --require-hashes -r requirements-hospitals.lock || \
+	  $(HOSPITALS)/bin/python -m pip install --quiet --require-hashes -r requirements-hospitals.lock
+	$(HOSPITALS)/bin/uv pip install --quiet --python $(HOSPITALS) --no-deps -e . || $(HOSPITALS)/bin/python -m pip install --quiet --no-deps -e .
+	@touch $@
+
+# Pins anew, with the uv of `make setup`: requirements.lock for `make repro`, requirements-test.lock with all of it for `make test`,
+# requirements-hospitals.lock for `make hospitals`; one version of
 # each package for Python 3.11 to 3.13 (fewest). Extras stay in a lock: without them, pip with --require-hashes takes what asks for coverage[toml]
 # for not pinned once a newer coverage is out.
-LOCK := uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes --no-strip-extras \
-  --no-annotate --no-header --group install --extra train --extra serve --extra hospitals --extra dicom --extra kaggle --extra sweep
+PIN := uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes --no-strip-extras \
+  --no-annotate --no-header
+LOCK := $(PIN) --group install --extra train --extra serve --extra dicom --extra kaggle --extra sweep
 lock:
 	$(LOCK) -o requirements.lock
 	$(LOCK) --extra postgres --extra ray --extra s3 --group docs --group dev -c requirements.lock -o requirements-test.lock
+	$(PIN) --group install --extra hospitals -o requirements-hospitals.lock
 
 # The lowest versions that pyproject.toml admits, into build/lowest.txt.
 lowest:
 	@mkdir -p build
 	uv pip compile pyproject.toml --quiet --python-version 3.11 --resolution lowest-direct --no-annotate --no-header \
-	  --extra train --extra serve --extra hospitals --extra dicom --extra kaggle --extra sweep -o build/lowest.txt
+	  --extra train --extra serve --extra dicom --extra kaggle --extra sweep -o build/lowest.txt
 
 # mutmut and atheris, which only the soak needs, are not in the lock.
 $(SOAK_INSTALLED): $(TEST_INSTALLED)
@@ -80,12 +99,13 @@ SOAK ?= tests/soak/results
 KILLS ?= 50
 CASES ?= 100000
 MUTANTS ?= 400
-soak: $(SOAK_INSTALLED)
+soak: $(SOAK_INSTALLED) $(HOSPITALS)/.installed
 	python -m tests.soak.fuzz --cases $(CASES) --out $(SOAK)/fuzz.json
 	python -m tests.soak.guided all --out $(SOAK)/guided.json
 	python -m tests.soak.kills --num $(KILLS) --out $(SOAK)/kills.json
 	python -m tests.soak.first_store --out $(SOAK)/first_store.json
 	python -m tests.soak.pool_kills --out $(SOAK)/pool_kills.json
+	python -m tests.soak.hospital_kills --out $(SOAK)/hospital_kills.json
 	python -m tests.soak.mutants --num $(MUTANTS) --out $(SOAK)/mutants.json
 	python -m tests.soak.kernel_mutants --out $(SOAK)/kernel_mutants.json
 	python -m tests.soak.promises --out $(SOAK)/promises.json
@@ -100,4 +120,4 @@ audit-deps: $(TEST_INSTALLED)
 	python .ci/audit_deps.py --required
 
 clean-venv:
-	rm -rf .venv
+	rm -rf .venv $(HOSPITALS)

@@ -1,6 +1,5 @@
 """Hospitals: whose films are whose, to data/hospitals/NAME.json. A federation has them apart; an experiment on one set shares them out."""
 
-import numpy as np
 from omegaconf import DictConfig
 
 from ppdl.config import Workspace, branch, build, stage
@@ -12,7 +11,7 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
     name, node = branch(cfg, "heads")
     hospitals = build(node.pooling, f"heads.{name}.pooling").hospitals
     dataset, prepared = build(cfg.dataset, "dataset"), Experiment(cfg, workspace).prepared
-    rows = np.sort(np.concatenate([prepared.rows(split) for split in ("train", "validation")]))
+    rows = prepared.rows("train", "validation")
     films = prepared.index.iloc[rows]
     labels, groups = films["label"].to_numpy(), films["group"].to_numpy()
     named = hospitals != BY_CLASS and not isinstance(hospitals, int)

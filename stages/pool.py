@@ -3,28 +3,23 @@
 All parties run here, in one process. The key holder's part is a fresh key pair: its private part goes to the folder of private keys.
 """
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 from omegaconf import DictConfig
 
 from ppdl.config import Workspace, branch, build, checkout, stage
 from ppdl.config.cost import folder_bytes, recorded_cost
 from ppdl.crypto.artifact.shards import hash_file
 from ppdl.crypto.keys.keystore import default_private_dir
-from ppdl.datasets.prepared.reduced import Reduced
 from ppdl.experiment.experiment import Experiment
+from ppdl.experiment.pooled import FEATURE_BITS, films_of
 from ppdl.pooling.board import Board
 from ppdl.pooling.opening import left_keys
-from ppdl.pooling.rehearsal import Films, call_run, rehearse, roster_of, take_away
+from ppdl.pooling.rehearsal import call_run, rehearse, roster_of, take_away
 from ppdl.pooling.sharing import Shares
-from ppdl.pooling.sums import integer_features
 from ppdl.pooling.terms import Member, Terms
 from ppdl.training.networks.features import load_extractor
-
-FEATURE_BITS = 12
 
 
 def run(cfg: DictConfig, workspace: Workspace) -> None:
@@ -38,19 +33,15 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
 
     with recorded_cost(workspace.outputs / f"reports/cost/{name}/pool.json") as cost:
         sha256 = hash_file(backbone)
-        extract, labels = load_extractor(backbone, sha256=sha256), prepared.index["label"].to_numpy()
-        films = {}
-        for hospital, own in shares.rows.items():
-            features = integer_features(extract(Reduced(prepared.images, node.backbone.input_px), np.array(own)), FEATURE_BITS)
-            digests = [hashlib.sha256(prepared.images[row].tobytes()).digest() for row in own] if shares.named else None
-            films[hospital] = Films(features, labels[own], digests)
+        extract, px = load_extractor(backbone, sha256=sha256), node.backbone.input_px
+        films = {hospital: films_of(prepared, own, extract, px, named=shares.named) for hospital, own in shares.rows.items()}
 
         def draft(fingerprint: str, roster: Mapping[str, Member]) -> Terms:
             return Terms(
                 fingerprint=fingerprint,
                 key_bits=cfg.keygen.key_bits,
                 class_names=prepared.class_names,
-                num_features=features.shape[1],
+                num_features=next(iter(films.values())).features.shape[1],
                 feature_bits=FEATURE_BITS,
                 backbone_sha256=sha256,
                 strengths=pooling.strengths,

@@ -10,7 +10,7 @@ import click
 from ppdl.cli.lazy import LazyGroup
 from ppdl.errors import DISTRIBUTION
 
-COMMANDS = ("repro", "keep", "predict", "serve", "ui", "estimate", "key", "artifact", "sweep", "model")
+COMMANDS = ("repro", "keep", "predict", "serve", "ui", "estimate", "key", "artifact", "sweep", "model", "hospitals")
 RENAMED = {
     "keygen": "key make",
     "signing-key": "key signing",
@@ -50,6 +50,7 @@ def main(verbose: int, quiet: bool) -> None:
     ppdl artifact audit FOLDER                 attack anybody's "encrypted" images
     ppdl sweep summary                         the trials of a sweep, best first
     ppdl model register                        the best run of each protection into MLflow's registry
+    ppdl hospitals run FOLDER                  one head of several hospitals, each on its own machine
     """
     if verbose or quiet:
         logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")

@@ -2,7 +2,8 @@
 
     {"format": "PPDL-POOL/1", "kind": KIND, "statement": {...}, "signature": HEX}
 
-KIND is `commitment`, by a hospital before any ciphertext is shown, or `tally`, by each hospital whose ciphertexts are in the sum.
+KIND is `commitment`, by a hospital before any ciphertext is shown, `tally`, by each hospital whose ciphertexts are in the sum, or, over a
+network, `opened`, by the key holder of the head that it solved for.
 The signed message is `b"PPDL-POOL/1 KIND\\0"` and the statement as canonical JSON. Each statement holds the digest of the terms, so
 none fits another run.
 
@@ -31,7 +32,7 @@ from ppdl.records.atomic import replacing
 from ppdl.records.reading import read_object
 
 FORMAT = "PPDL-POOL/1"
-COMMITMENT, TALLY = "commitment", "tally"
+COMMITMENT, TALLY, OPENED = "commitment", "tally", "opened"
 
 
 @dataclass(frozen=True)
@@ -69,13 +70,30 @@ class Tally:
         return hashlib.sha256(canonical(asdict(self))).hexdigest()
 
 
+@dataclass(frozen=True)
+class Opened:
+    """What came of a run.
+
+    Attributes:
+        run: digest of the terms.
+        head_sha256: of the file head.json, which names that of the weights.
+    """
+
+    run: str
+    head_sha256: str
+
+
+Statement = Commitment | Tally | Opened
+_KINDS: Mapping[str, type[Statement]] = {COMMITMENT: Commitment, TALLY: Tally, OPENED: Opened}
+
+
 def hash_rows(ciphertexts: np.ndarray) -> str:
     """Return the SHA-256 in hex of ciphertexts, uint8 (num_ciphertexts, ciphertext_bytes), and of their number and size."""
     shape = f"{ciphertexts.shape[0]}x{ciphertexts.shape[1]}\0".encode("ascii")
     return hashlib.sha256(shape + np.ascontiguousarray(ciphertexts).tobytes()).hexdigest()
 
 
-def write_signed(path: Path, kind: str, statement: Commitment | Tally, key: Ed25519PrivateKey) -> None:
+def write_signed(path: Path, kind: str, statement: Statement, key: Ed25519PrivateKey) -> None:
     """Sign a statement and write it, whole or not at all."""
     tree = asdict(statement)
     content = {"format": FORMAT, "kind": kind, "statement": tree, "signature": key.sign(_message(kind, tree)).hex()}
@@ -85,7 +103,7 @@ def write_signed(path: Path, kind: str, statement: Commitment | Tally, key: Ed25
 
 
 def read_signed(path: Path, kind: str, signing_key: str) -> Any:
-    """Read a statement that `write_signed` wrote: a Commitment or a Tally.
+    """Read a statement that `write_signed` wrote, as the class of its kind.
 
     Args:
         signing_key: Ed25519 public key, in hex, that must have signed it.
@@ -99,7 +117,7 @@ def read_signed(path: Path, kind: str, signing_key: str) -> Any:
         if (content["format"], content["kind"]) != (FORMAT, kind):
             raise ArtifactError(f"{path} must be a {kind} in format {FORMAT}, got {ascii((content['format'], content['kind']))[:80]}")
         Ed25519PublicKey.from_public_bytes(bytes.fromhex(signing_key)).verify(signature, _message(kind, tree))
-        return (Commitment if kind == COMMITMENT else Tally)(**tree)
+        return _KINDS[kind](**tree)
     except InvalidSignature:
         raise ArtifactError(
             f"{path}: not signed by the key {signing_key[:16]}... of the roster: it was changed, or is somebody else's"

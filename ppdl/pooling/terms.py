@@ -16,7 +16,7 @@ from ppdl.pooling.sharing import FILMS_A_FEATURE, LEAST_HOSPITALS
 from ppdl.pooling.sums import num_sums, slot_bits
 
 _DOMAIN = b"PPDL-POOL/1 terms\0"
-_NAME = "[a-z0-9][a-z0-9_-]{0,39}"
+NAME = "[a-z0-9][a-z0-9_-]{0,39}"
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Terms:
     roster: Mapping[str, Member]
 
     def __post_init__(self) -> None:
-        if wrong := [name for name in self.roster if not re.fullmatch(_NAME, name)]:
+        if wrong := [name for name in self.roster if not re.fullmatch(NAME, name)]:
             rule = "1 to 40 lower-case letters, digits, - and _, the first no sign"
             raise ConfigError(f"the name of a hospital must be {rule}, got {ascii(wrong[0])[:60]}; rename it")
         if len(self.roster) < LEAST_HOSPITALS:

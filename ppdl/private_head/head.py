@@ -146,6 +146,13 @@ class QuantisedHead:
         (folder / JSON_FILE).write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
+def backbone_facts(node: Mapping[str, Any], prepared_px: int, sha256: str) -> dict[str, Any]:
+    """Return what a head says of a backbone, whose configuration is `node` and whose file has this SHA-256: no path."""
+    facts = {key: value for key, value in node.items() if key != "_target_"}
+    weights = Path(facts["weights"]).name  # of a file; other values have no folder
+    return facts | {"weights": weights, "prepared_px": prepared_px, "sha256": sha256}
+
+
 def quantised(features: np.ndarray, scale: float) -> np.ndarray:
     """Return non-negative features in steps of `scale`, at most 255 of them: uint8, of the same shape."""
     return np.clip(np.rint(features / scale), 0, LARGEST_FEATURE).astype(np.uint8)

@@ -71,6 +71,14 @@ def test_what_was_recorded_holds():
         assert kills["beside"]["obfuscators_reused"] == 0 and kills["beside"]["num_kills"] >= 20
     if killed := table.recorded("pool_kills"):
         assert killed["num_kills"] == sum(killed["num_steps"].values()) >= 20 and killed["held_out"] > 0
+    if killed := table.recorded("hospital_kills"):
+        assert killed["num_kills"] >= 20 and {kill["party"] for kill in killed["kills"]} == {
+            "server",
+            "anna",
+            "berta",
+            "clara",
+            "key-holder",
+        }
     if fuzz := table.recorded("fuzz"):
         assert fuzz["num_cases"] >= 100_000 and fuzz["peak_memory_bytes"] < fuzz["memory_limit_bytes"]
         assert all(row["slowest_s"] < fuzz["deadline_s"] for row in fuzz["targets"].values())

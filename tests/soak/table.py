@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ def rows() -> list[tuple[str, str, str, str]]:
         _of_kills()
         + _of_first_store()
         + _of_pool_kills()
+        + _of_hospital_kills()
         + _of_fuzz()
         + _of_mutants()
         + _of_kernel_mutants()
@@ -107,6 +109,17 @@ def _of_pool_kills() -> list[tuple[str, str, str, str]]:
     hits = ", ".join(f"{phase} {sum(parties.values())}" for phase, parties in kills["killed"].items())
     how = f"{kills['num_kills']} kills, at every step and in the middle of every file: {hits}"
     return [(promise, command, "holds", f"{how}; after {kills['held_out']} another signed sum was held out, and refused")]
+
+
+def _of_hospital_kills() -> list[tuple[str, str, str, str]]:
+    killed, command = recorded("hospital_kills"), "`python -m tests.soak.hospital_kills`"
+    promise = "SIGKILL of any party of a run over a network, then its command again: all have the head of the pipeline's stages"
+    if killed is None:
+        return [(promise, command, "not recorded yet", "")]
+    hits = Counter(f"{kill['party']} {kill['phase']}" if kill["party"] == "server" else kill["phase"] for kill in killed["kills"])
+    how = ", ".join(f"{where} {count}" for where, count in hits.items())
+    holds = killed["all_the_same_head"] and killed["is_the_stages_head"]
+    return [(promise, command, _holds(holds), f"{killed['num_kills']} kills: {how}")]
 
 
 def _of_fuzz() -> list[tuple[str, str, str, str]]:

@@ -25,6 +25,7 @@ from ppdl.datasets.prepared.splitting import Split
 from ppdl.datasets.preparing.prepare import prepare
 from ppdl.errors import ArtifactError, ConfigError, DataError, KeyStoreError
 from ppdl.evaluation.report.content import read_pictures
+from ppdl.experiment import public_backbone
 from ppdl.experiment.experiment import Experiment
 from ppdl.experiment.results.crossval import chosen_runs
 from ppdl.experiment.training.head_run import head_run
@@ -99,7 +100,7 @@ def checkout(tmp_path_factory):
     ensure_keypair(root / "keys/inference.json", found.private_dir, **key)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root}/mlflow.db")
-        patch.setattr(backbone, "NUM_FILMS", 24)
+        patch.setattr(public_backbone, "NUM_FILMS", 24)
         check = opening.check_total
         patch.setattr(opening, "check_total", lambda total, num_films: (found.totals.append(total), check(total, num_films)))
         found.left = save_private(found.private_dir, generate_keypair(256, purpose=FEDERATION, allow_insecure_key=True))  # of another run

@@ -51,15 +51,15 @@ class Prepared:
         index = self.index.to_csv(index=False, lineterminator="\n")
         return hashlib.sha256(f"{self.meta['images_sha256']}\n{index}".encode()).hexdigest()
 
-    def rows(self, split: str) -> np.ndarray:
-        """Return the row numbers of a split, ascending: (num_rows,) int64.
+    def rows(self, *splits: str) -> np.ndarray:
+        """Return the row numbers of a split, or of several together, ascending: (num_rows,) int64.
 
         Raises:
             ConfigError: There is no such split.
         """
-        if split not in SPLITS:
-            raise ConfigError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
-        return np.flatnonzero(self.index["split"].to_numpy() == split)
+        if unknown := set(splits) - set(SPLITS):
+            raise ConfigError(f"split must be one of {', '.join(SPLITS)}, got {unknown.pop()!r}")
+        return np.flatnonzero(self.index["split"].isin(splits).to_numpy())
 
 
 def load_prepared(path: Path | str) -> Prepared:

@@ -25,7 +25,7 @@ from ppdl.evaluation.predictions.predictions import Predictions, predictions_of
 from ppdl.experiment.experiment import PREPARED, Experiment
 from ppdl.experiment.training.run import PIXELS, PLAIN, Origin, Run
 from ppdl.private_head.fit import FittedHead, fit_head
-from ppdl.private_head.head import BACKBONE_FILE, PublicHead, QuantisedHead, load_head, load_public_head
+from ppdl.private_head.head import BACKBONE_FILE, PublicHead, QuantisedHead, backbone_facts, load_head, load_public_head
 from ppdl.private_head.inference import Answers, Inference
 from ppdl.records.reading import read_arrays
 
@@ -139,10 +139,8 @@ class HeadRun(Run):
             tracked.write_record(self.out_dir / "run.json")
 
     def backbone_facts(self, sha256: str) -> dict[str, Any]:
-        """Return what a head says of its backbone, whose file has this SHA-256, without a path."""
-        node = {key: value for key, value in plain(self.node.backbone).items() if key != "_target_"}
-        weights = Path(node["weights"]).name  # of a file; other values have no folder
-        return node | {"weights": weights, "prepared_px": self.experiment.cfg.prepared_px, "sha256": sha256}
+        """Return what a head says of its backbone, whose file has this SHA-256."""
+        return backbone_facts(plain(self.node.backbone), self.experiment.cfg.prepared_px, sha256)
 
     def open(self) -> QuantisedHead:
         """Return the trained head.

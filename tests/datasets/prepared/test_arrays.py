@@ -25,9 +25,10 @@ def test_a_whole_folder_loads(folder):
     assert prepared.class_names == ("NA", "null")  # and not missing values
     assert isinstance(prepared.images, np.memmap) and prepared.images[1, 0, 0] == 16
     assert prepared.rows("train").tolist() == [0] and prepared.rows("test").tolist() == [2]
+    assert prepared.rows("test", "train").tolist() == [0, 2]
     assert prepared.index["label"].tolist() == [0, 1, 0]
     with pytest.raises(ConfigError, match="split must be one of train, validation, test, got 'val'"):
-        prepared.rows("val")
+        prepared.rows("train", "val")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,6 @@
+"""`ppdl hospitals`."""
+
+from ppdl.cli.lazy import LazyGroup
+
+NAMES = ("make", "call", "agree", "run")
+hospitals = LazyGroup("ppdl.cli.hospitals", NAMES, help="Train one head of several hospitals, each on its own machine.")

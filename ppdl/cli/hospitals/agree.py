@@ -1,0 +1,27 @@
+"""`ppdl hospitals agree`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command(short_help="Check an invitation, and agree to it.")
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("invitation", type=click.Path(path_type=Path, file_okay=False))
+def agree(folder: Path, invitation: Path) -> None:
+    """Check the key holder's INVITATION against the party of FOLDER, and keep it for `ppdl hospitals run`. Nothing is sent.
+
+    The line of 64 digits that it prints is the same for all parties: compare it with the key holder's by telephone.
+    """
+    from ppdl.serving.hospitals.party import Party
+
+    party = Party.load(folder)
+    with party.alone():
+        found = party.agree(invitation)
+    terms, films = found.terms, ", ".join(f"{name} {member.num_films} films" for name, member in found.terms.roster.items())
+    click.echo(f"{films}; {', '.join(terms.class_names)}; {terms.num_features} features; key of {terms.key_bits} bits; {found.address}")
+    if terms.accept_membership:
+        click.echo("accept_membership: fewer than 16 films a feature may be opened, which tells the key holder whose films are there")
+    click.echo(found.digest)

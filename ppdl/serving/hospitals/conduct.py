@@ -1,0 +1,99 @@
+"""The server's side of a run over a network: it asks each party for its part, and keeps the board, which says what is still missing.
+
+Called again after a kill, it asks for what the board lacks and no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+
+from ppdl.errors import ArtifactError
+from ppdl.pooling.board import Board, read_rows
+from ppdl.pooling.server import add_contributions
+from ppdl.pooling.statements import COMMITMENT, TALLY, read_commitments, read_signed
+from ppdl.records.atomic import replacing
+from ppdl.serving.hospitals.desk import (
+    COMMIT,
+    COUNTERSIGN,
+    KEEP,
+    OPEN,
+    OPENED_FILE,
+    RELEASE,
+    Files,
+    commitment,
+    read_opened,
+    released,
+    sealed,
+    write_file,
+)
+from ppdl.serving.hospitals.desk import tally as signature
+from ppdl.serving.hospitals.invitation import KEY_HOLDER, Invitation
+
+Place = Callable[[str], str]  # of a hospital's file on the board
+Ask = Callable[[str, Mapping[str, Files], bool], Iterator[tuple[str, Files]]]
+
+
+def conduct(folder: Path, invitation: Invitation, ask: Ask) -> None:
+    """Have all parties do their part of a run, until each has the head.
+
+    Args:
+        folder: of the server's board.
+        ask: sends a phase's files to parties by name, and gives the answers as they come. True: a party that stays away is left out; else
+            that ends the run.
+
+    Raises:
+        ServerError: a party stays away, or declines.
+        ArtifactError, ConfigError, CryptoError: an answer is not what it should be, or too few hospitals came.
+    """
+    board, terms = Board(folder), invitation.terms
+    key = board.public_key(terms)
+
+    def signed(kind: str, path: Path, name: str) -> object:
+        return read_signed(path, kind, terms.roster[name].signing_key)
+
+    def gather(phase: str, place: Place, bring: Iterable[str], names: Iterable[str], check: Callable[[Path, str], object]) -> None:
+        wanted = {name: _read(board, set(bring) - {place(name), commitment(name), released(name)}) for name in names}
+        wanted = {name: files for name, files in wanted.items() if not (board.folder / place(name)).exists()}
+        for name, files in ask(phase, wanted, phase == RELEASE):
+            if files.keys() != {place(name)}:
+                raise ArtifactError(f"{name} answered {phase} with other files than {place(name)}: call a new run")
+            path = board.folder / place(name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(path) as unfinished:
+                unfinished.write_bytes(files[place(name)])
+                check(unfinished, name)
+
+    gather(COMMIT, commitment, (), terms.roster, partial(signed, COMMITMENT))
+    commitments = read_commitments(board.commitments, terms)
+    gather(
+        RELEASE,
+        released,
+        [commitment(name) for name in terms.roster],
+        terms.roster,
+        lambda path, name: read_rows(path, terms, key, commitments[name].ciphertexts_sha256),
+    )
+    found = add_contributions(board, terms)
+    counted = found.contributors
+    gather(COUNTERSIGN, signature, {"tally.json", *map(released, counted)}, counted, partial(signed, TALLY))
+    if not (board.folder / OPENED_FILE).exists():
+        wanted = {OPENED_FILE, *(path for name in counted for path in sealed(name))}
+        files = _read(board, {"tally.json", "sum.npy", *map(commitment, terms.roster), *map(signature, counted)})
+        for name, answer in ask(OPEN, {KEY_HOLDER: files}, False):
+            if answer.keys() != wanted:
+                raise ArtifactError(f"{name} answered {OPEN} with other files than the sealed heads of all contributors: call a new run")
+            for path in sorted(wanted, key=OPENED_FILE.__eq__):  # which says that all others are here
+                write_file(board.folder / path, answer[path])
+    read_opened(board, invitation)
+    kept = board.folder / "kept"
+    left = [name for name in (*counted, KEY_HOLDER) if not (kept / name).exists()]
+    files_of = {name: _read(board, [OPENED_FILE, *(sealed(name) if name in counted else ())]) for name in left}
+    for name, answer in ask(KEEP, files_of, False):
+        if answer != _read(board, [OPENED_FILE]):
+            raise ArtifactError(f"{name} keeps another head: compare head.json of all, for who has the other was deceived")
+        write_file(kept / name, b"")
+
+
+def _read(board: Board, paths: Iterable[str]) -> Files:
+    return {path: (board.folder / path).read_bytes() for path in paths}

@@ -1,0 +1,131 @@
+"""The invitation to a run: what every party agrees on, holds the others to, and no server may change. Nothing in it is secret.
+
+invitation.json    {"format": "ppdl invitation v1", ...} the parts of `Invitation`
+backbone.keras     public; the terms name its SHA-256
+
+The key holder makes both and gives them to all; the digest of the first is what people compare by telephone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+
+from ppdl.crypto.artifact.shards import hash_file
+from ppdl.crypto.keys.jwk import parse_public
+from ppdl.crypto.keys.keypair import PublicKey
+from ppdl.errors import DISTRIBUTION, ConfigError, KeyStoreError, install_extra
+from ppdl.pooling.terms import Terms, canonical
+from ppdl.records.atomic import replacing
+from ppdl.records.reading import read_object
+
+FORMAT = "ppdl invitation v1"
+FILE, BACKBONE = "invitation.json", "backbone.keras"
+SERVER, HOSPITAL, KEY_HOLDER = "server", "hospital", "key-holder"
+_ASK = "get it from the key holder again"
+
+
+@dataclass(frozen=True)
+class Invitation:
+    """Say who takes part in a run, where, with what.
+
+    Attributes:
+        terms: of the run.
+        public_key: members of its public key's file.
+        backbone: what the head says of its backbone.
+        address: HOST:PORT of the server. certificate: its own, PEM; no other certificate is trusted for it.
+        holder_key: that the key holder signs the head with, Ed25519, in hex.
+        node_keys: by name, of all hospitals and the key holder: the public key that Flower knows the party by, PEM.
+        sealing_keys: by name, of all hospitals: the X25519 public key, in hex, that the head is sealed for.
+        software: versions that all parties run.
+
+    Raises:
+        ConfigError: the parts are not of one run.
+    """
+
+    terms: Terms
+    public_key: Mapping[str, Any]
+    backbone: Mapping[str, Any]
+    address: str
+    certificate: str
+    holder_key: str
+    node_keys: Mapping[str, str]
+    sealing_keys: Mapping[str, str]
+    software: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        if set(self.node_keys) != {KEY_HOLDER, *self.terms.roster} or len(set(self.node_keys.values())) < len(self.node_keys):
+            raise ConfigError(f"each hospital of the roster and the key holder must have a node key of its own: {_ASK}")
+        if set(self.sealing_keys) != set(self.terms.roster):
+            raise ConfigError(f"each hospital of the roster must have a key that the head is sealed for: {_ASK}")
+        if self.key.fingerprint != self.terms.fingerprint or self.backbone.get("sha256") != self.terms.backbone_sha256:
+            raise ConfigError(f"key, backbone and terms are of different runs: {_ASK}")
+
+    @cached_property
+    def key(self) -> PublicKey:
+        """The run's public key."""
+        try:
+            return parse_public(dict(self.public_key), FILE)
+        except KeyStoreError as error:
+            raise ConfigError(str(error)) from None
+
+    @property
+    def tree(self) -> dict[str, Any]:
+        """The invitation as JSON values."""
+        return json.loads(json.dumps(asdict(self)))
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 in hex of all parts: every message of the run holds it."""
+        return hashlib.sha256(b"PPDL-POOL/1 invitation\0" + canonical(self.tree)).hexdigest()
+
+    def write(self, folder: Path, backbone: Path) -> None:
+        """Write the invitation and its backbone into a folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        if backbone != folder / BACKBONE:
+            with replacing(folder / BACKBONE) as unfinished:
+                shutil.copyfile(backbone, unfinished)
+        with replacing(folder / FILE) as unfinished:
+            unfinished.write_text(json.dumps({"format": FORMAT, **self.tree}, indent=1) + "\n", encoding="ascii")
+
+    @classmethod
+    def read(cls, folder: Path) -> Invitation:
+        """Read an invitation, and check that its backbone lies beside it. Raises: ConfigError."""
+        tree = read_object(folder / FILE, ConfigError, missing=_ASK, damaged=_ASK, form=FORMAT)
+        try:
+            found = cls(**{**tree, "terms": Terms.from_tree(tree["terms"])})
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ConfigError(f"{folder / FILE} is no invitation ({type(error).__name__}): {_ASK}") from None
+        if not (folder / BACKBONE).is_file() or hash_file(folder / BACKBONE) != found.terms.backbone_sha256:
+            raise ConfigError(f"{folder / BACKBONE} is missing, or not the backbone that the invitation names: {_ASK}")
+        return found
+
+
+def check_certificate(pem: str) -> None:
+    """Refuse a certificate that is not valid today. Raises: ConfigError."""
+    from datetime import UTC, datetime
+
+    try:
+        found = x509.load_pem_x509_certificate(pem.encode("ascii"))
+    except ValueError:
+        raise ConfigError("the server's certificate is none in PEM: get its card from it again") from None
+    if not found.not_valid_before_utc <= datetime.now(UTC) <= found.not_valid_after_utc:
+        days = f"{found.not_valid_before_utc:%Y-%m-%d} to {found.not_valid_after_utc:%Y-%m-%d}"
+        raise ConfigError(f"the server's certificate is valid from {days}, not today: it must be made anew, and a new run be called")
+
+
+def software() -> dict[str, str]:
+    """Return the versions that a run's parties must have in common. Raises: ConfigError when Flower is missing."""
+    try:
+        return {name: version(name) for name in (DISTRIBUTION, "flwr")}
+    except PackageNotFoundError as error:
+        raise ConfigError(f"this needs {error.name}, which is not installed: {install_extra('hospitals')}") from None
