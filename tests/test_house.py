@@ -27,11 +27,11 @@ PROJECT = Path(__file__).resolve().parents[1]
 PLUGINS = ("ppdl.audit.attacks", "stages")  # one file an attack, a stage
 LIMITS = {
     "rooms": 21,  # the 20th is pooling, the 21st quiet.py
-    "arrows between rooms": 87,
+    "arrows between rooms": 89,
     "circles of modules": 0,
     "circles of folders": 0,
     "modules in one folder": 12,
-    "lines of code": 23_590,
+    "lines of code": 24_490,
     "functions that take cfg outside experiment and stages": 5,
     "functions that take cfg and workspace outside experiment and stages": 0,
     "functions that take cfg in experiment and stages": 25,
