@@ -1,0 +1,33 @@
+"""The tables of real X-rays say what the kept test predictions give: benchmarks/xrays."""
+
+from pathlib import Path
+
+import pytest
+
+from ppdl.evaluation.measures.metrics import evaluate
+from ppdl.evaluation.predictions.predictions import Predictions
+from ppdl.evaluation.predictions.seeds import pool_seeds
+
+PROJECT = Path(__file__).parents[1]
+XRAYS = PROJECT / "benchmarks/xrays"
+TRAINED = sorted({(path.parents[1].name, path.stem) for path in XRAYS.glob("*/fold-0/*.npz")})
+
+
+def pooled(folder: Path, run: str) -> Predictions:
+    """Return the predictions of a run over all folds and seeds."""
+    folds = sorted(path.name for path in folder.glob("fold-*"))
+    seeds = ["", *sorted(path.parent.name for path in folder.glob(f"fold-0/seed-*/{run}.npz"))]
+    found = [[Predictions.load(folder / fold / seed / f"{run}.npz") for fold in folds] for seed in seeds]
+    return pool_seeds(found, image_ids=[name for one in found[0] for name in one.image_ids])
+
+
+@pytest.mark.parametrize(("table", "run"), TRAINED)
+def test_a_table_is_that_of_its_predictions(table, run):
+    found = evaluate(pooled(XRAYS / table, run))
+    accuracy, low, high = (f"{100 * found[f'accuracy{end}']:.1f}" for end in ("", "_low", "_high"))
+    row = f"| {run} | {accuracy} [{low}, {high}] | {found['macro_f1']:.3f} | {found['auroc']:.3f} | {found['ece']:.3f} |"
+    assert row in (XRAYS / table / "results.md").read_text()
+
+
+def test_every_table_has_predictions():
+    assert {path.parent.name for path in XRAYS.glob("*/results.md")} == {table for table, _ in TRAINED} != set()
