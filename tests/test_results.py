@@ -31,3 +31,15 @@ def test_a_table_is_that_of_its_predictions(table, run):
 
 def test_every_table_has_predictions():
     assert {path.parent.name for path in XRAYS.glob("*/results.md")} == {table for table, _ in TRAINED} != set()
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/results.md"])
+def test_a_page_repeats_the_table(page):
+    rows = [line.strip("| ").split(" | ") for line in (XRAYS / "table/results.md").read_text().splitlines() if line.startswith("| ")]
+    found = {cells[0]: cells for cells in rows}
+    lines = (PROJECT / page).read_text().splitlines()
+    for run in ("plain", "deterministic", "opaque", "homomorphic", "private_head"):
+        accuracy, *interval = found[run][1].split(" ", 1)
+        (row, *_) = [line for line in lines if line.startswith((f"| {run},", f"| {run}:", f"| {run} |")) and accuracy in line]
+        assert run == "opaque" or interval[0] in row
+        assert not found[run][5:] or not found[run][5] or found[run][5] in row
