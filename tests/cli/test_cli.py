@@ -108,8 +108,8 @@ def test_the_shell_completes_commands_and_options():
         assert f"plain,{expected}" in result.output.splitlines()
 
 
-def test_there_are_ten_commands_at_most():
-    assert len(COMMANDS) <= 10
+def test_there_are_eleven_commands_at_most():
+    assert len(COMMANDS) <= 11
 
 
 @pytest.mark.parametrize("name", RENAMED)
