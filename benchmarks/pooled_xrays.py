@@ -37,8 +37,8 @@ from ppdl.errors import DataError
 from ppdl.evaluation.measures.metrics import evaluate
 from ppdl.evaluation.measures.statistics import compare
 from ppdl.evaluation.predictions.predictions import Predictions
-from ppdl.evaluation.predictions.seeds import pool_seeds
 from ppdl.experiment.pool_view import published_head
+from ppdl.experiment.results.crossval import kept_seeds, read_pooled
 from ppdl.pooling.ridge import fit_ridge, solve
 from ppdl.pooling.sharing import FILMS_A_FEATURE, share_at_random, share_by_name
 from ppdl.pooling.sums import Sums, integer_features, slot_bits, sums_of
@@ -93,10 +93,8 @@ class Images:
 
     def tested(self, run: str) -> Predictions:
         """Return the predictions of a run, of all its seeds: of RUN here, or of PATH/RUN. Raises: DataError where it has none."""
-        folder, folds = Path(run).parent if "/" in run else self.folder, range(self.folds.max() + 1)
-        seeds = ["", *sorted(path.parent.name for path in folder.glob(f"fold-0/seed-*/{Path(run).name}.npz"))]
-        found = [[Predictions.load(folder / f"fold-{k}" / seed / f"{Path(run).name}.npz") for k in folds] for seed in seeds]
-        return pool_seeds(found, image_ids=self.paths)
+        folder, name = Path(run).parent if "/" in run else self.folder, Path(run).name
+        return read_pooled(folder, name, self.folds.max() + 1, kept_seeds(folder, name), self.paths)
 
 
 def read(folder: Path) -> Images:

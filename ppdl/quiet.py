@@ -39,6 +39,9 @@ class QuietImport(MetaPathFinder):
 @contextmanager
 def _without_noise() -> Iterator[None]:
     """Keep what is written to file descriptor 2 until the end, and write then what is no noise."""
+    if sys.stderr is None:  # a process without one, such as a daemon: nobody is told anything
+        yield
+        return
     sys.stderr.flush()
     before = os.dup(2)
     with tempfile.TemporaryFile() as kept:

@@ -6,7 +6,7 @@ import pytest
 
 from ppdl.evaluation.measures.metrics import evaluate
 from ppdl.evaluation.predictions.predictions import Predictions
-from ppdl.evaluation.predictions.seeds import pool_seeds
+from ppdl.experiment.results.crossval import kept_seeds, read_pooled
 
 PROJECT = Path(__file__).parents[1]
 XRAYS = PROJECT / "benchmarks/xrays"
@@ -15,10 +15,9 @@ TRAINED = sorted({(path.parents[1].name, path.stem) for path in XRAYS.glob("*/fo
 
 def pooled(folder: Path, run: str) -> Predictions:
     """Return the predictions of a run over all folds and seeds."""
-    folds = sorted(path.name for path in folder.glob("fold-*"))
-    seeds = ["", *sorted(path.parent.name for path in folder.glob(f"fold-0/seed-*/{run}.npz"))]
-    found = [[Predictions.load(folder / fold / seed / f"{run}.npz") for fold in folds] for seed in seeds]
-    return pool_seeds(found, image_ids=[name for one in found[0] for name in one.image_ids])
+    folds = list(folder.glob("fold-*"))
+    images = [name for fold in folds for name in Predictions.load(fold / f"{run}.npz").image_ids]
+    return read_pooled(folder, run, len(folds), kept_seeds(folder, run), images)
 
 
 @pytest.mark.parametrize(("table", "run"), TRAINED)

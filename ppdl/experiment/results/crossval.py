@@ -11,7 +11,7 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -97,9 +97,9 @@ def num_seeds(run: Run) -> int:
     return run.experiment.cfg.crossval.seeds if run.draws else 1
 
 
-def fold_folder(experiment: Experiment, fold: int, number: int = 0) -> Path:
-    """Return the folder of one fold and the number of one seed."""
-    folder = experiment.workspace.outputs / f"fold-{fold}"
+def fold_folder(folder: Path, fold: int, number: int = 0) -> Path:
+    """Return the folder of one fold and the number of one seed, below that of a cross-validation."""
+    folder = folder / f"fold-{fold}"
     return folder / f"seed-{number}" if number else folder
 
 
@@ -110,7 +110,7 @@ def fold_of(experiment: Experiment, k: int, number: int = 0) -> Experiment:
     split = dataclasses.replace(construct(Split, experiment.cfg.split, "split"), fold=k)
     index = prepared.index
     _, names = assign_splits(index["label"].to_numpy(), index["group"].to_numpy(), split, class_names=prepared.class_names)
-    there = dataclasses.replace(workspace, outputs=fold_folder(experiment, k, number), sweep=str(workspace.outputs))
+    there = dataclasses.replace(workspace, outputs=fold_folder(workspace.outputs, k, number), sweep=str(workspace.outputs))
     cfg = with_values(experiment.cfg, {"seed": seed_of(experiment.cfg.seed, k, number)}) if number else experiment.cfg
     return Experiment(cfg, there, dataclasses.replace(prepared, index=index.assign(split=names)))
 
@@ -157,7 +157,7 @@ def train_folds(experiment: Experiment) -> None:
 
 def predictions_path(run: Run, fold: int, number: int = 0) -> Path:
     """Return where the test predictions of one fold are kept, of one seed."""
-    return fold_folder(run.experiment, fold, number) / f"{run.name}.npz"
+    return fold_folder(run.experiment.workspace.outputs, fold, number) / f"{run.name}.npz"
 
 
 def record_path(run: Run, fold: int, number: int = 0) -> Path:
@@ -282,6 +282,16 @@ def pooled(experiment: Experiment) -> dict[str, Predictions]:
 
 def pooled_run(run: Run, images: list[str]) -> Predictions:
     """Pool the test predictions of one run over folds and seeds, in the order of `images`."""
-    folds = range(run.experiment.cfg.split.num_folds)
-    seeds = [[Predictions.load(predictions_path(run, k, number)) for k in folds] for number in range(num_seeds(run))]
+    return read_pooled(run.experiment.workspace.outputs, run.name, run.experiment.cfg.split.num_folds, num_seeds(run), images)
+
+
+def read_pooled(folder: Path, name: str, num_folds: int, num_seeds: int, images: Iterable[str]) -> Predictions:
+    """Pool the test predictions that a cross-validation left in a folder, of one run, in the order of `images`."""
+    numbers, folds = range(num_seeds), range(num_folds)
+    seeds = [[Predictions.load(fold_folder(folder, k, number) / f"{name}.npz") for k in folds] for number in numbers]
     return pool_seeds(seeds, image_ids=images)
+
+
+def kept_seeds(folder: Path, name: str) -> int:
+    """Return of how many seeds a cross-validation left predictions of a run in a folder."""
+    return 1 + len(list(folder.glob(f"fold-0/seed-*/{name}.npz")))
