@@ -19,7 +19,7 @@ test: $(TEST_INSTALLED)
 
 # Parties of a pooled head as processes of an environment of their own, with Flower, which does not fit the others' pins: docs/howto/hospitals.md.
 hospitals: $(TEST_INSTALLED) $(HOSPITALS)/.installed
-	python -m pytest tests/serving/hospitals $(ARGS)
+	python -m pytest tests/serving/hospitals/test_processes.py $(ARGS)
 
 lint: $(TEST_INSTALLED)
 	ruff check .

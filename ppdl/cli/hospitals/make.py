@@ -29,6 +29,10 @@ def make(role: str, folder: Path, name: str | None, films: Path | None, address:
     from ppdl.datasets.prepared.arrays import load_prepared
     from ppdl.serving.hospitals.party import make_party
 
+    if role != "hospital" and (name or films):
+        raise click.UsageError("--name and --films are a hospital's")
+    if role != "server" and address:
+        raise click.UsageError("--address is the server's")
     card: dict[str, Any] = {"role": role, "name": name or role}
     if role == "hospital":
         if name is None or films is None:

@@ -29,7 +29,7 @@ def run(folder: Path, listen: str | None, patience_s: float) -> None:
 
     party = Party.load(folder)
     invitation = party.agreed()
-    own, say = party.run_folder(invitation), partial(click.echo)
+    own, say = party.run_folder(invitation), click.echo
     with party.alone():
         from ppdl.serving.hospitals.link import join, serving
 

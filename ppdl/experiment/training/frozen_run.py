@@ -71,7 +71,7 @@ class FrozenRun(Run):
         The choice is by the log loss at the temperature that suits a candidate best, since a ridge head's scores are no logits.
         """
         prepared = self.experiment.prepared
-        index, films = prepared.index, np.sort(np.concatenate([prepared.rows(split) for split in ("train", "validation")]))
+        index, films = prepared.index, prepared.rows("train", "validation")
         labels, groups = index["label"].to_numpy()[films], np.unique(index["group"].to_numpy()[films], return_inverse=True)[1]
         head, rows = self.head, prepared.rows("test")
         folds = list(inner_folds(labels, groups, head.num_folds, seed=self.experiment.cfg.seed))

@@ -22,6 +22,7 @@ from ppdl.serving.hospitals.desk import (
     OPENED_FILE,
     RELEASE,
     Files,
+    brought,
     commitment,
     read_opened,
     released,
@@ -53,9 +54,10 @@ def conduct(folder: Path, invitation: Invitation, ask: Ask) -> None:
     def signed(kind: str, path: Path, name: str) -> object:
         return read_signed(path, kind, terms.roster[name].signing_key)
 
-    def gather(phase: str, place: Place, bring: Iterable[str], names: Iterable[str], check: Callable[[Path, str], object]) -> None:
-        wanted = {name: _read(board, set(bring) - {place(name), commitment(name), released(name)}) for name in names}
-        wanted = {name: files for name, files in wanted.items() if not (board.folder / place(name)).exists()}
+    def gather(phase: str, place: Place, names: Iterable[str], check: Callable[[Path, str], object]) -> None:
+        left = [name for name in names if not (board.folder / place(name)).exists()]
+        bring = _read(board, brought(phase, names, "")) if left else {}
+        wanted = {name: {path: bring[path] for path in bring.keys() - {commitment(name), released(name)}} for name in left}
         for name, files in ask(phase, wanted, phase == RELEASE):
             if files.keys() != {place(name)}:
                 raise ArtifactError(f"{name} answered {phase} with other files than {place(name)}: call a new run")
@@ -65,18 +67,13 @@ def conduct(folder: Path, invitation: Invitation, ask: Ask) -> None:
                 unfinished.write_bytes(files[place(name)])
                 check(unfinished, name)
 
-    gather(COMMIT, commitment, (), terms.roster, partial(signed, COMMITMENT))
+    gather(COMMIT, commitment, terms.roster, partial(signed, COMMITMENT))
     commitments = read_commitments(board.commitments, terms)
-    gather(
-        RELEASE,
-        released,
-        [commitment(name) for name in terms.roster],
-        terms.roster,
-        lambda path, name: read_rows(path, terms, key, commitments[name].ciphertexts_sha256),
-    )
+    if not (board.folder / "tally.json").exists():  # it says who was left out, for good: hospitals may have signed it
+        gather(RELEASE, released, terms.roster, lambda path, name: read_rows(path, terms, key, commitments[name].ciphertexts_sha256))
     found = add_contributions(board, terms)
     counted = found.contributors
-    gather(COUNTERSIGN, signature, {"tally.json", *map(released, counted)}, counted, partial(signed, TALLY))
+    gather(COUNTERSIGN, signature, counted, partial(signed, TALLY))
     if not (board.folder / OPENED_FILE).exists():
         wanted = {OPENED_FILE, *(path for name in counted for path in sealed(name))}
         files = _read(board, {"tally.json", "sum.npy", *map(commitment, terms.roster), *map(signature, counted)})

@@ -10,6 +10,7 @@ Source: HPKE, RFC 9180 (DHKEM(X25519), HKDF-SHA256, AES-256-GCM), through pyca's
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
@@ -54,10 +55,10 @@ def sealed(name: str) -> list[str]:
 
 def brought(phase: str, names: Iterable[str], name: str) -> set[str]:
     """Return the files of the board that a phase's message may bring to one party, in a run of these hospitals."""
-    commitments, signed = {commitment(name) for name in names}, {tally(name) for name in names}
+    commitments, signed = set(map(commitment, names)), set(map(tally, names))
     return {
         RELEASE: commitments,
-        COUNTERSIGN: {"tally.json", *(released(name) for name in names)},
+        COUNTERSIGN: {"tally.json", *map(released, names)},
         OPEN: {"tally.json", "sum.npy"} | commitments | signed,
         KEEP: {OPENED_FILE, *(sealed(name) if name in names else ())},
     }.get(phase, set())
@@ -67,12 +68,12 @@ class Desk:
     """Answer what the server asks of one party.
 
     Args:
-        party: a hospital or the key holder. films: gives a hospital's, at most once a process.
+        party: a hospital or the key holder. films: gives a hospital's; asked once at most.
     """
 
     def __init__(self, party: Party, invitation: Invitation, films: Callable[[], Films]) -> None:
         self.party, self.invitation, self.folder = party, invitation, party.run_folder(invitation)
-        self.board, self._films = Board(self.folder / "board"), films
+        self.board, self._films = Board(self.folder / "board"), cache(films)
         if party.role == HOSPITAL:
             self._hospital = Hospital(party.name, invitation.terms, self.board, party.folder, hospital_key(party.folder))
 

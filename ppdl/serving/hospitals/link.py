@@ -164,11 +164,10 @@ class Queue:
         return files
 
     def end(self, text: str) -> None:
-        """Tell the parties that are here that the run ends: `text` says why it does without a head, and is empty when all have it."""
-        here = {node.node_id for node in self._state.get_node_info(statuses=["online"])}
+        """Tell the parties that come within seconds that the run ends: `text` says why without a head, and is empty when all have it."""
         self._until = time.monotonic() + _LEAVE_S
         with suppress(ServerError):
-            for _ in self.ask(END, {name: {} for name, node in self._nodes.items() if node in here}, True, text):
+            for _ in self.ask(END, {name: {} for name in self._nodes}, True, text):
                 pass
 
 
@@ -234,24 +233,27 @@ def join(party: Party, invitation: Invitation, desk: Desk, say: Say, *, patience
 def _answered(node: _Member, message: Message, invitation: Invitation, desk: Desk, say: Say) -> bool:
     """Answer a message, and tell whether it was the last. Raises: PpdlError, after the server was told that there is no answer."""
     began, (about, files) = time.monotonic(), _unpacked(message)
-    phase, answer, declined = str(about.get("phase")), dict[str, bytes](), None
+    phase = str(about.get("phase"))
     try:
         if about.get("run") != invitation.digest:
             raise ConfigError("the server runs another invitation: roster, key, versions or address differ; nothing is sent")
+        answer = {}
         if phase != END:
             say(f"asked to {phase}")
             answer = desk.answer(phase, files)
     except PpdlError as error:
-        declined = error
-    with suppress(*([httpx.HTTPError] if declined else [])):
-        node.push(message, _record(answer, run=invitation.digest, refused=type(declined).__name__ if declined else ""))
-    if declined:
-        raise declined
-    if phase == END and (about.get("text") or not desk.has_head):
-        raise ServerError(f"the server ended the run: {_plain(about.get('text'))}")
-    if phase != END:
-        say(f"{phase}: {time.monotonic() - began:.2f} s")
-    return phase == END
+        with suppress(httpx.HTTPError):
+            node.push(message, _record({}, run=invitation.digest, refused=type(error).__name__))
+        raise
+    if phase == END:
+        with suppress(httpx.HTTPError):  # the server leaves
+            node.push(message, _record(answer, run=invitation.digest, refused=""))
+        if about.get("text") or not desk.has_head:
+            raise ServerError(f"the server ended the run: {_plain(about.get('text') or 'the head was made without this party')}")
+        return True
+    node.push(message, _record(answer, run=invitation.digest, refused=""))
+    say(f"{phase}: {time.monotonic() - began:.2f} s")
+    return False
 
 
 class _Member:

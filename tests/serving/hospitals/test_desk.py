@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from functools import partial
 
 import numpy as np
 import pytest
@@ -240,12 +241,19 @@ def test_a_hospital_that_stays_away_after_all_committed_is_left_out(tmp_path):
     own = films() | {"dora": dataclasses.replace(films()["anna"], labels=films()["anna"].labels[::-1])}
     desks = {name: Desk(place.party(name), place.invitation, lambda name=name: own[name]) for name in (*own, "key-holder")}
 
-    def ask(phase, files, may_stay_away):
-        for name, brought in files.items():
-            if name != "dora" or not may_stay_away:
-                yield name, desks[name].answer(phase, brought)
+    class Killed(Exception):
+        pass
 
-    conduct(place.board.folder, place.invitation, ask)
+    def ask(phase, files, may_stay_away, *, alive):
+        for name, brought in files.items():
+            if name != "dora" or not may_stay_away or alive:
+                yield name, desks[name].answer(phase, brought)
+                if phase == COUNTERSIGN and not alive:
+                    raise Killed
+
+    with pytest.raises(Killed):
+        conduct(place.board.folder, place.invitation, partial(ask, alive=False))
+    conduct(place.board.folder, place.invitation, partial(ask, alive=True))  # dora is back: hospitals have signed a sum without her
     assert sorted(place.board.read_tally().contributors) == list(NAMES) and len(place.heads()) == 4
 
 
