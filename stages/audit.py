@@ -67,7 +67,7 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
     audit = examine(attacks, target, truth, seed=settings.seed)
     scratch.rmdir()
     write_audit(workspace.outputs / "reports/audit" / name, audit, target, truth)
-    print(f"{name}: {audit.verdict.sentence}")
+    print(audit.verdict.said_of(name))
 
 
 main = stage(run)

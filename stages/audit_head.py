@@ -56,7 +56,7 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
     name, _ = branch(cfg, "heads")
     audit, target, truth = attack_server(Experiment(cfg, workspace), name)
     write_audit(workspace.outputs / "reports/audit" / name, audit, target, truth)
-    print(f"{name}: {audit.verdict.sentence}")
+    print(audit.verdict.said_of(name))
 
 
 main = stage(run)

@@ -28,7 +28,7 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
     verdict = judge({attack: found for attack, found in results.items() if "does_not_apply" not in found})
     audit = dataclasses.replace(audit, results=results, rebuilt=audit.rebuilt | rebuilt, verdict=verdict)
     write_audit(workspace.outputs / "reports/audit" / name, audit, target, truth)
-    print(f"{name}: {audit.verdict.sentence}")
+    print(audit.verdict.said_of(name))
 
 
 main = stage(run)

@@ -21,6 +21,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 SOURCES = ("ppdl", "conf", "hydra_plugins", "pyproject.toml", "README.md", "LICENSE")
 RUN = """\
 import json, sys
+sys.modules |= dict.fromkeys(sys.argv[2:])
 from click.testing import CliRunner
 from ppdl.cli import main
 results = [CliRunner().invoke(main, arguments) for arguments in json.loads(sys.argv[1])]
@@ -37,6 +38,7 @@ CHECKOUT = (
     "model register",
     "model restore-runs",
 )
+EXTRA = ("dvc", "keras", "matplotlib", "mlflow", "networkx", "optuna", "tensorflow")  # of train and sweep
 PREDICT = ("predict x.png", "predict x.png --protection opaque", "predict x.png --model models:/ppdl-plain@champion")
 NEEDS = {
     "predict x.png --model network": "network/run.json is missing",
@@ -98,6 +100,15 @@ def test_each_command_works_or_says_in_one_line_what_it_needs(site, tmp_path):
         assert output.count("\n") == 1 and output.startswith("Error: "), text
         assert NEEDS.get(text, f"this needs a checkout, and {site}/ppdl is an installed package: clone the repository") in output
     assert list(tmp_path.iterdir()) == [] and not (site / "ppdl/conf/local").exists()
+
+
+def test_without_extras_a_missing_checkout_is_named_first(site, tmp_path):
+    """Else somebody installs two gigabytes to be told that they do not help."""
+    texts = [*CHECKOUT, *PREDICT, "repro"]
+    for text, (*_, output, _) in zip(
+        texts, json.loads(python(site, "-c", RUN, json.dumps([t.split() for t in texts]), *EXTRA, cwd=tmp_path)), strict=True
+    ):
+        assert output.startswith("Error: this needs a checkout, and ") and output.count("\n") == 1, (text, output)
 
 
 def test_attacks_run_on_images_that_nobody_encrypted(site, tmp_path):

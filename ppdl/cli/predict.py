@@ -61,9 +61,6 @@ def predict(
     import tempfile
 
     from ppdl.config import checkout, private_dir, read_params
-    from ppdl.prediction.predict import REGISTERED, find_network, predict_files, refuse_overlays, write_overlays
-    from ppdl.prediction.predict import as_json as json_of
-    from ppdl.protections.context import KeyHolder
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # on a machine with a GPU, TensorFlow would print ten lines above the answer
     if server is not None:
@@ -75,8 +72,13 @@ def predict(
             raise click.UsageError(f"{given[0]} is for networks on this machine, --server for one elsewhere: leave one of them out")
         ask_server(server, images, private_key, backbone, token_file, ca_file, insecure_http=insecure_http, as_json=as_json)
         return
-    named = model is not None and not model.startswith(REGISTERED)  # a folder, which is read without a checkout
-    config = {} if named else read_params()
+    named = model is not None and not model.startswith("models:/")  # a folder, which is read without a checkout
+    config = {} if named else read_params()  # before what an extra brings: it would be installed in vain
+
+    from ppdl.prediction.predict import as_json as json_of
+    from ppdl.prediction.predict import find_network, predict_files, refuse_overlays, write_overlays
+    from ppdl.protections.context import KeyHolder
+
     key_holder = KeyHolder(private_dir(), checkout())
     with tempfile.TemporaryDirectory(prefix="ppdl-") as folder:
         network = find_network(model, protection, root=checkout(), config=config, folder=Path(folder))

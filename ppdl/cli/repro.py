@@ -99,8 +99,10 @@ def out_of_date(targets: tuple[str, ...]) -> dict[str, set[str]]:
     Raises:
         ClickException: not in a DVC project, a target that it does not have, or files in the way that somebody handed over.
     """
+    if not any((folder / ".dvc").is_dir() for folder in (Path.cwd(), *Path.cwd().parents)):  # before what an extra brings
+        raise click.ClickException(f"this needs a checkout, and {Path.cwd()} is in no DVC project: go to one, or clone the repository")
     import networkx
-    from dvc.exceptions import DvcException, NotDvcRepoError
+    from dvc.exceptions import DvcException
     from dvc.repo import Repo
     from dvc.repo.reproduce import get_active_graph
 
@@ -116,10 +118,6 @@ def out_of_date(targets: tuple[str, ...]) -> dict[str, set[str]]:
             for stage in [stage for stage in wanted if stage.always_changed]:
                 repo.reproduce(stage.addressing, single_item=True)  # what it finds says which others are out of date
             changed = repo.status()  # of everything: asked for by name, each stage is looked up anew
-    except NotDvcRepoError:
-        raise click.ClickException(
-            f"this needs a checkout, and {Path.cwd()} is in no DVC project: go to one, or clone the repository"
-        ) from None
     except DvcException as error:
         advice = f"\n{_TORN_LOCK}" if "dvc.lock" in str(error) else ""
         reason = f": {error.__cause__}" if error.__cause__ else ""

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 def checkout_store() -> Store:
     """Open the MLflow store of this checkout, with the experiment of params.yaml."""
     from ppdl.config import checkout, read_params
+
+    experiment = read_params()["tracking"]["experiment"]  # before MLflow: without a checkout its extra would be installed in vain
+
     from ppdl.tracking import open_store
 
-    return open_store(checkout(), read_params()["tracking"]["experiment"])
+    return open_store(checkout(), experiment)

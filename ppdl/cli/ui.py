@@ -20,10 +20,11 @@ def ui(port: int) -> None:
 
     Only this machine can reach it. Where MLFLOW_TRACKING_URI names a server, nothing is started.
     """
+    store = checkout_store()
+
     from ppdl.tracking.failures import is_http
     from ppdl.tracking.runs.page import page_address, server_command, server_environment
 
-    store = checkout_store()
     if is_http(store.uri):
         click.echo(f"runs     {page_address(store.shown, store.experiment_id)}")
         return

@@ -18,7 +18,6 @@ from ppdl.prediction.steps import protection_of, read_images
 from ppdl.protections.context import KeyHolder
 
 DISCLAIMER = "ppdl is research software and not a medical device: do not use its answers for diagnosis."
-REGISTERED = "models:/"
 TIE = 1e-6  # between the largest and the least probability: float32 logits that are equal
 
 
@@ -86,7 +85,7 @@ def find_network(model: str | None, protection: str | None, *, root: Path, confi
     Raises:
         PpdlError: no such model, or one that was trained on another protection, key or artifact.
     """
-    if model is not None and model.startswith(REGISTERED):
+    if model is not None and model.startswith("models:/"):
         from ppdl.tracking import open_store
         from ppdl.tracking.registry.models import fetch_registered
 

@@ -14,6 +14,7 @@
    or a party tells members. `unbroken`: none of it, which is no proof.
 """
 
+import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -43,6 +44,10 @@ class Verdict:
     sentence: str
     best_attack: str | None
     best_ssim: float | None
+
+    def said_of(self, name: str) -> str:
+        """Return the sentence for a terminal."""
+        return textwrap.fill(f"{name}: {self.sentence}", 120, subsequent_indent="  ")
 
 
 def judge(results: Mapping[str, Mapping[str, Any]]) -> Verdict:

@@ -21,11 +21,12 @@ def register(names: tuple[str, ...], promote: bool) -> None:
     ppdl model register
     ppdl model register plain
     """
+    store = checkout_store()
+
     from ppdl.config import checkout, read_params
     from ppdl.errors import TrackingError
     from ppdl.prediction.registering import register_best
 
-    store = checkout_store()
     done = list(register_best(store, read_params(), checkout(), names, promote=promote))
     for what in done:
         click.echo(what.words)

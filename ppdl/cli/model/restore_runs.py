@@ -23,8 +23,10 @@ def restore_runs(models: Path, metrics: Path) -> None:
     A clone after `dvc pull` has models but no runs. Each model's run.json holds what the store knew of its run; runs that are there
     already stay as they are.
     """
+    store = checkout_store()
+
     from ppdl.tracking import restore_runs as restore
 
     found = json.loads(metrics.read_text()) if metrics.is_file() else {}
-    for state in restore(models, checkout_store(), test_metrics=found):
+    for state in restore(models, store, test_metrics=found):
         click.echo(f"{state.name}: {state.outcome} (run {state.run_id})")

@@ -17,13 +17,14 @@ def apply(folder: str | None) -> None:
 
     FOLDER as for summary. What changes in params.yaml is said; `ppdl repro` then builds with it.
     """
+    name, best = best_of(folder)
+
     from ppdl.config import checkout
     from ppdl.config.choices import is_choice
     from ppdl.errors import ConfigError
     from ppdl.tracking.runs.record import read_record
     from ppdl.tracking.runs.sweep import OBJECTIVE
 
-    name, best = best_of(folder)
     given = [text for text in shlex.split(best.run.tags.get("overrides", "")) if is_choice(text)]
     if not given:
         raise ConfigError(f"trial {best.run.tags.get('job')} of {name} has the values of conf/ alone: there is nothing to take over")

@@ -36,11 +36,12 @@ def frontier(out: Path) -> None:
     dvc exp run --run-all
     ppdl sweep frontier --out frontier.png
     """
+    store = checkout_store()
+
     from ppdl.errors import DataError
     from ppdl.evaluation.figures.frontier import plot_frontier
     from ppdl.tracking.query import finished_runs
 
-    store = checkout_store()
     points = points_of(finished_runs(store))
     if not points:
         raise DataError(f"{store.shown} has no run with {SSIM} and {ACCURACY[0]}: run `dvc repro` or `dvc exp run` first")

@@ -49,10 +49,11 @@ def summary(folder: str | None, as_json: bool) -> None:
     FOLDER is the sweep's, such as multirun/2026-01-31/12-00-00, also the tag `sweep` of its runs; by default that of the newest run.
     What is compared is the log loss on validation images, in nats, of the weights that a training kept.
     """
+    name, trials = ranked(folder)
+
     from ppdl.config import checkout
     from ppdl.tracking.runs.sweep import importances
 
-    name, trials = ranked(folder)
     importance = importances(checkout() / name)
     if as_json:
         found = {"sweep": name, "trials": [_as_json(trial) for trial in trials], "importance": importance}
@@ -69,9 +70,11 @@ def summary(folder: str | None, as_json: bool) -> None:
 
 def ranked(folder: str | None) -> tuple[str, list[Trial]]:
     """Return the name of a sweep, and its trials: those that came to their end, then the others, best first."""
+    store = checkout_store()
+
     from ppdl.tracking.runs.sweep import find_sweep
 
-    name, runs = find_sweep(checkout_store(), folder)
+    name, runs = find_sweep(store, folder)
     return name, sorted(trials_of(runs), key=lambda trial: (trial.state != DONE, math.inf if trial.objective is None else trial.objective))
 
 
