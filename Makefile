@@ -42,33 +42,31 @@ docs: $(TEST_INSTALLED)
 setup: $(INSTALLED)
 
 # uv takes 1.5 minutes where pip takes 5.7; it reads no pip.conf, so where only that names the package index, pip does the rest.
-INSTALL := .venv/bin/uv pip install --quiet --python .venv
-# The stamp is newer than what it was made from, so a second call does nothing.
-$(INSTALLED): requirements.lock pyproject.toml
+LOCKED = $(1)/bin/uv pip install --quiet --python $(1) --compile-bytecode --require-hashes -r $(2) || $(1)/bin/python -m pip install --quiet --require-hashes -r $(2)
+# An environment in the folder $(1) with the pins of $(2) and this package. Its stamp is newer than what it was made from, so a second call does nothing.
+define ENVIRONMENT
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else \
 	  f"ppdl needs Python 3.11 to 3.13, and {sys.executable} is {v[0]}.{v[1]}: make PYTHON=python3.12 ...")'
-	$(PYTHON) -m venv .venv
-	@sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > .venv/uv.txt
-	.venv/bin/python -m pip install --quiet --require-hashes -r .venv/uv.txt
-	$(INSTALL) --compile-bytecode --require-hashes -r requirements.lock || .venv/bin/python -m pip install --quiet --require-hashes -r requirements.lock
-	$(INSTALL) --no-deps -e . || .venv/bin/python -m pip install --quiet --no-deps -e .
-	@touch $(INSTALLED)
+	$(PYTHON) -m venv $(1)
+	@sed -n '/^uv==/,/[^\\]$$/p' $(2) > $(1)/uv.txt
+	$(1)/bin/python -m pip install --quiet --require-hashes -r $(1)/uv.txt
+	$(call LOCKED,$(1),$(2))
+	$(1)/bin/uv pip install --quiet --python $(1) --no-deps -e . || $(1)/bin/python -m pip install --quiet --no-deps -e .
+	@touch $@
+endef
+
+$(INSTALLED): requirements.lock pyproject.toml
+	$(call ENVIRONMENT,.venv,requirements.lock)
 
 # What the tests, the checks and the documentation need beside it, in the same versions.
 $(TEST_INSTALLED): $(INSTALLED) requirements-test.lock
-	$(INSTALL) --compile-bytecode --require-hashes -r requirements-test.lock || .venv/bin/python -m pip install --quiet --require-hashes -r requirements-test.lock
+	$(call LOCKED,.venv,requirements-test.lock)
 	@touch $(TEST_INSTALLED)
 
 hospitals-setup: $(HOSPITALS)/.installed
 
 $(HOSPITALS)/.installed: requirements-hospitals.lock pyproject.toml
-	$(PYTHON) -m venv $(HOSPITALS)
-	@sed -n '/^uv==/,/[^\\]$$/p' requirements-hospitals.lock > $(HOSPITALS)/uv.txt
-	$(HOSPITALS)/bin/python -m pip install --quiet --require-hashes -r $(HOSPITALS)/uv.txt
-	$(HOSPITALS)/bin/uv pip install --quiet --python $(HOSPITALS) --compile-bytecode --require-hashes -r requirements-hospitals.lock || \
-	  $(HOSPITALS)/bin/python -m pip install --quiet --require-hashes -r requirements-hospitals.lock
-	$(HOSPITALS)/bin/uv pip install --quiet --python $(HOSPITALS) --no-deps -e . || $(HOSPITALS)/bin/python -m pip install --quiet --no-deps -e .
-	@touch $@
+	$(call ENVIRONMENT,$(HOSPITALS),requirements-hospitals.lock)
 
 # Pins anew, with the uv of `make setup`: requirements.lock for `make repro`, requirements-test.lock with all of it for `make test`,
 # requirements-hospitals.lock for `make hospitals`; one version of
@@ -90,7 +88,7 @@ lowest:
 
 # mutmut and atheris, which only the soak needs, are not in the lock.
 $(SOAK_INSTALLED): $(TEST_INSTALLED)
-	$(INSTALL) --group soak
+	.venv/bin/uv pip install --quiet --python .venv --group soak
 	@touch $(SOAK_INSTALLED)
 
 # An hour and a half of faults, damaged input, growing sets and fresh clones; .ci/run takes a small sample of each. make soak KILLS=5 CASES=1000 MUTANTS=20:

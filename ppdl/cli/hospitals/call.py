@@ -27,33 +27,39 @@ def call(folder: Path, invitation: Path, cards: tuple[Path, ...], head: str) -> 
     \b
     ppdl hospitals call ~/pool invitation --card server.json --card anna.json --card berta.json --card clara.json
     """
+    import tempfile
+
     from ppdl.config import build, checkout, read_params
+    from ppdl.crypto.artifact.shards import hash_file
     from ppdl.errors import ConfigError
     from ppdl.experiment.pooled import FEATURE_BITS
     from ppdl.experiment.public_backbone import write_backbone
+    from ppdl.private_head.head import backbone_facts
     from ppdl.serving.hospitals.invitation import BACKBONE, KEY_HOLDER
     from ppdl.serving.hospitals.party import Party, read_card
 
     values = read_params()
     if "pooling" not in (node := values["heads"].get(head, {})):
         raise ConfigError(f"heads.{head} of params.yaml is no pooled head: name one that has `pooling` (--head)")
-    party, num_films = Party.load(folder), sum(read_card(path).get("num_films", 0) for path in cards)
+    party, found = Party.load(folder), [read_card(path) for path in cards]
+    num_films = sum(card.get("num_films", 0) for card in found)
     if party.role != KEY_HOLDER:
         raise ConfigError(f"{folder} is of a {party.role}, and the key holder calls a run")
-    invitation.mkdir(parents=True, exist_ok=True)
-    num_features = write_backbone(build(node["backbone"], f"heads.{head}.backbone"), num_films, invitation / BACKBONE)
-    backbone = node["backbone"], values["prepared_px"], invitation / BACKBONE
-    rules = {
-        "key_bits": values["keygen"]["key_bits"],
-        "num_features": num_features,
-        "feature_bits": FEATURE_BITS,
-        "strengths": node["pooling"]["strengths"],
-        "accept_membership": node["pooling"]["accept_membership"],
-    }
-    found = party.call(cards, backbone, rules, allow_insecure_key=values["keygen"]["allow_insecure_key"], project=checkout())
-    found.write(invitation, invitation / BACKBONE)
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        path = Path(scratch) / BACKBONE
+        num_features = write_backbone(build(node["backbone"], f"heads.{head}.backbone"), num_films, path)
+        rules = {
+            "key_bits": values["keygen"]["key_bits"],
+            "num_features": num_features,
+            "feature_bits": FEATURE_BITS,
+            "strengths": node["pooling"]["strengths"],
+            "accept_membership": node["pooling"]["accept_membership"],
+        }
+        facts = backbone_facts(node["backbone"], values["prepared_px"], hash_file(path))
+        called = party.call(found, facts, rules, allow_insecure_key=values["keygen"]["allow_insecure_key"], project=checkout())
+        called.write(invitation, path)
     party.agree(invitation)
-    click.echo(f"{num_films} films of {len(found.terms.roster)} hospitals, {num_features} features; give {invitation} to all")
-    click.echo(found.digest)
-    if left := party.left_keys(found):
+    click.echo(f"{num_films} films of {len(called.terms.roster)} hospitals, {num_features} features; give {invitation} to all")
+    click.echo(called.digest)
+    if left := party.left_keys(called):
         click.echo(f"Private keys of runs that were never opened; delete what nobody will open: {', '.join(left)}")

@@ -91,9 +91,8 @@ class Invitation:
     def write(self, folder: Path, backbone: Path) -> None:
         """Write the invitation and its backbone into a folder."""
         folder.mkdir(parents=True, exist_ok=True)
-        if backbone != folder / BACKBONE:
-            with replacing(folder / BACKBONE) as unfinished:
-                shutil.copyfile(backbone, unfinished)
+        with replacing(folder / BACKBONE) as unfinished:
+            shutil.copyfile(backbone, unfinished)
         with replacing(folder / FILE) as unfinished:
             unfinished.write_text(json.dumps({"format": FORMAT, **self.tree}, indent=1) + "\n", encoding="ascii")
 

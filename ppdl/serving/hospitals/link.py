@@ -296,9 +296,8 @@ class _Member:
                 _check_tls(error, self._address)
                 reason = str(error)
             if time.monotonic() > deadline:
-                raise ServerError(
-                    f"{self._address} let nobody in for {self._patience_s:.0f} s ({reason}): is the server running?"
-                ) from None
+                advice = "is the server running, and do the clocks of both machines agree?"
+                raise ServerError(f"{self._address} let nobody in for {self._patience_s:.0f} s ({reason}): {advice}") from None
             time.sleep(_POLL_S)
 
     def pull(self) -> Message | None:

@@ -32,7 +32,6 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.x509.oid import NameOID
 from filelock import FileLock, Timeout
 
-from ppdl.crypto.artifact.shards import hash_file
 from ppdl.crypto.keys.jwk import public_members
 from ppdl.crypto.keys.keyfile import create_private_dir, only_writer, read_file, replace_private, save_public, write_public
 from ppdl.crypto.keys.keystore import check_private_dir
@@ -42,7 +41,6 @@ from ppdl.pooling.opening import check_terms, left_keys
 from ppdl.pooling.pins import FORMAT as PIN
 from ppdl.pooling.rehearsal import call_run, hospital_key
 from ppdl.pooling.terms import NAME, Member, Terms
-from ppdl.private_head.head import backbone_facts
 from ppdl.records.reading import read_object
 from ppdl.serving.hospitals.invitation import BACKBONE, HOSPITAL, KEY_HOLDER, SERVER, Invitation, check_certificate, software
 
@@ -52,6 +50,7 @@ _MEMBERS = {
     HOSPITAL: ("name", "node_key", "sealing_key", "signing_key", "num_films", "class_names"),
     KEY_HOLDER: ("name", "node_key", "signing_key"),
 }
+_KINDS = {"num_films": int, "class_names": list}  # of values; all others are texts
 
 
 @dataclass(frozen=True)
@@ -89,8 +88,8 @@ class Party:
 
     def call(
         self,
-        cards: Sequence[Path],
-        backbone: tuple[Mapping[str, Any], int, Path],
+        cards: Sequence[Mapping[str, Any]],
+        backbone: Mapping[str, Any],
         rules: Mapping[str, Any],
         *,
         allow_insecure_key: bool,
@@ -99,24 +98,23 @@ class Party:
         """Call a run, as the key holder: a key pair for it alone, whose private part stays in this folder.
 
         Args:
-            cards: files of the server's card and the hospitals'.
-            backbone: its configuration, the side of prepared images, and its file.
+            cards: the server's and the hospitals'.
+            backbone: what the head is to say of it, see `backbone_facts`.
             rules: of the terms, all that follow from neither cards nor backbone.
 
         Raises:
             ConfigError: a card is missing or twice there, or the terms break a rule; no key is made then. KeyStoreError: see `call_run`.
         """
-        found = [read_card(path) for path in cards]
-        servers = [card for card in found if card["role"] == SERVER]
-        hospitals = {card["name"]: card for card in found if card["role"] == HOSPITAL}
-        if len(servers) != 1 or len(hospitals) + 1 < len(found):
-            raise ConfigError(f"a run needs the cards of one server and of each hospital, once; got {', '.join(map(str, cards))}")
+        servers = [card for card in cards if card["role"] == SERVER]
+        hospitals = {card["name"]: card for card in cards if card["role"] == HOSPITAL}
+        if len(servers) != 1 or len(hospitals) + 1 < len(cards):
+            got = ", ".join(f"{card['role']} {card['name']}" for card in cards)
+            raise ConfigError(f"a run needs the cards of one server and of each hospital, once; got {got}")
         roster = {name: Member(card["signing_key"], card["num_films"]) for name, card in sorted(hospitals.items())}
-        facts = backbone_facts(*backbone[:2], hash_file(backbone[2]))
         names = sorted({name for card in hospitals.values() for name in card["class_names"]})
 
         def draft(fingerprint: str, roster: Mapping[str, Member]) -> Terms:
-            return Terms(fingerprint=fingerprint, class_names=names, backbone_sha256=facts["sha256"], roster=roster, **rules)
+            return Terms(fingerprint=fingerprint, class_names=names, backbone_sha256=backbone["sha256"], roster=roster, **rules)
 
         with tempfile.TemporaryDirectory(dir=self.folder) as root:
             board = Board(Path(root))
@@ -125,7 +123,7 @@ class Party:
         node_keys = {card["name"]: card["node_key"] for card in (*hospitals.values(), self.card)}
         sealing_keys = {name: card["sealing_key"] for name, card in hospitals.items()}
         place = servers[0]["address"], servers[0]["certificate"]
-        return Invitation(terms, public_key, facts, *place, self.card["signing_key"], node_keys, sealing_keys, software())
+        return Invitation(terms, public_key, backbone, *place, self.card["signing_key"], node_keys, sealing_keys, software())
 
     def left_keys(self, besides: Invitation) -> list[str]:
         """Name the private keys of the runs that the key holder called and never opened, all but one's."""
@@ -240,8 +238,9 @@ def read_card(path: Path) -> dict[str, Any]:
     """Read a card that `make_party` wrote. Raises: ConfigError."""
     again = "`ppdl hospitals make` makes it; get that of another party from it"
     tree = read_object(path, ConfigError, missing=again, damaged=again, form=FORMAT)
-    if missing := [key for key in _MEMBERS.get(tree.get("role", ""), ("role",)) if key not in tree]:
-        raise ConfigError(f"{path} is no party's card, for it lacks its {missing[0]}: {again}")
+    members = _MEMBERS.get(str(tree.get("role")), ("role",))
+    if bad := [key for key in members if type(tree.get(key)) is not _KINDS.get(key, str)]:
+        raise ConfigError(f"{path} is no party's card: its {bad[0]} is missing, or no {_KINDS.get(bad[0], str).__name__}: {again}")
     return tree
 
 

@@ -18,7 +18,7 @@ from ppdl.pooling.board import Board
 from ppdl.pooling.ridge import fit_ridge
 from ppdl.pooling.statements import OPENED, Opened, write_signed
 from ppdl.pooling.sums import sums_of
-from ppdl.private_head.head import load_head
+from ppdl.private_head.head import backbone_facts, load_head
 from ppdl.serving.hospitals import invitation as invitations
 from ppdl.serving.hospitals import party as parties
 from ppdl.serving.hospitals.conduct import conduct
@@ -60,8 +60,8 @@ class Place:
 
     def call(self, cards=("server", *NAMES), **rules):
         (self.root / "backbone.keras").write_bytes(b"public")
-        backbone = {"weights": "filters", "input_px": 64}, 128, self.root / "backbone.keras"
-        cards = [self.root / name / "card.json" for name in cards]
+        backbone = backbone_facts({"weights": "filters", "input_px": 64}, 128, hash_file(self.root / "backbone.keras"))
+        cards = [read_card(self.root / name / "card.json") for name in cards]
         holder = self.party("key-holder")
         found = holder.call(cards, backbone, RULES | rules, allow_insecure_key=True, project=self.root / "project")
         found.write(self.root / "invitation", self.root / "backbone.keras")
@@ -345,9 +345,11 @@ def test_a_run_needs_cards_of_one_server_and_of_each_hospital_once(place):
     with pytest.raises(ConfigError, match="96 films are summed over 9 features"):
         place.call(num_features=9)
     assert len(list((place.root / "key-holder").glob("*.terms.json"))) == 1  # no key was made for these
-    (place.root / "card.json").write_text('{"format": "ppdl card v1", "role": "hospital", "name": "x"}')
-    with pytest.raises(ConfigError, match="is no party's card, for it lacks its node_key"):
-        read_card(place.root / "card.json")
+    card = {"format": "ppdl card v1", **read_card(place.root / "anna/card.json")}
+    for key, value in (("node_key", None), ("num_films", "40"), ("num_films", True), ("class_names", "COVID"), ("role", ["hospital"])):
+        (place.root / "card.json").write_text(json.dumps(card | {key: value}))
+        with pytest.raises(ConfigError, match=f"card.json is no party's card: its {key} is missing, or no "):
+            read_card(place.root / "card.json")
 
 
 @pytest.mark.parametrize("address", ["", "x", "x:", ":1", "x:0", "x:65536", "x:-1"])

@@ -11,7 +11,7 @@ import pytest
 from ppdl.crypto.artifact.shards import hash_file
 from ppdl.serving.hospitals import party as parties
 from ppdl.serving.hospitals.invitation import Invitation
-from ppdl.serving.hospitals.party import Party
+from ppdl.serving.hospitals.party import Party, read_card
 from tests.serving.hospitals.parties import NAMES, PARTIES, VENV, Films, Parties
 
 pytestmark = pytest.mark.skipif(not (VENV / "bin/ppdl").exists(), reason="`make hospitals` makes the environment that these need")
@@ -191,12 +191,11 @@ def test_strangers_are_turned_away_with_one_line_and_the_control_api_is_not_ther
 def test_another_run_is_refused_by_the_party_and_all_others_hear_of_it(server, monkeypatch):
     holder, first = Party.load(server.folder("key-holder")), Invitation.read(server.root / "key-holder/invitation")
     monkeypatch.setattr(parties, "software", lambda: dict(first.software))
-    cards = [server.root / f"key-holder/{name}.json" for name in PARTIES[:-1]]
+    cards = [read_card(server.root / f"key-holder/{name}.json") for name in PARTIES[:-1]]
     rules = {key: value for key, value in first.terms.tree.items() if key in ("key_bits", "num_features", "feature_bits", "strengths")}
     options = {"allow_insecure_key": False, "project": server.root / "project"}
-    backbone = first.backbone, first.backbone["prepared_px"], server.root / "clara/invitation/backbone.keras"
-    other = holder.call(cards, backbone, rules | {"accept_membership": True}, **options)
-    other.write(server.root / "clara/invitation", server.root / "clara/invitation/backbone.keras")
+    other = holder.call(cards, first.backbone, rules | {"accept_membership": True}, **options)
+    other.write(server.root / "clara/invitation", server.root / "key-holder/invitation/backbone.keras")
     server.type("clara", "agree")
     for party in ("key-holder", "clara"):
         server.start(party)
