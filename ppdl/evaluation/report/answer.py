@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -120,7 +121,10 @@ def glance(answers: Sequence[Answer], baselines: Mapping[str, Mapping[str, Any]]
         links: by run, the address of its page.
         origin: what was evaluated, in a few words.
     """
-    first = "; ".join(f"{answer.run}: {100 * answer.found['accuracy']:.1f} %, {answer.verdict['level']}" for answer in answers)
+    levels = Counter(answer.verdict["level"] for answer in answers)
+    first = (
+        f"{len(answers)} runs: {', '.join(f'{count} {level}' for level, count in levels.items())}"  # MLflow shows no more than this line
+    )
     controls = ", ".join(f"{name} {100 * found['accuracy']:.1f} %" for name, found in baselines.items())
     head, *rows = (f"| {GAP.join(cells)} |" for cells in (HEAD, *(found.row(links.get(found.run)) for found in answers)))
     table = "\n".join([head, "|---" * len(HEAD) + "|", *rows])

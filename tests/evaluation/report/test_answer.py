@@ -61,7 +61,7 @@ def test_the_note_has_a_line_that_stands_alone_and_a_full_table():
     plain = build(run="plain", comparison=None, verdict=IN_THE_CLEAR, costs=(), bytes_per_pixel=1.0)
     note = glance([plain, build()], {"chance": {"accuracy": 0.254}}, links={"plain": "#/run"}, origin="201 test images.")
     first, _, *rest = note.splitlines()
-    assert first == "**Accuracy beside leakage.** plain: 85.1 %, in the clear; deterministic: 85.1 %, broken."
+    assert first == "**Accuracy beside leakage.** 2 runs: 1 in the clear, 1 broken."
     table = [line for line in rest if line.startswith("|")]
     assert len(table) == 4 and {line.count("|") for line in table} == {len(HEAD) + 1}
     assert "[plain](#/run)" in table[2] and "-3.0 [-10.0, +3.5]" in table[3] and "1.75" in table[3]
