@@ -142,7 +142,7 @@ class Tested:
                 if reference != name:
                     pair = compare(base, run, margin=MARGIN)
                     minus[reference] = {"difference": pair.difference, "low": pair.low, "high": pair.high, "verdict": pair.verdict}
-            row = {key: figures[key] for key in ("accuracy", "accuracy_low", "accuracy_high", "macro_f1", "auroc")}
+            row = {key: figures[key] for key in ("accuracy", "accuracy_low", "accuracy_high", "macro_f1", "auroc", "ece")}
             found.append({"run": name} | row | {"minus": minus})
         return found
 
@@ -288,7 +288,7 @@ def examine(images: Images, wanted: list[int] | None, key_bits: int | None, refe
 def show(found: Mapping[str, Any], references: list[str]) -> None:
     """Print both tables."""
     table = Table(title="Accuracy, % [95 %]")
-    for column in ("run", "accuracy", "macro F1", "AUROC", *(f"minus {name}, points; at {100 * MARGIN:g}" for name in references)):
+    for column in ("run", "accuracy", "macro F1", "AUROC", "ECE", *(f"minus {name}, points; at {100 * MARGIN:g}" for name in references)):
         table.add_column(column)
     for row in found["accuracy"]:
         accuracy = "{:.1f} [{:.1f}, {:.1f}]".format(*(100 * row[f"accuracy{end}"] for end in ("", "_low", "_high")))
@@ -298,7 +298,7 @@ def show(found: Mapping[str, Any], references: list[str]) -> None:
             else ""
             for name in references
         ]
-        table.add_row(row["run"], accuracy, f"{row['macro_f1']:.3f}", f"{row['auroc']:.3f}", *pairs)
+        table.add_row(row["run"], accuracy, f"{row['macro_f1']:.3f}", f"{row['auroc']:.3f}", f"{row['ece']:.3f}", *pairs)
     Console(width=200).print(table)
     table = Table(title="Whose films: area under the ROC curve [95 %], by films a feature")
     ratios = list(dict.fromkeys((row["ratio"], row["num_features"]) for row in found["membership"]))
