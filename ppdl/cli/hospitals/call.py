@@ -30,13 +30,11 @@ def call(folder: Path, invitation: Path, cards: tuple[Path, ...], head: str) -> 
     import tempfile
 
     from ppdl.config import build, checkout, read_params
-    from ppdl.crypto.artifact.shards import hash_file
     from ppdl.errors import ConfigError
     from ppdl.experiment.pooled import FEATURE_BITS
     from ppdl.experiment.public_backbone import write_backbone
-    from ppdl.private_head.head import backbone_facts
     from ppdl.serving.hospitals.invitation import BACKBONE, KEY_HOLDER
-    from ppdl.serving.hospitals.party import Party, read_card
+    from ppdl.serving.hospitals.party import Party, facts_of, read_card
 
     values = read_params()
     if "pooling" not in (node := values["heads"].get(head, {})):
@@ -55,8 +53,8 @@ def call(folder: Path, invitation: Path, cards: tuple[Path, ...], head: str) -> 
             "strengths": node["pooling"]["strengths"],
             "accept_membership": node["pooling"]["accept_membership"],
         }
-        facts = backbone_facts(node["backbone"], values["prepared_px"], hash_file(path))
-        called = party.call(found, facts, rules, allow_insecure_key=values["keygen"]["allow_insecure_key"], project=checkout())
+        facts, insecure = facts_of(node["backbone"], values["prepared_px"], path), values["keygen"]["allow_insecure_key"]
+        called = party.call(found, facts, rules, allow_insecure_key=insecure, project=checkout())
         called.write(invitation, path)
     party.agree(invitation)
     click.echo(f"{num_films} films of {len(called.terms.roster)} hospitals, {num_features} features; give {invitation} to all")

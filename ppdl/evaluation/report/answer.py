@@ -122,9 +122,7 @@ def glance(answers: Sequence[Answer], baselines: Mapping[str, Mapping[str, Any]]
         origin: what was evaluated, in a few words.
     """
     levels = Counter(answer.verdict["level"] for answer in answers)
-    first = (
-        f"{len(answers)} runs: {', '.join(f'{count} {level}' for level, count in levels.items())}"  # MLflow shows no more than this
-    )
+    first = f"{len(answers)} runs: {', '.join(f'{count} {level}' for level, count in levels.items())}"  # MLflow shows no more than this
     controls = ", ".join(f"{name} {100 * found['accuracy']:.1f} %" for name, found in baselines.items())
     head, *rows = (f"| {GAP.join(cells)} |" for cells in (HEAD, *(found.row(links.get(found.run)) for found in answers)))
     table = "\n".join([head, "|---" * len(HEAD) + "|", *rows])

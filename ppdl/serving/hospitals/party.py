@@ -32,6 +32,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.x509.oid import NameOID
 from filelock import FileLock, Timeout
 
+from ppdl.crypto.artifact.shards import hash_file
 from ppdl.crypto.keys.jwk import public_members
 from ppdl.crypto.keys.keyfile import create_private_dir, only_writer, read_file, replace_private, save_public, write_public
 from ppdl.crypto.keys.keystore import check_private_dir
@@ -41,6 +42,7 @@ from ppdl.pooling.opening import check_terms, left_keys
 from ppdl.pooling.pins import FORMAT as PIN
 from ppdl.pooling.rehearsal import call_run, hospital_key
 from ppdl.pooling.terms import NAME, Member, Terms
+from ppdl.private_head.head import backbone_facts
 from ppdl.records.reading import read_object
 from ppdl.serving.hospitals.invitation import BACKBONE, HOSPITAL, KEY_HOLDER, SERVER, Invitation, check_certificate, software
 
@@ -99,7 +101,7 @@ class Party:
 
         Args:
             cards: the server's and the hospitals'.
-            backbone: what the head is to say of it, see `backbone_facts`.
+            backbone: what the head is to say of it, see `facts_of`.
             rules: of the terms, all that follow from neither cards nor backbone.
 
         Raises:
@@ -232,6 +234,11 @@ def make_party(folder: Path, card: Mapping[str, Any], project: Path, *, films: P
         (folder / "films").symlink_to(films.resolve())
     write_public(path, {"format": FORMAT, **card, **own})
     return path
+
+
+def facts_of(node: Mapping[str, Any], prepared_px: int, path: Path) -> dict[str, Any]:
+    """Return what a head is to say of the backbone that a configuration gave and a file holds, for `Party.call`."""
+    return backbone_facts(node, prepared_px, hash_file(path))
 
 
 def read_card(path: Path) -> dict[str, Any]:
