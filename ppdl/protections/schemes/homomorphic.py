@@ -16,11 +16,10 @@ import numpy as np
 from ppdl.arrays import MappedRows, Rows
 from ppdl.crypto.arithmetic.linear import dct_filters
 from ppdl.crypto.arithmetic.packing import smallest_slot_bits
-from ppdl.crypto.encryption.ciphertexts import write_ciphertext_artifact
 from ppdl.errors import ConfigError
 from ppdl.protections.base import Protection
 from ppdl.protections.contents import Contents
-from ppdl.protections.schemes.opaque import REASONS, check_obfuscator
+from ppdl.protections.schemes.opaque import REASONS, check_obfuscator, write_randomised
 from ppdl.protections.steps.filters import LARGEST_PIXEL, STRIDES, check_weight_bits
 from ppdl.protections.steps.revealed import HEADER_FILE, read_header, read_revealed, view_path
 from ppdl.protections.view import View
@@ -73,21 +72,7 @@ class Homomorphic(Protection):
 
     def encrypt(self, images: Rows, out_dir: Path, context: Context) -> None:
         """Write an artifact of slots. Cost: one encryption for each (key_bits - 8) // slot_bits pixels: 278 at stride 2 and 3072 bits."""
-        write_ciphertext_artifact(
-            out_dir,
-            kind="slots",
-            images=images,
-            public_key=context.public_key,
-            obfuscator=self.obfuscator,
-            protection=self.record(context.input_px),
-            confidential=self.confidential,
-            reason=REASONS[self.obfuscator],
-            stride=self.stride,
-            slot_bits=self.slot_bits,
-            partial_dir=context.partial_dir,
-            executor=context.executor,
-            progress=context.progress,
-        )
+        write_randomised(self, self.obfuscator, images, out_dir, context, kind="slots", stride=self.stride, slot_bits=self.slot_bits)
 
     def contents(self, folder: Path) -> Contents:
         """Describe what the key holder revealed. It is in the clear, though the ciphertexts are not: not confidential."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -36,6 +36,23 @@ def check_obfuscator(obfuscator: str) -> None:
         raise ConfigError(f"obfuscator must be one of {', '.join(KINDS)}, got {obfuscator!r}")
 
 
+def write_randomised(protection: Protection, obfuscator: str, images: Rows, out_dir: Path, context: Context, **layout: Any) -> None:
+    """Write an artifact in which each ciphertext has an obfuscator of its own. Args: layout: `kind` and what it needs."""
+    write_ciphertext_artifact(
+        out_dir,
+        images=images,
+        public_key=context.public_key,
+        obfuscator=obfuscator,
+        protection=protection.record(context.input_px),
+        confidential=protection.confidential,
+        reason=REASONS[obfuscator],
+        partial_dir=context.partial_dir,
+        executor=context.executor,
+        progress=context.progress,
+        **layout,
+    )
+
+
 @dataclass(frozen=True)
 class Opaque(Protection):
     """Encrypt whole pixels densely packed, each ciphertext under a fresh obfuscator, each image in ciphertexts of its own.
@@ -59,20 +76,7 @@ class Opaque(Protection):
 
     def encrypt(self, images: Rows, out_dir: Path, context: Context) -> None:
         """Write a dense artifact. Cost: one encryption for each 383 pixels of an image (3072 bits; 255 at 2048)."""
-        write_ciphertext_artifact(
-            out_dir,
-            kind="dense",
-            images=images,
-            public_key=context.public_key,
-            obfuscator=self.obfuscator,
-            protection=self.record(context.input_px),
-            confidential=self.confidential,
-            reason=REASONS[self.obfuscator],
-            images_per_group=1,
-            partial_dir=context.partial_dir,
-            executor=context.executor,
-            progress=context.progress,
-        )
+        write_randomised(self, self.obfuscator, images, out_dir, context, kind="dense", images_per_group=1)
 
     def read(self, folder: Path, view_name: str, train_rows: np.ndarray) -> View:
         """Read the raw ciphertext bytes of each image as a gray image; see `Protection.view`.
