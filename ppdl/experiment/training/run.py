@@ -103,7 +103,8 @@ class Run(ABC):
         """The set that calibration and thresholds come of, in words and without a path."""
         prepared = self.experiment.prepared
         name, sha256 = dataset_name(self.experiment.cfg), prepared.meta["images_sha256"]
-        return f"{len(prepared.rows('validation'))} validation images of {name} (SHA-256 {sha256[:12]})"
+        drawn = ", which a program drew" if name == "phantom" else ""
+        return f"{len(prepared.rows('validation'))} validation images of {name}{drawn} (SHA-256 {sha256[:12]})"
 
     def tracked(self, origin: Origin, stage: str) -> AbstractContextManager[TrainingRun]:
         """Start the MLflow run of a training on `origin`, which ends with the block; `stage` is the module that trains."""
