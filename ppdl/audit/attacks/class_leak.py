@@ -45,6 +45,9 @@ class ClassLeak(base.Attack):
         classes = np.intersect1d(labels[:half], labels[half:])
         if len(classes) < 2:
             raise AttackDoesNotApply("fewer than two classes have several images")
+        counts, size = [int((labels[half:] == c).sum()) for c in classes], len(labels) - half
+        if min(p_value_of_overlap(n, n, n, size) for n in counts) * len(PROBES) * len(classes) > FALSE_ALARM:
+            raise AttackDoesNotApply(f"{len(labels)} images with a class are too few: even all classes told right could be chance")
         images = gray_rows(target.picture, rows)
         guesses = {name: _guessed(probe(images), labels[:half]) for name, probe in PROBES.items()}
         return base.Finding(_judged(guesses, labels[half:], classes))

@@ -57,6 +57,18 @@ def test_one_class_is_no_question():
             examined(films(1, NUM, PX), labels)
 
 
+@pytest.mark.parametrize(("num", "applies"), [(40, False), (48, False), (64, True)])
+def test_so_few_images_that_chance_tells_all_are_no_question(num, applies):
+    """Of 20 images in two classes of 10 a guess is right on all once in 184,756 times, and six such tests are made."""
+    images = films(1, num, PX)
+    images[::2] //= 4
+    if applies:
+        assert examined(images, np.arange(num) % 2)["leak"] is not None
+    else:
+        with pytest.raises(AttackDoesNotApply, match=f"{num} images with a class are too few: even all classes told right could be chance"):
+            examined(images, np.arange(num) % 2)
+
+
 def test_the_test_is_that_of_an_urn():
     from math import comb
 
