@@ -111,15 +111,17 @@ def test_without_extras_a_missing_checkout_is_named_first(site, tmp_path):
         assert output.startswith("Error: this needs a checkout, and ") and output.count("\n") == 1, (text, output)
 
 
-def test_attacks_run_on_images_that_nobody_encrypted(site, tmp_path):
+def test_without_extras_attacks_run_on_images_that_nobody_encrypted(site, tmp_path):
     for name, films in (("images", schemes.films(1, 8)), ("public", schemes.films(9, 100))):
         (tmp_path / name).mkdir()
         for i, film in enumerate(films):
             Image.fromarray(film).save(tmp_path / name / f"{i}.png")
-    arguments = ("artifact", "audit", "images", "--prior", "public", "--json", "audit.json")
-    python(site, "-m", "ppdl", *arguments, cwd=tmp_path)
+    arguments = "artifact audit images --originals images --prior public --json audit.json"
+    python(site, "-c", RUN, json.dumps([arguments.split()]), *EXTRA, cwd=tmp_path)
     found = json.loads((tmp_path / "audit.json").read_text())
     assert found["verdict"]["level"] == BROKEN and len(found["attacks"]) > 10
+    lacking = {name: row["does_not_apply"] for name, row in found["attacks"].items() if "not installed" in row.get("does_not_apply", "")}
+    assert lacking == {"learned": "needs keras, which is not installed: run `pip install 'ppdl-paillier[train]'`"}
 
 
 @pytest.mark.parametrize(("name", "which"), [("cli/test_cli.py", ""), ("cli/artifact/test_audit.py", "exit_code")])

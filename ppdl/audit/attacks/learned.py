@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,7 +12,7 @@ from ppdl.audit.attacks.decoder import Decoder
 from ppdl.audit.attacks.known_images import unread_rows
 from ppdl.audit.examination import base
 from ppdl.audit.examination.chance import FALSE_ALARM, p_value_of_matches
-from ppdl.errors import AttackDoesNotApply
+from ppdl.errors import AttackDoesNotApply, install_extra
 from ppdl.records.typecheck import Count
 
 _VALIDATED = 0.2  # of the images that are learned from
@@ -42,6 +43,8 @@ class Learned(base.Attack):
 
     def run(self, target: base.Target, rng: np.random.Generator) -> base.Finding:
         """Return how many were matched, and images that were rebuilt where that is beyond chance."""
+        if find_spec("keras") is None:
+            raise AttackDoesNotApply(f"needs keras, which is not installed: {install_extra('train')}")
         known, rows = target.known, unread_rows(target, self.num_scored, least=4)
         order = rng.permutation(len(known.rows))
         half = len(order) // 2
