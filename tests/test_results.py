@@ -33,12 +33,20 @@ def test_every_table_has_predictions():
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/results.md"])
-def test_a_page_repeats_the_table(page):
-    table = (XRAYS / "table/results.md").read_text().partition("\n## ")[0]
-    found = {cells[0]: cells for cells in (line.strip("| ").split(" | ") for line in table.splitlines())}
-    lines = (PROJECT / page).read_text().splitlines()
-    for run in ("plain", "deterministic", "opaque", "homomorphic", "private_head"):
+@pytest.mark.parametrize(
+    ("table", "names"),
+    [
+        ("table", {run: run for run in ("plain", "deterministic", "opaque", "homomorphic", "private_head")}),
+        ("stride4", {"homomorphic": "homomorphic at stride 4"}),
+        ("yardstick", {"frozen": "the strongest plain"}),
+    ],
+)
+def test_a_page_repeats_the_table(page, table, names):
+    text = (XRAYS / table / "results.md").read_text().partition("\n## ")[0]
+    found = {cells[0]: cells for cells in (line.strip("| ").split(" | ") for line in text.splitlines())}
+    lines = [line.replace("**", "") for line in (PROJECT / page).read_text().splitlines()]
+    for run, name in names.items():
         accuracy, *interval = found[run][1].split(" ", 1)
-        (row, *_) = [line for line in lines if line.startswith((f"| {run},", f"| {run}:", f"| {run} |")) and accuracy in line]
+        (row, *_) = [line for line in lines if line.startswith(tuple(f"| {name}{end}" for end in (",", ":", " |"))) and accuracy in line]
         assert run == "opaque" or interval[0] in row
         assert not found[run][5:] or found[run][5].strip() in row  # minus plain
