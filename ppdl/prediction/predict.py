@@ -27,7 +27,7 @@ class FileAnswer:
 
     Attributes:
         class_name: the most probable class; None where the network does not know: its calibration is at its bound, so validation showed it
-            no better than even probabilities, or all classes tie.
+            no better than even probabilities, all classes tie, or it is a negative control.
         probabilities: of each class name, calibrated.
         unseen: share of pixels with a symbol that no training image held; None where the network is fed values.
         unlike: whether the image is unlike the training set, to the network; None where that is not known.
@@ -48,12 +48,12 @@ class FileAnswer:
         temperature: float,
         unseen: float | None = None,
         unlike: bool | None = None,
+        *,
+        learned: bool = True,
     ) -> FileAnswer:
-        """Say what calibrated probabilities, (num_classes,), mean at the temperature that calibrated them."""
-        knows = temperature < MOST and np.ptp(found) > TIE
-        return cls(
-            path, class_names[int(found.argmax())] if knows else None, dict(zip(class_names, found.tolist(), strict=True)), unseen, unlike
-        )
+        """Say what calibrated probabilities, (num_classes,), mean at the temperature that calibrated them, if it learned at all."""
+        best = class_names[int(found.argmax())] if learned and temperature < MOST and np.ptp(found) > TIE else None
+        return cls(path, best, dict(zip(class_names, found.tolist(), strict=True)), unseen, unlike)
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,15 +115,15 @@ def predict_files(network: Network, paths: Iterable[Path], key_holder: KeyHolder
     """
     recipe = network.recipe
     images, readable, bad = read_images(paths, recipe.prepared_px)
-    remark = None
-    if recipe.protection != PLAIN and not protection_of(recipe).learnable:
+    remark, learned = None, recipe.protection == PLAIN or protection_of(recipe).learnable
+    if not learned:
         remark = f"{recipe.protection} is a negative control: its ciphertexts tell a network nothing, so these answers are chance."
     if not readable:
         return FileAnswers([], bad, images, None, remark)
     answers = network.answer(images, key_holder)
     unseen, unlike = ([None] * len(readable) if found is None else found.tolist() for found in (answers.unseen, answers.unlike))
     rows = [
-        FileAnswer.of(path, recipe.class_names, p, network.temperature, share, odd)
+        FileAnswer.of(path, recipe.class_names, p, network.temperature, share, odd, learned=learned)
         for path, p, share, odd in zip(readable, answers.probabilities, unseen, unlike, strict=True)
     ]
     return FileAnswers(rows, bad, images, answers, remark)

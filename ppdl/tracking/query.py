@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from ppdl.tracking.store import Store
 
+TRIAL = ", trial "  # between the name of a run and the number of its job in a sweep, in MLflow's list
+
 
 @dataclass(frozen=True)
 class StoredRun:
@@ -14,6 +16,7 @@ class StoredRun:
 
     Attributes:
         run_id: in this store, and in run.json beside the run's model.
+        name: as RunSpec has it.
         seconds: from start to end; None while it runs.
     """
 
@@ -46,6 +49,7 @@ def found_runs(store: Store, query: str) -> list[StoredRun]:
             for run in page:
                 info, data = run.info, run.data
                 seconds = (info.end_time - info.start_time) / 1000 if info.end_time else None
-                found.append(StoredRun(info.run_id, info.run_name, info.status, seconds, data.params, data.metrics, data.tags))
+                name = info.run_name.partition(TRIAL)[0]
+                found.append(StoredRun(info.run_id, name, info.status, seconds, data.params, data.metrics, data.tags))
             if not (token := page.token):
                 return found

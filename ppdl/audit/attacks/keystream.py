@@ -95,7 +95,7 @@ class Keystream(base.Attack):
         if not telling:
             return base.Finding(metrics)
         way = f"{best.name} {best.way} coincide in {best.rate:.1%}, by chance in {best.chance:.1%}"
-        metrics["leak"] = f"all images are protected in one way, by one keystream or table if at all ({way})"
+        metrics["leak"] = f"what stands at a place comes of its pixel in the same way in all images ({way})"
         if best.name not in PADS or target.prior is None:
             return base.Finding(metrics)
         decode = PADS[best.name](size)

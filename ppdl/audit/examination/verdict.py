@@ -176,9 +176,9 @@ def _with_pool(level: str, text: str, pool: Mapping[str, Any]) -> tuple[str, str
             unseen.append(
                 f"{party}, where {min(found['auc_found'] for found in own.values()):.2f} would have been found {POWER:.0%} of the time"
             )
-    said = f" Who tells whose films trained it: {'; '.join(told)}." if told else ""
-    said += f" Nothing found in what these have: {'; '.join(unseen)}." if unseen else ""
-    return (LEAKY if told and level == UNBROKEN else level), text + said
+    text += f" Nothing found in what these have: {'; '.join(unseen)}." if unseen else ""
+    said = f"Who tells whose films trained it: {'; '.join(told)}. " if told else ""
+    return (LEAKY if told and level == UNBROKEN else level), said + text
 
 
 def _best(results: Mapping[str, Mapping[str, Any]]) -> tuple[float, str] | None:

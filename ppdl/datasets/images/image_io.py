@@ -83,6 +83,8 @@ def file_bytes(path: Path) -> bytes:
         BadImageError: The file is empty, unreadable or too large.
     """
     try:
+        if path.is_dir():
+            raise BadImageError("a folder: name the files in it")
         size = path.stat().st_size
         if size == 0:
             raise BadImageError(_EMPTY)

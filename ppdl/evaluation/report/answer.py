@@ -113,16 +113,18 @@ def summary_metric(answers: Sequence[Answer]) -> dict[str, dict[str, float]]:
     return {name: {run: float(f"{value:.4g}") for run, value in row.items() if value is not None} for name, row in table.items()}
 
 
-def glance(answers: Sequence[Answer], baselines: Mapping[str, Mapping[str, Any]], *, links: Mapping[str, str], origin: str) -> str:
+def glance(
+    answers: Sequence[Answer], baselines: Mapping[str, Mapping[str, Any]], *, links: Mapping[str, str], dataset: str, origin: str
+) -> str:
     """Return the answers as Markdown: a first line that stands alone, a table, the controls, how to read the columns.
 
     Args:
         baselines: by name, with `accuracy`.
         links: by run, the address of its page.
-        origin: what was evaluated, in a few words.
+        dataset: name of the data set. origin: what was evaluated, in a few words.
     """
-    levels = Counter(answer.verdict["level"] for answer in answers)
-    first = f"{len(answers)} runs: {', '.join(f'{count} {level}' for level, count in levels.items())}"  # MLflow shows no more than this
+    levels = ", ".join(f"{count} {level}" for level, count in Counter(answer.verdict["level"] for answer in answers).items())
+    first = f"{answers[0].found['num_images']:,} test images of {dataset}, {len(answers)} runs: {levels}"  # no more fits on MLflow's page
     controls = ", ".join(f"{name} {100 * found['accuracy']:.1f} %" for name, found in baselines.items())
     head, *rows = (f"| {GAP.join(cells)} |" for cells in (HEAD, *(found.row(links.get(found.run)) for found in answers)))
     table = "\n".join([head, "|---" * len(HEAD) + "|", *rows])

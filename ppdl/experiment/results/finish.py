@@ -18,7 +18,7 @@ from ppdl.experiment.experiment import Experiment
 from ppdl.experiment.results.insight import Insight, figures_of
 from ppdl.experiment.results.page import REPORT
 from ppdl.experiment.runs import runs_of
-from ppdl.experiment.training.run import PLAIN, Run
+from ppdl.experiment.training.run import PLAIN, Run, dataset_name
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -98,7 +98,8 @@ def finish(experiment: Experiment, content: ReportContent, tested: Mapping[str, 
         answers.append(found)
         links[run.name] = run_address(store.experiment_id, run_id)
     write_json(experiment.workspace.outputs / "reports" / SUMMARY, summary_metric(answers))
-    describe_experiment(store, glance(answers, content.metrics["baselines"], links=links, origin=_origin(content)))
+    about = {"dataset": dataset_name(experiment.cfg), "origin": _origin(content)}
+    describe_experiment(store, glance(answers, content.metrics["baselines"], links=links, **about))
 
 
 def _answer(run: Run, content: ReportContent, audit: Mapping[str, Any] | None) -> Answer:

@@ -61,6 +61,9 @@ def server_command(port: int) -> list[str]:
 def server_environment(store: Store, environment: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of `server_command`: the database, whose URI may hold a password, so that no process list shows it.
 
-    Jobs are background work of MLflow on language models, for which more processes would stand by.
+    Jobs are background work of MLflow on language models, for which more processes would stand by. A warning that MLflow 3.17 uses what
+    Starlette will drop is nothing that its reader can mend.
     """
-    return {**environment, "MLFLOW_BACKEND_STORE_URI": store.uri, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    quiet = ",".join(filter(None, [environment.get("PYTHONWARNINGS"), "ignore:starlette.middleware.wsgi"]))
+    own = {"MLFLOW_BACKEND_STORE_URI": store.uri, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONWARNINGS": quiet}
+    return {**environment, **own}

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ppdl.tracking.failures import ENV, store_failures, without_password
+from ppdl.tracking.query import TRIAL
 from ppdl.tracking.runs.model import model_record
 from ppdl.tracking.runs.names import epoch_metrics, section_metrics
 from ppdl.tracking.runs.provenance import PROCESS
@@ -57,7 +58,7 @@ def start_training_run(spec: RunSpec, *, store_root: Path, project: Path, experi
     with signals_raise():
         with store.explained("start a run in"):
             mark_dead_runs(store)
-            run_id = create_run(store, spec.name, tags, start_ms=now_ms())
+            run_id = create_run(store, spec.name + ("" if spec.job is None else f"{TRIAL}{spec.job}"), tags, start_ms=now_ms())
         run = TrainingRun(store, run_id, spec, config, tags)
         try:
             with store.explained("describe a run in"):

@@ -4,7 +4,7 @@ import pytest
 
 from ppdl.evaluation.report.answer import HEAD, IN_THE_CLEAR, Answer, glance, summary_metric
 
-METRICS = {"accuracy": 0.8507, "accuracy_low": 0.78607, "accuracy_high": 0.9045}
+METRICS = {"num_images": 201, "accuracy": 0.8507, "accuracy_low": 0.78607, "accuracy_high": 0.9045}
 COMPARISON = {"difference": -0.0298507, "low": -0.0995, "high": 0.0348, "verdict": "inconclusive"}
 BROKEN = {"level": "broken", "best_ssim": 0.99986, "best_attack": "ratio"}
 
@@ -59,9 +59,9 @@ def test_a_control_says_what_became_of_it(control):
 
 def test_the_note_has_a_line_that_stands_alone_and_a_full_table():
     plain = build(run="plain", comparison=None, verdict=IN_THE_CLEAR, costs=(), bytes_per_pixel=1.0)
-    note = glance([plain, build()], {"chance": {"accuracy": 0.254}}, links={"plain": "#/run"}, origin="201 test images.")
+    note = glance([plain, build()], {"chance": {"accuracy": 0.254}}, links={"plain": "#/run"}, dataset="phantom", origin="201 test images.")
     first, _, *rest = note.splitlines()
-    assert first == "**Accuracy beside leakage.** 2 runs: 1 in the clear, 1 broken."
+    assert first == f"**Accuracy beside leakage.** {METRICS['num_images']} test images of phantom, 2 runs: 1 in the clear, 1 broken."
     table = [line for line in rest if line.startswith("|")]
     assert len(table) == 4 and {line.count("|") for line in table} == {len(HEAD) + 1}
     assert "[plain](#/run)" in table[2] and "-3.0 [-10.0, +3.5]" in table[3] and "1.75" in table[3]
