@@ -14,6 +14,7 @@ from mlflow.exceptions import MlflowException
 
 from ppdl.errors import TrackingError
 from ppdl.tracking import open_store
+from ppdl.tracking.query import finished_runs
 
 PROJECT = Path(__file__).resolve().parents[3]
 
@@ -27,10 +28,11 @@ def read(store_root, run_id):
 def test_a_run_says_what_it_was(store_root, start):
     (store_root / "dvc.lock").write_text("stages: {split: {outs: [{path: data/prepared, md5: 12ab.dir}]}}\n")
     overrides = ("training.epochs=2", "keygen.private_dir=/media/usb/hospital-keys")
-    with start(name="deterministic-bytes", view="bytes", sweep="multirun/today", overrides=overrides) as run:
+    with start(name="deterministic-bytes", view="bytes", sweep="multirun/today", job=4, overrides=overrides) as run:
         pass
     found, store = read(store_root, run.run_id)
-    assert (found.info.run_name, found.info.status) == ("deterministic-bytes", "FINISHED")
+    assert (found.info.run_name, found.info.status) == ("deterministic-bytes, trial 4", "FINISHED")
+    assert [run.name for run in finished_runs(store)] == ["deterministic-bytes"]
     assert found.data.params == {
         "seed": "7",
         "model.alpha": "0.35",
@@ -48,6 +50,7 @@ def test_a_run_says_what_it_was(store_root, start):
         "confidential": "false",
         "key_fingerprint": "ab" * 32,
         "sweep": "multirun/today",
+        "job": "4",
         "overrides": "training.epochs=2",
         "dvc.md5.data/prepared": "12ab.dir",
         "mlflow.note.content": "**Not confidential**: equal pixels give equal ciphertexts.",
