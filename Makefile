@@ -84,7 +84,7 @@ lock:
 lowest:
 	@mkdir -p build
 	uv pip compile pyproject.toml --quiet --python-version 3.11 --resolution lowest-direct --no-annotate --no-header \
-	  --extra train --extra serve --extra dicom --extra kaggle --extra sweep -o build/lowest.txt
+	  --extra train --extra serve --extra dicom --extra kaggle --extra sweep --extra privacy -o build/lowest.txt
 
 # mutmut and atheris, which only the soak needs, are not in the lock.
 $(SOAK_INSTALLED): $(TEST_INSTALLED)

@@ -9,6 +9,7 @@ import dataclasses
 import numpy as np
 from omegaconf import DictConfig
 
+from ppdl.audit.examination.base import Rebuilt
 from ppdl.audit.examination.records import write_audit
 from ppdl.audit.examination.verdict import POOL, judge
 from ppdl.audit.pool.parties import KEY_HOLDER, attack_parties
@@ -33,7 +34,7 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
     name, _ = branch(cfg, "heads")
     experiment = Experiment(cfg, workspace)
     audit, target, truth = attack_server(experiment, name)
-    rebuilt = {}
+    rebuilt: dict[str, Rebuilt] = {}
     if Board(workspace.inputs / f"data/pool/{name}").read_terms().privacy is None:
         pooled = examined(head_run(experiment, name), target, truth)
         results, rebuilt = attack_parties(pooled, np.random.default_rng(cfg.audit.seed))
