@@ -84,7 +84,7 @@ def budget(multiplier: float, num_honest: int, weights: Weights) -> float:
         return math.inf
     # a sum of discrete Gaussians is none: tau bounds the logarithm of what they differ by
     tau = sum(10 * count * sum(math.exp(-2 * math.pi**2 * scale**2 * k / (k + 1)) for k in range(1, num_honest)) for scale, count in own)
-    return (1 / multiplier**2 + tau / 2) / 2
+    return 1 / (2 * multiplier**2) + tau  # the divergence of order alpha is at most alpha / (2 multiplier^2) + tau, and alpha >= 1
 
 
 @cache

@@ -54,7 +54,7 @@ def test_sums_of_few_coarse_draws_cost_more_than_one_draw():
     coarse = ((1.0, 2000),)
     assert budget(1.0, 1, coarse) == 0.5 and budget(100.0, 10, coarse) == pytest.approx(0.5e-4)
     tau = 10 * math.exp(-(math.pi**2) / 2)
-    assert budget(1.0, 2, coarse) == pytest.approx(0.5 + 2000 * tau / 4)
+    assert budget(1.0, 2, coarse) == pytest.approx(0.5 + 2000 * tau)
     assert budget(0.6, 2, coarse) == math.inf
 
 
