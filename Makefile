@@ -74,7 +74,7 @@ $(HOSPITALS)/.installed: requirements-hospitals.lock pyproject.toml
 # for not pinned once a newer coverage is out.
 PIN := uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes --no-strip-extras \
   --no-annotate --no-header
-LOCK := $(PIN) --group install --extra train --extra serve --extra dicom --extra kaggle --extra sweep
+LOCK := $(PIN) --group install --extra train --extra serve --extra dicom --extra kaggle --extra sweep --extra privacy
 lock:
 	$(LOCK) -o requirements.lock
 	$(LOCK) --extra postgres --extra ray --extra s3 --group docs --group dev -c requirements.lock -o requirements-test.lock
@@ -84,7 +84,7 @@ lock:
 lowest:
 	@mkdir -p build
 	uv pip compile pyproject.toml --quiet --python-version 3.11 --resolution lowest-direct --no-annotate --no-header \
-	  --extra train --extra serve --extra dicom --extra kaggle --extra sweep -o build/lowest.txt
+	  --extra train --extra serve --extra dicom --extra kaggle --extra sweep --extra privacy -o build/lowest.txt
 
 # mutmut and atheris, which only the soak needs, are not in the lock.
 $(SOAK_INSTALLED): $(TEST_INSTALLED)

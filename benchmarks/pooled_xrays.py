@@ -212,15 +212,28 @@ def test_alone(images: Images, features: np.ndarray, k: int, tested: Tested) -> 
         tested.add(f"hospital {number} of 3 alone (iid), {features.shape[1]} features, int8", others, logits)
 
 
-def attack_total(told: Told, party: str, members: Films, others: Films, num_classes: int, rng: np.random.Generator) -> None:
-    """Attack the total over the members. The quadratic test takes one half of the others as its reference films, for the other half."""
-    total, candidates = second_moments(members.design(num_classes)), members + others
+def attack_total(
+    told: Told,
+    party: str,
+    members: Films,
+    others: Films,
+    num_classes: int,
+    rng: np.random.Generator,
+    totals: tuple[np.ndarray, np.ndarray] | None = None,
+) -> None:
+    """Attack the total over the members. The quadratic test takes one half of the others as its reference films, for the other half.
+
+    Args:
+        totals: for the attacks on one film, and for that on all together; None: the members' own, without noise.
+    """
+    total, pooled = totals or 2 * (second_moments(members.design(num_classes)),)
+    candidates = members + others
     told.add(party, "leverage", membership.leverage(candidates, total), members, others)
     order = rng.permutation(len(others))
     for half, reference in ((order[::2], order[1::2]), (order[1::2], order[::2])):
         scores = membership.quadratic(members + others[half], total, others[reference])
         told.add(party, "quadratic", scores, members, others[half])
-    told.add(party, "pool", membership.pool(candidates, total), members, others)
+    told.add(party, "pool", membership.pool(candidates, pooled), members, others)
 
 
 def in_the_clear(images: Images, tested: Tested) -> None:

@@ -1,15 +1,18 @@
 """Hospitals: whose films are whose, to data/hospitals/NAME.json. A federation has them apart; an experiment on one set shares them out."""
 
+import numpy as np
 from omegaconf import DictConfig
 
 from ppdl.config import Workspace, branch, build, stage
 from ppdl.experiment.experiment import Experiment
+from ppdl.pooling.privacy.noise import kept_rows
 from ppdl.pooling.sharing import BY_CLASS, Shares, missing_classes, share_at_random, share_by_name
 
 
 def run(cfg: DictConfig, workspace: Workspace) -> None:
     name, node = branch(cfg, "heads")
-    hospitals = build(node.pooling, f"heads.{name}.pooling").hospitals
+    pooling = build(node.pooling, f"heads.{name}.pooling")
+    hospitals = pooling.hospitals
     dataset, prepared = build(cfg.dataset, "dataset"), Experiment(cfg, workspace).prepared
     rows = prepared.rows("train", "validation")
     films = prepared.index.iloc[rows]
@@ -21,6 +24,12 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
         found = share_by_name(rows, groups, films["class_name"].tolist(), divided=True)
     else:
         found = share_at_random(rows, labels, groups, hospitals, cfg.split.seed)
+    if pooling.privacy:
+        most, group_of = pooling.privacy.films_per_patient, dict(zip(rows.tolist(), groups.tolist(), strict=True))
+        for hospital, own in found.items():
+            kept = kept_rows(np.array([group_of[row] for row in own]), most)
+            found[hospital] = np.array(own)[kept].tolist()
+            print(f"{hospital}: {len(own) - kept.sum()} films left out, beyond {most} of a patient")
     Shares(named, found).write(workspace.outputs / f"data/hospitals/{name}.json")
     lacks = missing_classes(found, prepared.index["label"].to_numpy(), prepared.class_names)
     for hospital, own in found.items():

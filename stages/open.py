@@ -3,6 +3,7 @@
 Which films there are is read for the run's record alone.
 """
 
+from dataclasses import asdict
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -34,7 +35,12 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
     if hash_file(backbone) != terms.backbone_sha256:
         raise ArtifactError(f"{backbone} is not the backbone that the hospitals' features were made with: run `dvc repro`")
     facts = run.backbone_facts(terms.backbone_sha256)
-    pinned = {"strengths": list(pooling.strengths), "accept_membership": pooling.accept_membership, "key_bits": cfg.keygen.key_bits}
+    pinned = {
+        "strengths": list(pooling.strengths),
+        "accept_membership": pooling.accept_membership,
+        "privacy": pooling.privacy and asdict(pooling.privacy),
+        "key_bits": cfg.keygen.key_bits,
+    }
     if different := [key for key, value in pinned.items() if terms.tree[key] != value]:
         raise ArtifactError(f"{path}: the run was called with another {different[0]} than the key holder's configuration: run `dvc repro`")
     with recorded_cost(workspace.outputs / f"reports/cost/{name}/open.json"):

@@ -47,6 +47,7 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
                 strengths=pooling.strengths,
                 accept_membership=pooling.accept_membership,
                 roster=roster,
+                privacy=pooling.privacy,
             )
 
         roster = roster_of({hospital: len(own) for hospital, own in shares.rows.items()}, hospitals_dir, checkout())
@@ -56,6 +57,11 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
         cost["num_films"], cost["num_sums"] = terms.declared(terms.roster), terms.num_sums
     take_away(board, terms, workspace.outputs / f"data/pool/{name}", hospitals_dir)
     print(f"{name}: {terms.num_sums} sums over {terms.declared(terms.roster)} films of {len(films)} hospitals, under encryption")
+    if terms.privacy is not None and terms.noise is not None:
+        print(
+            f"{name}: epsilon {terms.privacy.epsilon:g} at delta {terms.privacy.delta:g} for the total, and "
+            f"{terms.noise.epsilon_alone:.3g} for who opens one hospital's sums"
+        )
     if left := [str(path) for path in left_keys(private_dir) if path.stem != terms.fingerprint]:
         print(f"These private keys of other runs still decrypt what was released there; delete what nobody will open: {', '.join(left)}")
 

@@ -26,7 +26,8 @@ def films_of(prepared: Prepared, rows: Sequence[int] | np.ndarray, extract: Call
     """
     features = integer_features(extract(Reduced(prepared.images, px), np.array(rows)), FEATURE_BITS)
     digests = [hashlib.sha256(prepared.images[row].tobytes()).digest() for row in rows] if named else None
-    return Films(features, prepared.index["label"].to_numpy()[rows], digests)
+    labels, groups = (prepared.index[column].to_numpy()[rows] for column in ("label", "group"))
+    return Films(features, labels, digests, groups)
 
 
 def own_films(folder: Path, backbone: Path, px: int, prepared_px: int, class_names: Sequence[str]) -> Films:
@@ -49,4 +50,4 @@ def own_films(folder: Path, backbone: Path, px: int, prepared_px: int, class_nam
         raise DataError(f"{folder} has the class {strange[0]!r}, and the run is of {', '.join(class_names)}: leave its films out")
     films = films_of(prepared, prepared.rows("train", "validation"), load_extractor(backbone, sha256=hash_file(backbone)), px, named=True)
     numbers = np.array([class_names.index(name) for name in prepared.class_names])
-    return Films(films.features, numbers[films.labels], films.digests)
+    return Films(films.features, numbers[films.labels], films.digests, films.groups)

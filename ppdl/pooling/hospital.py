@@ -15,6 +15,7 @@ from ppdl.errors import ArtifactError, ConfigError, DataError
 from ppdl.pooling.board import Board, add_released, read_rows, write_rows
 from ppdl.pooling.contributions import record_contribution
 from ppdl.pooling.pins import check_pin, pin
+from ppdl.pooling.privacy.noise import kept_rows
 from ppdl.pooling.statements import (
     COMMITMENT,
     TALLY,
@@ -60,15 +61,17 @@ class Hospital:
         if member is None or member.signing_key != self.key.public_key().public_bytes_raw().hex():
             raise ConfigError(f"the roster does not name {self.name} with the key that it signs with: pin terms that do")
 
-    def commit(self, features: np.ndarray, labels: np.ndarray, films: Sequence[bytes] | None) -> None:
+    def commit(self, features: np.ndarray, labels: np.ndarray, films: Sequence[bytes] | None, groups: np.ndarray | None = None) -> None:
         """Encrypt the sums over films, keep the ciphertexts here, and sign a commitment to them.
 
         Args:
             features: integers (num_films, num_features). labels: (num_films,), numbers of classes.
             films: SHA-256 of each film's pixels, for the ledger; None: a rehearsal on one owner's films, which no ledger protects.
+            groups: of each film, (num_films,): its patient, with near duplicates. A run with privacy needs them.
 
         Raises:
-            DataError: the films are not as many as this hospital declared, or a feature or label is out of range.
+            DataError: the films are not as many as this hospital declared, a feature or label is out of range, or, with privacy, a patient
+                has more films than count.
             KeyStoreError: the ledger declines the contribution.
             ConfigError: features of another number.
             ArtifactError: the commitment on the board is not of these ciphertexts.
@@ -78,12 +81,17 @@ class Hospital:
             raise DataError(f"{self.name} declared {declared} films and brings {len(features)}: call a run with the right number")
         if features.shape[1] != terms.num_features:
             raise ConfigError(f"{self.name} brings {features.shape[1]} features a film, and the terms say {terms.num_features}")
+        if terms.privacy and (groups is None or not kept_rows(groups, terms.privacy.films_per_patient).all()):
+            raise DataError(
+                f"{self.name} must leave out films of patients with more than privacy.films_per_patient={terms.privacy.films_per_patient}, "
+                "and say whose each film is"
+            )
         sums = sums_of(features, labels, num_classes=len(terms.class_names), feature_bits=terms.feature_bits)
         if films is not None:
             record_contribution(self.private_dir, self.name, terms, films, labels)
         if not self._own.exists():
             public_key = self.board.public_key(terms)
-            plaintexts = terms.packing.pack(sums.flat())
+            plaintexts = terms.packing.pack(self._released(features, labels, sums.flat()))
             source = build_obfuscators(public_key, num_ciphertexts=len(plaintexts))
             write_rows(self._own, encrypt_batch(public_key, plaintexts, source))
         sha256, path = hash_rows(self._ciphertexts()), self.board.commitments / f"{self.name}.json"
@@ -122,6 +130,12 @@ class Hospital:
             raise ArtifactError("the server's sum is not that of the contributors' ciphertexts: it is not signed")
         pin(self._kept("tally.json"), tally.digest, f"{self.name} signed another tally of this run before, and signs one a run")
         write_signed(self.board.tallies / f"{self.name}.json", TALLY, tally, self.key)
+
+    def _released(self, features: np.ndarray, labels: np.ndarray, sums: np.ndarray) -> np.ndarray:
+        """Return what is encrypted: the sums, or with privacy those over clipped films, with noise."""
+        if (noise := self.terms.noise) is None:
+            return sums
+        return noise.sums(features, labels) + noise.draw() + noise.offset(len(features), 1)
 
     def _kept(self, what: str) -> Path:
         return kept(self.private_dir, self.name, self.terms, what)

@@ -177,8 +177,13 @@ def _solve(key: PrivateKey, ciphertexts: Any, terms: Terms, tally: Tally, backbo
     """Decrypt, check, solve and keep the head; say whether there is one. What was wrong is not told."""
     try:
         flat = terms.packing.unpack(decrypt_batch(key, ciphertexts), terms.num_sums)
-        total = Sums.from_flat(flat, num_classes=len(terms.class_names), num_features=terms.num_features, feature_bits=terms.feature_bits)
-        check_total(total, terms.declared(tally.contributors))
+        num_films, came = terms.declared(tally.contributors), len(tally.contributors)
+        if terms.noise is not None:
+            total = terms.noise.opened(flat - terms.noise.offset(num_films, came), num_films, came)
+        else:
+            sizes = {"num_classes": len(terms.class_names), "num_features": terms.num_features, "feature_bits": terms.feature_bits}
+            total = Sums.from_flat(flat, **sizes)
+            check_total(total, num_films)
         head, _ = fit_ridge(total, terms.strengths, class_names=terms.class_names, backbone=backbone)
     except (CryptoError, DataError):
         return False

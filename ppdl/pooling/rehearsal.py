@@ -23,11 +23,12 @@ from ppdl.pooling.terms import Member, Terms
 
 @dataclass(frozen=True, eq=False)
 class Films:
-    """What a hospital brings, see `Hospital.commit`: features (num_films, num_features), labels and digests (num_films,)."""
+    """What a hospital brings, see `Hospital.commit`: features (num_films, num_features), labels, digests and groups (num_films,)."""
 
     features: np.ndarray
     labels: np.ndarray
     digests: Sequence[bytes] | None
+    groups: np.ndarray | None = None
 
 
 def call_run(
@@ -78,7 +79,7 @@ def rehearse(board: Board, terms: Terms, films: Mapping[str, Films], hospitals_d
     """
     hospitals = {name: Hospital(name, terms, board, hospitals_dir / name, hospital_key(hospitals_dir / name)) for name in films}
     for name, own in films.items():
-        hospitals[name].commit(own.features, own.labels, own.digests)
+        hospitals[name].commit(own.features, own.labels, own.digests, own.groups)
     for hospital in hospitals.values():
         hospital.release()
     add_contributions(board, terms)

@@ -13,6 +13,7 @@ import numpy as np
 from annotated_types import MinLen
 
 from ppdl.errors import ConfigError, DataError
+from ppdl.pooling.privacy.promise import Privacy
 from ppdl.records.atomic import replacing
 from ppdl.records.reading import read_object
 from ppdl.records.typecheck import Positive
@@ -31,6 +32,7 @@ class Pooling:
             class; else a column of dataset.patients, which names the hospital of each film. Films of one patient stay together.
         strengths: Regularisations that the key holder chooses from, by generalised cross-validation on the total alone.
         accept_membership: true: a total of fewer than 16 films a feature is opened too, which tells the key holder who is in it.
+        privacy: What the total promises to each patient, kept by noise; None: nothing.
 
     Raises:
         ConfigError: An argument breaks its rule.
@@ -39,6 +41,7 @@ class Pooling:
     hospitals: int | str
     strengths: Annotated[tuple[Positive, ...], MinLen(1)]
     accept_membership: bool
+    privacy: Privacy | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.hospitals, int) and not isinstance(self.hospitals, bool) and self.hospitals < LEAST_HOSPITALS:

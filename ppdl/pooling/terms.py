@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
 from ppdl.crypto.arithmetic.packing import WidePacking
 from ppdl.errors import ConfigError, PpdlError
+from ppdl.pooling.privacy.noise import Noise
+from ppdl.pooling.privacy.promise import Privacy
 from ppdl.pooling.sharing import FILMS_A_FEATURE, LEAST_HOSPITALS
 from ppdl.pooling.sums import num_sums, slot_bits
 
@@ -39,6 +41,7 @@ class Terms:
         strengths: regularisations that the key holder chooses from, by generalised cross-validation on the total.
         accept_membership: whether a total over fewer than 16 films a feature may be opened, although it tells who is in it.
         roster: by name.
+        privacy: what the total promises to each patient; None: nothing.
 
     Raises:
         ConfigError: names the rule that is broken.
@@ -53,6 +56,7 @@ class Terms:
     strengths: Sequence[float]
     accept_membership: bool
     roster: Mapping[str, Member]
+    privacy: Privacy | None = None
 
     def __post_init__(self) -> None:
         if wrong := [name for name in self.roster if not re.fullmatch(NAME, name)]:
@@ -75,8 +79,11 @@ class Terms:
         """The fewest films that a total, or the difference of two, may be over."""
         return 0 if self.accept_membership else FILMS_A_FEATURE * self.num_features
 
-    def check_size(self, contributors: Iterable[str]) -> None:
-        """Refuse so few films that their total tells who is among them. Raises: ConfigError."""
+    def check_size(self, contributors: Collection[str]) -> None:
+        """Refuse so few films that their total tells who is among them, and so few hospitals that noise lacks. Raises: ConfigError."""
+        came = len(contributors)
+        if self.privacy and came < (need := len(self.roster) - self.privacy.colluders):
+            raise ConfigError(f"{came} hospitals add noise, and the privacy of this run needs that of {need}: wait for the others")
         if (num_films := self.declared(contributors)) < (least := self.least_films):
             raise ConfigError(
                 f"{num_films} films are summed over {self.num_features} features, and below {FILMS_A_FEATURE} films a feature ({least}) "
@@ -93,9 +100,19 @@ class Terms:
         return num_sums(len(self.class_names), self.num_features)
 
     @cached_property
+    def noise(self) -> Noise | None:
+        """The noise that each hospital adds. Raises: ConfigError."""
+        if self.privacy is None:
+            return None
+        return Noise(self.privacy, len(self.roster), len(self.class_names), self.num_features, self.feature_bits)
+
+    @cached_property
     def packing(self) -> WidePacking:
-        """How sums are packed: no sum over the films of the whole roster leaves its slot."""
+        """How sums are packed: no sum over the films of the whole roster leaves its slot, noise and what makes it positive included."""
         try:
+            if self.noise is not None:
+                largest = 2 * int(self.noise.offset(self.declared(self.roster), len(self.roster)).max())
+                return WidePacking(self.key_bits, largest.bit_length())
             return WidePacking(self.key_bits, slot_bits(self.declared(self.roster), self.feature_bits))
         except PpdlError as error:
             raise ConfigError(f"sums over {self.declared(self.roster)} films of {self.feature_bits}-bit features: {error}") from None
@@ -115,7 +132,8 @@ class Terms:
         """Return the terms that `tree` holds. Raises: ConfigError."""
         try:
             roster = {str(name): Member(**member) for name, member in tree["roster"].items()}
-            terms = cls(**{**tree, "roster": roster})
+            privacy = Privacy(**tree["privacy"]) if tree.get("privacy") else None
+            terms = cls(**{**tree, "roster": roster, "privacy": privacy})
         except (TypeError, KeyError, AttributeError) as error:
             raise ConfigError(f"these are no terms of a run ({type(error).__name__}): get them from who calls the run") from None
         return terms

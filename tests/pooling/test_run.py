@@ -19,6 +19,8 @@ from ppdl.pooling.board import Board, read_rows, write_rows
 from ppdl.pooling.contributions import record_contribution
 from ppdl.pooling.hospital import Hospital
 from ppdl.pooling.opening import make_run_key, open_total, pin_terms
+from ppdl.pooling.privacy.noise import Noise
+from ppdl.pooling.privacy.promise import Privacy
 from ppdl.pooling.ridge import fit_ridge
 from ppdl.pooling.server import add_contributions
 from ppdl.pooling.statements import COMMITMENT, TALLY, Commitment, hash_rows, write_signed
@@ -61,7 +63,7 @@ class Run:
 
     def commit(self, names=NAMES):
         for name in names:
-            self.hospital(name).commit(*self.films[name])
+            self.hospital(name).commit(*self.films[name], np.arange(NUM_FILMS))
 
     def until_signed(self, came=NAMES):
         self.commit(self.terms.roster)
@@ -437,3 +439,63 @@ def test_released_rows_must_be_ciphertexts_of_the_key(run):
     run.board.ciphertexts("anna").write_bytes(b"\x93NUMPY")
     with pytest.raises(ArtifactError, match="cannot be read"):
         read_rows(run.board.ciphertexts("anna"), run.terms, key)
+
+
+PROMISE = Privacy(epsilon=8.0, delta=1e-6, colluders=1, films_per_patient=1, clip=1.0)
+
+
+@pytest.fixture
+def private_run(tmp_path):
+    pytest.importorskip("opendp", reason="the extra `privacy` is not installed")
+    return Run(tmp_path / "run", tmp_path / "project", key_bits=256, privacy=PROMISE)
+
+
+def test_a_total_with_noise_is_that_of_all_films_and_draws(private_run, monkeypatch):
+    drawn, draw = [], Noise.draw
+    monkeypatch.setattr(Noise, "draw", lambda noise: drawn.append(draw(noise)) or drawn[-1])
+    private_run.until_signed()
+    noise = private_run.terms.noise
+    clear = sum(noise.sums(*private_run.films[name][:2]) for name in NAMES)
+    wanted = noise.opened(clear + sum(drawn), NUM_FILMS * 4, 4)
+    assert len(drawn) == 4 and np.abs(drawn).min(axis=0).any()
+    assert same(private_run.open(), fit_ridge(wanted, private_run.terms.strengths, class_names=("healthy", "ill"), backbone={})[0])
+
+
+def test_noise_is_drawn_once_a_run(private_run):
+    private_run.commit()
+    board = {path: path.read_bytes() for path in private_run.board.commitments.iterdir()}
+    private_run.commit()
+    assert board == {path: path.read_bytes() for path in private_run.board.commitments.iterdir()}
+
+
+def test_one_hospital_may_stay_away_where_its_noise_is_not_needed(private_run):
+    private_run.until_signed(NAMES[1:])
+    assert private_run.open().num_features == NUM_FEATURES
+
+
+def test_no_total_lacks_noise(private_run, tmp_path):
+    strict = Run(tmp_path / "strict", tmp_path / "project", privacy=dataclasses.replace(PROMISE, colluders=0))
+    with pytest.raises(ConfigError, match="3 hospitals add noise, and the privacy of this run needs that of 4"):
+        strict.until_signed(NAMES[1:])
+
+
+def test_parties_that_agreed_to_another_promise_are_refused(private_run):
+    other = dataclasses.replace(private_run.terms, privacy=dataclasses.replace(PROMISE, epsilon=8.5))
+    assert Terms.from_tree(private_run.terms.tree).digest == private_run.terms.digest != other.digest
+    private_run.commit(NAMES[1:])
+    dataclasses.replace(private_run.hospital("anna"), terms=other).commit(*private_run.films["anna"], np.arange(NUM_FILMS))
+    with pytest.raises(ArtifactError, match=r"anna.json"):
+        private_run.hospital("berta").release()
+
+
+def test_films_of_a_patient_beyond_those_that_count_are_refused(private_run):
+    groups = np.r_[0, np.arange(NUM_FILMS - 1)]
+    for wrong in (None, groups):
+        with pytest.raises(DataError, match=r"anna must leave out films of patients with more than privacy.films_per_patient=1"):
+            private_run.hospital("anna").commit(*private_run.films["anna"], wrong)
+    assert not list(private_run.board.commitments.glob("*"))
+
+
+def test_a_promise_that_cannot_be_kept_makes_no_terms(private_run):
+    with pytest.raises(ConfigError, match=r"privacy.colluders must be below the number of hospitals, 4"):
+        dataclasses.replace(private_run.terms, privacy=dataclasses.replace(PROMISE, colluders=4))

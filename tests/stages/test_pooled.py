@@ -239,3 +239,30 @@ def test_the_audit_tells_party_by_party_whose_films_trained_the_head(checkout, t
     (tmp_path / f"other/data/hospitals/{NAME}.json").write_text(json.dumps({"named": False, "rows": {first: shares["rows"][first]}}))
     with pytest.raises(DataError, match=r"is not the head of the films of data/hospitals/pooled_head\.json"):
         audit_pool.run(cfg, Workspace(tmp_path / "other", tmp_path))
+
+
+def test_a_run_with_privacy_leaves_films_out_and_says_what_it_promises(checkout, tmp_path, monkeypatch):
+    pytest.importorskip("opendp", reason="the extra `privacy` is not installed")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setattr(public_backbone, "NUM_FILMS", 24)
+    root, said = tmp_path / "private", io.StringIO()
+    shutil.copytree(checkout.root, root, ignore=shutil.ignore_patterns("raw", "mlflow*", "hospitals", "pool", "backbone", "models"))
+    target = "ppdl.pooling.privacy.promise.Privacy"
+    promise = {"_target_": target, "epsilon": 30, "delta": 1e-6, "colluders": 1, "films_per_patient": 1, "clip": 0.25}
+    cfg = OmegaConf.merge(checkout.cfg, {"heads": {NAME: {"pooling": {"privacy": promise}}}, "audit": {"num_prior": 40}})
+    cfg.attacks = {key: cfg.attacks[key] for key in ("blind", "ratio")}
+    with contextlib.redirect_stdout(said):
+        for stage in (hospitals, backbone, pool, opens, audit_pool):
+            stage.run(cfg, Workspace(root, root))
+    shares, groups = Shares.read(root / f"data/hospitals/{NAME}.json"), checkout.prepared.index["group"].to_numpy()
+    assert all(len(rows) == len(np.unique(groups[rows])) for rows in shares.rows.values())
+    left_out = checkout.shares.num_films - shares.num_films
+    assert left_out > 20 and sum(int(line.split()[1]) for line in said.getvalue().splitlines() if "left out" in line) == left_out
+    assert "epsilon 30 at delta 1e-06 for the total, and" in said.getvalue()
+    assert Board(root / "data/pool" / NAME).read_terms().tree["privacy"]["epsilon"] == 30
+    assert load_head(root / "models" / NAME).num_features == shares.num_films // 16
+    attacks = json.loads((root / "reports/audit" / NAME / "audit.json").read_text())["attacks"]
+    assert "the total holds noise" in attacks["key_holder_pool"]["does_not_apply"] and "user_pool" not in attacks
+    other = OmegaConf.merge(cfg, {"heads": {NAME: {"pooling": {"privacy": {"epsilon": 20}}}}})
+    with pytest.raises(ArtifactError, match="called with another privacy than the key holder's configuration"):
+        opens.run(other, Workspace(root, root))

@@ -39,6 +39,8 @@ def call(folder: Path, invitation: Path, cards: tuple[Path, ...], head: str) -> 
     values = read_params()
     if "pooling" not in (node := values["heads"].get(head, {})):
         raise ConfigError(f"heads.{head} of params.yaml is no pooled head: name one that has `pooling` (--head)")
+    if node["pooling"].get("privacy"):
+        raise ConfigError(f"heads.{head}.pooling.privacy: parties on machines of their own add no noise: set it to null (`ppdl keep`)")
     party, found = Party.load(folder), [read_card(path) for path in cards]
     num_films = sum(card.get("num_films", 0) for card in found)
     if party.role != KEY_HOLDER:

@@ -98,7 +98,7 @@ class Desk:
 
     def _commit(self) -> list[str]:
         films = self._films()
-        self._hospital.commit(films.features, films.labels, films.digests)
+        self._hospital.commit(films.features, films.labels, films.digests, films.groups)
         return [commitment(self.party.name)]
 
     def _release(self) -> list[str]:
