@@ -74,10 +74,10 @@ $(HOSPITALS)/.installed: requirements-hospitals.lock pyproject.toml
 # for not pinned once a newer coverage is out.
 PIN := uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes --no-strip-extras \
   --no-annotate --no-header
-LOCK := $(PIN) --group install --extra train --extra serve --extra dicom --extra kaggle --extra sweep --extra privacy
+LOCK := $(PIN) --group install --extra train --extra serve --extra dicom --extra kaggle --extra sweep
 lock:
 	$(LOCK) -o requirements.lock
-	$(LOCK) --extra postgres --extra ray --extra s3 --group docs --group dev -c requirements.lock -o requirements-test.lock
+	$(LOCK) --extra privacy --extra postgres --extra ray --extra s3 --group docs --group dev -c requirements.lock -o requirements-test.lock
 	$(PIN) --group install --extra hospitals -o requirements-hospitals.lock
 
 # The lowest versions that pyproject.toml admits, into build/lowest.txt.
