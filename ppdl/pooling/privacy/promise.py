@@ -21,7 +21,7 @@ import numpy as np
 from ppdl.errors import ConfigError, install_extra
 from ppdl.records.typecheck import Count, Positive, Share, Whole
 
-MOST_FEATURES = 64  # noise grows with their number to the power 1.5, and beyond it nothing is left of the moments
+MOST_FEATURES = 64  # more were not measured: beside the mean square of a feature, the radius of the noise grows as their number to the 1.5
 TAIL = 16.0  # standard deviations; a draw outside of them is moved to their end
 _LEAST_SCALE = 0.5  # of proposition 14
 _STEPS = 1024  # of the multiplier, a unit: rounded up, so that it is the same number on all machines

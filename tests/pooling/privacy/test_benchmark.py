@@ -37,9 +37,9 @@ def test_noise_costs_accuracy_and_hides_members(images, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["pooled_privacy", "folder", "--json", "--draws", "2", "--features", "5"])
     pooled_privacy.main()
     strict, weak, none = found = json.loads(capsys.readouterr().out)
-    assert strict["accuracy"] < weak["accuracy"] <= none["accuracy"] and none["accuracy"] > 0.9
+    assert strict["accuracy"] < weak["accuracy"] - 0.1 and none["accuracy"] > 0.9
     assert strict["multiplier"] > 10 * weak["multiplier"] > 0 and strict["epsilon_alone"] < 0.2
-    assert [row["heads_failed"] for row in found][1:] == [0, 0]
+    assert none["heads_failed"] == 0
     assert {one["attack"] for one in none["attacks"]} == {"leverage", "quadratic", "pool"}
     pooled_privacy.show(found)
     assert "infinite" in capsys.readouterr().out
