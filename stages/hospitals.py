@@ -25,9 +25,9 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
     else:
         found = share_at_random(rows, labels, groups, hospitals, cfg.split.seed)
     if pooling.privacy:
-        most, group_of = pooling.privacy.films_per_patient, dict(zip(rows.tolist(), groups.tolist(), strict=True))
+        most, all_groups = pooling.privacy.films_per_patient, prepared.index["group"].to_numpy()
         for hospital, own in found.items():
-            kept = kept_rows(np.array([group_of[row] for row in own]), most)
+            kept = kept_rows(all_groups[own], most)
             found[hospital] = np.array(own)[kept].tolist()
             print(f"{hospital}: {len(own) - kept.sum()} films left out, beyond {most} of a patient")
     Shares(named, found).write(workspace.outputs / f"data/hospitals/{name}.json")

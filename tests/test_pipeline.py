@@ -248,7 +248,9 @@ def test_private_inference_answers_as_the_integer_head_and_shows_the_server_noth
     # A pooled head may be leaky: its parties tell whose films trained it. What the server sees tells nothing.
     level, _, sentence = audit["verdict"].partition(": ")
     assert level == "unbroken" or name == "pooled_head"
-    assert "No attack here got anything out of the ciphertexts" in sentence and audit["distinguisher"]["advantage_low"] < 0.1
+    first = "(Who tells whose films trained it: .*[.] )?" if name == "pooled_head" else ""
+    assert re.match(f"{first}No attack here got anything out of the ciphertexts", sentence)
+    assert audit["distinguisher"]["advantage_low"] < 0.1
     (run,) = (run for run in clone.runs() if run["name"] == name)
     assert "cost/inference_single_encrypt_s" in run["metrics"]
     assert f"models/{name}/head.npz" not in clone.run("git", "ls-files", "--others", "--exclude-standard")

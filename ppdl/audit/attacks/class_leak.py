@@ -45,12 +45,12 @@ class ClassLeak(base.Attack):
         classes = np.intersect1d(labels[:half], labels[half:])
         if len(classes) < 2:
             raise AttackDoesNotApply("fewer than two classes have several images")
-        counts, size = [int((labels[half:] == c).sum()) for c in classes], len(labels) - half
-        if min(p_value_of_overlap(n, n, n, size) for n in counts) * len(PROBES) * len(classes) > FALSE_ALARM:
+        counts = np.array([(labels[half:] == c).sum() for c in classes])
+        if min(p_value_of_overlap(n, n, n, len(labels) - half) for n in counts.tolist()) * len(PROBES) * len(classes) > FALSE_ALARM:
             raise AttackDoesNotApply(f"{len(labels)} images with a class are too few: even all classes told right could be chance")
         images = gray_rows(target.picture, rows)
         guesses = {name: _guessed(probe(images), labels[:half]) for name, probe in PROBES.items()}
-        return base.Finding(_judged(guesses, labels[half:], classes))
+        return base.Finding(_judged(guesses, labels[half:], classes, counts))
 
     def score(self, guess: base.Finding, truth: base.Truth) -> base.Finding:
         """Return what was found: the attacker has the labels that it is tested on."""
@@ -82,7 +82,7 @@ def _guessed(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return model.fit(values[: len(labels)], labels).predict(values[len(labels) :])
 
 
-def _judged(guesses: Mapping[str, np.ndarray], labels: np.ndarray, classes: np.ndarray) -> dict[str, Any]:
+def _judged(guesses: Mapping[str, np.ndarray], labels: np.ndarray, classes: np.ndarray, counts: np.ndarray) -> dict[str, Any]:
     num_tests, size = len(guesses) * len(classes), len(labels)
     p_values = {
         probe: min(
@@ -92,7 +92,6 @@ def _judged(guesses: Mapping[str, np.ndarray], labels: np.ndarray, classes: np.n
         for probe, guess in guesses.items()
     }
     best = min(p_values, key=lambda probe: p_values[probe])
-    counts = np.array([(labels == c).sum() for c in classes])
     metrics: dict[str, Any] = {"p_value": p_values[best], "probe": best, "num_tested": size, "leak": None}
     metrics |= {"class_accuracy": float((guesses[best] == labels).mean()), "chance_class_accuracy": float(counts.max() / size)}
     rates = [smallest_rate(int(count), count / size, num_tests) for count in counts]
