@@ -47,9 +47,7 @@ def ask_server(
             "temperature": statement.head.temperature,
             "calibrated_on": OWNER,
             "disclaimer": DISCLAIMER,
-            "predictions": [
-                {"file": str(row.path), "class": row.class_name, "probabilities": dict(row.probabilities)} for row in found.rows
-            ],
+            "predictions": [row.tree for row in found.rows],
             "failed": [{"file": str(path), "reason": reason} for path, reason in found.bad.items()],
         }
         click.echo(json.dumps(tree, indent=1))

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ppdl.datasets.images.image_io import shows_colour
 from ppdl.errors import ConfigError
 from ppdl.evaluation.predictions.calibration import MOST
 from ppdl.evaluation.predictions.likeness import FALSE_ALARMS
@@ -38,6 +39,17 @@ class FileAnswer:
     probabilities: Mapping[str, float]
     unseen: float | None
     unlike: bool | None
+
+    @property
+    def coloured(self) -> bool:
+        """Whether the file is a coloured picture, of which the network saw the brightness alone."""
+        return shows_colour(self.path)
+
+    @property
+    def tree(self) -> dict[str, Any]:
+        """The answer as JSON values, but for what only a network on this machine can say."""
+        answer = {"file": str(self.path), "class": self.class_name, "probabilities": dict(self.probabilities)}
+        return answer | {"coloured": self.coloured}
 
     @classmethod
     def of(
@@ -141,11 +153,7 @@ def as_json(network: Network, found: FileAnswers) -> dict[str, Any]:
         "unlike_false_alarms": FALSE_ALARMS if network.likeness else None,
         "disclaimer": DISCLAIMER,
         "remark": found.remark,
-        "predictions": [
-            {"file": str(row.path), "class": row.class_name, "probabilities": dict(row.probabilities)}
-            | {"unseen_share": row.unseen, "unlike_training_set": row.unlike}
-            for row in found.rows
-        ],
+        "predictions": [row.tree | {"unseen_share": row.unseen, "unlike_training_set": row.unlike} for row in found.rows],
         "failed": [{"file": str(path), "reason": reason} for path, reason in found.bad.items()],
     }
 

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from ppdl.cli import main
 from ppdl.cli.answers import print_answers
@@ -38,14 +39,26 @@ def test_a_table_with_classes_probabilities_and_the_key(ppdl, trained):
     assert DISCLAIMER in result.stderr and DISCLAIMER not in result.stdout
 
 
-def test_a_network_that_knows_nothing_says_so_and_paths_stay_whole(capsys):
-    names, path = ("COVID", "Normal"), Path("/data/a folder/" + "x" * 150 + ".png")
+def test_a_network_that_knows_nothing_says_so_and_paths_stay_whole(capsys, tmp_path):
+    names, path = ("COVID", "Normal"), tmp_path / "a folder" / ("x" * 150 + ".png")
+    path.parent.mkdir()
+    Image.effect_noise((64, 64), 60).save(path)
     knows = np.array([0.7, 0.3], np.float32)
     rows = [FileAnswer.of(path, names, *found) for found in ((knows, 1.7), (knows, MOST), (np.array([0.5, 0.5], np.float32), 1.0))]
     assert [row.class_name for row in rows] == ["COVID", None, None]
     print_answers("plain", names, FileAnswers(rows, {}, np.zeros(0)))
     out = capsys.readouterr().out
-    assert out.count(str(path)) == 3 and out.count("does not know") == 2
+    assert out.count(str(path)) == 3 and out.count("does not know") == 2 and "coloured" not in out
+
+
+def test_a_coloured_picture_is_named_as_one_and_gray_in_colour_is_not(ppdl, trained, tmp_path):
+    gray = Image.open(trained.raw_test_images()[0])
+    board = np.kron(np.indices((8, 8)).sum(axis=0) % 2, np.ones((16, 16))).astype(bool)
+    Image.fromarray(np.where(board[..., None], (230, 40, 30), (20, 60, 200)).astype(np.uint8)).save(tmp_path / "board.jpg")
+    gray.convert("RGB").save(tmp_path / "film.jpg")
+    files = tmp_path / "board.jpg", tmp_path / "film.jpg"
+    assert [row["coloured"] for row in json.loads(ppdl("predict", *files, "--json").stdout)["predictions"]] == [True, False]
+    assert "board.jpg: coloured, which no X-ray is" in " ".join(ppdl("predict", *files).stdout.split())
 
 
 def test_json_holds_the_calibrated_probabilities(ppdl, trained):

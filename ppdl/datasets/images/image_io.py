@@ -22,7 +22,7 @@ import numpy as np
 
 from ppdl.datasets.images.dicom import HEAD_BYTES, begins_as_dicom, read_dicom
 from ppdl.datasets.images.gray import BadImageError
-from ppdl.datasets.images.picture import read_picture
+from ppdl.datasets.images.picture import is_coloured, read_picture
 
 MAX_FILE_BYTES = 1 << 29  # gray.MAX_PIXELS in colour of 16 bits, uncompressed, with room to spare
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".tif", ".tiff", ".webp"})
@@ -74,6 +74,15 @@ def read_gray_bytes(content: bytes) -> np.ndarray:
     if not content:
         raise BadImageError(_EMPTY)
     return _read(content, dicom=begins_as_dicom(content[:HEAD_BYTES]))
+
+
+def shows_colour(path: Path) -> bool:
+    """Tell whether a file that `read_gray` reads is mostly coloured, see `is_coloured`; of DICOM, whose header says what it is, never.
+
+    Raises:
+        BadImageError: As `read_gray`.
+    """
+    return not is_dicom(path) and is_coloured(file_bytes(path))
 
 
 def file_bytes(path: Path) -> bytes:

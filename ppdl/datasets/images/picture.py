@@ -12,6 +12,7 @@ from ppdl.datasets.images.gray import MAX_PIXELS, BadImageError, check_depth, ch
 
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 _SUBFILE_TYPE, _BITS_PER_SAMPLE, _COMPRESSION, _PHOTOMETRIC, _PLANAR, _SAMPLE_FORMAT = 254, 258, 259, 262, 284, 339  # tags of TIFF 6.0
+_COLOURED = 32  # of 255, between a pixel's largest and least channel: JPEG's rounding and a scanner's tint stay below it
 _NO_PICTURE = 1 | 4  # SubfileType: a reduced copy of another page, a transparency mask
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # the markers SOF0 to SOF15 of ITU-T T.81
 
@@ -59,6 +60,19 @@ def read_picture(content: bytes) -> np.ndarray:
         rawmode, white_is_zero = _rawmode(image), tags.get(_PHOTOMETRIC) == 0
         is_deep = max(bits) > 8 or ";16" in rawmode
         return _to_gray(ImageOps.exif_transpose(image), rawmode, white_is_zero, is_deep)  # of the file, only mode and info outlive the turn
+
+
+def is_coloured(content: bytes) -> bool:
+    """Tell whether more than half of a picture shows colour, which no X-ray does; one stored in colour whose pixels are gray does not.
+
+    Raises:
+        BadImageError: As `opened_picture`.
+    """
+    with opened_picture(content) as image:
+        if image.mode in ("1", "L", "LA", "La", "F") or image.mode.startswith("I"):
+            return False
+        channels = np.asarray(image.convert("RGB").reduce(max(1, min(image.size) // 64)))
+    return bool((np.ptp(channels, axis=-1) > _COLOURED).mean() > 0.5)
 
 
 def jpeg_bits(content: bytes) -> int:
