@@ -37,7 +37,8 @@ class Verdict:
     Attributes:
         level: `broken`, `leaky` or `unbroken`.
         sentence: the reasons with their figures.
-        best_attack, best_ssim: of all rebuilt images, those nearest to the originals, a blind guess included.
+        best_attack, best_ssim: of all rebuilt images, those nearest to the originals, a blind guess included; among those equal to two
+            digits, the one that needs least.
     """
 
     level: str
@@ -64,7 +65,9 @@ def judge(results: Mapping[str, Mapping[str, Any]]) -> Verdict:
     best = max((found for found in (rebuilt, shown, (blind, BLIND) if blind is not None else None) if found), default=None)
     marks = {surface: _marks(found) for surface, found in ((ARTIFACT, artifact), (VIEW, view))}
     if rebuilt and rebuilt[0] >= REBUILT:
-        level, text = BROKEN, f"Not confidential: {_rebuilt(_cheapest(artifact), artifact)}."
+        cheapest = _cheapest(artifact)
+        level, text = BROKEN, f"Not confidential: {_rebuilt(cheapest, artifact)}."
+        best = cheapest if best and round(best[0] - cheapest[0], 2) == 0 else best  # of those as good as it, the one that the sentence names
     elif rebuilt and _above(rebuilt, blind):
         level, text = LEAKY, f"Not confidential: {_rebuilt(rebuilt, artifact)}; a blind guess has SSIM {blind:.2f}."
     elif marks[ARTIFACT]:
