@@ -67,7 +67,7 @@ def judge(results: Mapping[str, Mapping[str, Any]]) -> Verdict:
     if rebuilt and rebuilt[0] >= REBUILT:
         cheapest = _cheapest(artifact)
         level, text = BROKEN, f"Not confidential: {_rebuilt(cheapest, artifact)}."
-        best = cheapest if best and round(best[0] - cheapest[0], 2) == 0 else best  # of those as good as it, the one that the sentence names
+        best = cheapest if best and round(best[0] - cheapest[0], 2) == 0 else best  # of equally good ones, the sentence's
     elif rebuilt and _above(rebuilt, blind):
         level, text = LEAKY, f"Not confidential: {_rebuilt(rebuilt, artifact)}; a blind guess has SSIM {blind:.2f}."
     elif marks[ARTIFACT]:
