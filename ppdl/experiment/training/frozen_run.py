@@ -66,31 +66,38 @@ class FrozenRun(Run):
         return self.train({px: self.features(px) for px in self.head.input_px}, stage="stages.crossval").predictions
 
     def train(self, features: Mapping[int, np.ndarray], *, stage: str) -> Chosen:
-        """Choose a head by folds of the training and validation films, train it on all of them, and ask it about the test images.
-
-        The choice is by the log loss at the temperature that suits a candidate best, since a ridge head's scores are no logits.
-        """
+        """Choose a head by folds of the training and validation films, train it on all of them, and ask it about the test images."""
         prepared = self.experiment.prepared
-        index, films = prepared.index, prepared.rows("train", "validation")
-        labels, groups = index["label"].to_numpy()[films], np.unique(index["group"].to_numpy()[films], return_inverse=True)[1]
-        head, rows = self.head, prepared.rows("test")
-        folds = list(inner_folds(labels, groups, head.num_folds, seed=self.experiment.cfg.seed))
+        films, rows = prepared.rows("train", "validation"), prepared.rows("test")
         origin = Origin(PREPARED, prepared.meta["images_sha256"], confidential=False, key_fingerprint=None, note=NOTE)
         with self.tracked(origin, stage) as tracked:
-            found = []
-            for candidate in head.candidates():
-                of_films = _shown(features, candidate)[films]
-                logits = np.empty((len(films), len(prepared.class_names)))
-                for inside, outside in folds:
-                    logits[outside] = head.train(candidate, of_films[inside], labels[inside]).logits(of_films[outside])
-                found.append((candidate, *validated(labels, logits)))
-            found.sort(key=lambda entry: entry[1]["val_log_loss"])
+            found = self.judge(features, films)
             best, figures, temperature = found[0]
             tracked.log_summary(figures | {"temperature": temperature, "strength": best.strength, "input_px": best.input_px})
-            of_all = _shown(features, best)
-            answers = head.train(best, of_all[films], labels).logits(of_all[rows]) / temperature
+            answers = self.ask(best, features, films, rows) / temperature
         candidates = [dataclasses.asdict(candidate) | row for candidate, row, _ in found]
         return Chosen(predictions_of(prepared, rows, answers), candidates)
+
+    def judge(self, features: Mapping[int, np.ndarray], films: np.ndarray) -> list[tuple[Candidate, dict[str, float], float]]:
+        """Return what heads of the other folds say of some films, for each candidate with its temperature, the best first.
+
+        The order is by the log loss at the temperature that suits a candidate best, since a ridge head's scores are no logits.
+        """
+        index, head = self.experiment.prepared.index, self.head
+        labels, groups = index["label"].to_numpy()[films], np.unique(index["group"].to_numpy()[films], return_inverse=True)[1]
+        folds, found = list(inner_folds(labels, groups, head.num_folds, seed=self.experiment.cfg.seed)), []
+        for candidate in head.candidates():
+            of_films = _shown(features, candidate)[films]
+            logits = np.empty((len(films), len(self.experiment.prepared.class_names)))
+            for inside, outside in folds:
+                logits[outside] = head.train(candidate, of_films[inside], labels[inside]).logits(of_films[outside])
+            found.append((candidate, *validated(labels, logits)))
+        return sorted(found, key=lambda entry: entry[1]["val_log_loss"])
+
+    def ask(self, candidate: Candidate, features: Mapping[int, np.ndarray], films: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Return the logits, (num_rows, num_classes), of a head that is trained on some films about other images."""
+        of_all = _shown(features, candidate)
+        return self.head.train(candidate, of_all[films], self.experiment.prepared.index["label"].to_numpy()[films]).logits(of_all[rows])
 
 
 def validated(labels: np.ndarray, logits: np.ndarray) -> tuple[dict[str, float], float]:
