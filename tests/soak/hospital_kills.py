@@ -37,9 +37,9 @@ def run(parties: Parties, kill: tuple[str, str, str] | None = None) -> dict[str,
     """Run all parties, kill one and start it again.
 
     Returns:
-        What came of it: seconds; the load when it ended (processes that run or want to, a minute's mean); of a hospital and the key holder
-        `answered`, whether the kill came only when that phase was done; `head_sha256` of the head that all have, or in its place, where a
-        party ended without it, `ended`: its last line, or that it did not end.
+        What came of it: seconds; of a hospital and the key holder `answered`, whether the kill came only when that phase was done;
+        `head_sha256` of the head that all have, or in its place, where a party ended without it, `ended`: its last line, or that it did
+        not end.
     """
     began, found = time.monotonic(), dict[str, Any]()
     try:
@@ -57,7 +57,7 @@ def run(parties: Parties, kill: tuple[str, str, str] | None = None) -> dict[str,
         codes = {party: process.poll() for party, process in parties.running.items()}
     finally:
         parties.stop()
-    found |= {"seconds": round(time.monotonic() - began, 1), "load": round(os.getloadavg()[0], 1)}
+    found["seconds"] = round(time.monotonic() - began, 1)
     without = {party: code for party, code in codes.items() if code != 0}
     if not without and len(heads := set(parties.digests().values())) == 1:
         return found | {"head_sha256": heads.pop()}
@@ -78,6 +78,7 @@ def undisturbed(parties: Parties) -> dict[str, Any]:
 def measure(root: Path, kills: Sequence[tuple[str, str, str]], num_images: int) -> dict[str, Any]:
     """Make the parties, run them undisturbed, from both places that a kill begins at, then with each kill."""
     os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{root}/mlflow.db"
+    before = os.getloadavg()[0]
     films = Films(root / "films", num_images)
     agreed = Parties(root / "agreed", films)
     figures = undisturbed(whole := Parties(root / "undisturbed", None, agreed))
@@ -93,11 +94,12 @@ def measure(root: Path, kills: Sequence[tuple[str, str, str]], num_images: int) 
     for party, phase, said in kills:
         like = agreed if phase in ("start", "commit", "release") else committed
         parties = forget(Parties(root / f"{party}-{phase}", None, like))
-        found.append({"party": party, "phase": phase, **run(parties, (party, phase, said))})
+        came = run(parties, (party, phase, said))
+        found.append({"party": party, "phase": phase, **came, "same_head": came.get("head_sha256") == figures["head_sha256"]})
         print(json.dumps(found[-1]), flush=True)
         shutil.rmtree(parties.root)
-    same = {one.get("head_sha256", "none") for one in (figures, figures["from_committed"], *found)} == {figures["head_sha256"]}
-    where = {"date": datetime.now(UTC).date().isoformat(), "cores": os.cpu_count()}
+    same = all(one["same_head"] for one in found) and figures["from_committed"].get("head_sha256") == figures["head_sha256"]
+    where = {"date": datetime.now(UTC).date().isoformat(), "cores": os.cpu_count(), "load": [before, os.getloadavg()[0]]}
     return where | figures | {"kills": found, "num_kills": len(found), "all_the_same_head": same}
 
 

@@ -124,12 +124,11 @@ def _of_hospital_kills() -> list[tuple[str, str, str, str]]:
     for party, names in phases.items():
         parties.setdefault(", ".join(names), []).append(party)
     where = "; ".join(f"{', '.join(names)}: {of}" for of, names in parties.items())
-    amid = [not kill["answered"] for kill in killed["kills"] if "answered" in kill]
-    seconds, loads = ([kill[key] for kill in killed["kills"]] for key in ("seconds", "load"))
+    seconds, same = ([kill[key] for kill in killed["kills"]] for key in ("seconds", "same_head"))
     how = (
-        f"{killed['num_kills']} kills ({where}), of {len(amid)} hospitals and key holders {sum(amid)} in the middle of their work; "
-        f"{min(seconds):.0f} to {max(seconds):.0f} s from start to end, {killed['seconds']:.0f} s undisturbed, and the head is that of the "
-        f"pipeline's stages; {killed['date']}, {killed['cores']} cores under a load of {min(loads)} to {max(loads)}"
+        f"{killed['num_kills']} kills ({where}), {sum(same)} with that head, which is also the one of the pipeline's stages; "
+        f"{min(seconds):.0f} to {max(seconds):.0f} s from start to end, {killed['seconds']:.0f} s undisturbed; "
+        f"{killed['date']}, {killed['cores']} cores, load {killed['load'][0]:.1f} before and {killed['load'][1]:.1f} after"
     )
     return [(promise, command, _holds(killed["all_the_same_head"] and killed["is_the_stages_head"]), how)]
 
