@@ -61,7 +61,7 @@ def run(parties: Parties, kill: tuple[str, str, str] | None = None) -> dict[str,
     without = {party: code for party, code in codes.items() if code != 0}
     if not without and len(heads := set(parties.digests().values())) == 1:
         return found | {"head_sha256": heads.pop()}
-    lines = {party: parties.printed(party).splitlines()[-1:] if code else f"no end in {LIMIT_S} s" for party, code in without.items()}
+    lines = {party: ["", *parties.printed(party).splitlines()][-1] if code else f"no end in {LIMIT_S} s" for party, code in without.items()}
     return found | {"ended": lines or parties.digests()}
 
 
