@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -113,13 +112,25 @@ def _of_pool_kills() -> list[tuple[str, str, str, str]]:
 
 def _of_hospital_kills() -> list[tuple[str, str, str, str]]:
     killed, command = recorded("hospital_kills"), "`python -m tests.soak.hospital_kills`"
-    promise = "SIGKILL of any party of a run over a network, then its command again: all have the head of the pipeline's stages"
+    promise = (
+        "SIGKILL of any party of a run over a network in any of its phases, then its command again: all have the head of an undisturbed run"
+    )
     if killed is None:
         return [(promise, command, "not recorded yet", "")]
-    hits = Counter(f"{kill['party']} {kill['phase']}" if kill["party"] == "server" else kill["phase"] for kill in killed["kills"])
-    how = ", ".join(f"{where} {count}" for where, count in hits.items())
-    holds = killed["all_the_same_head"] and killed["is_the_stages_head"]
-    return [(promise, command, _holds(holds), f"{killed['num_kills']} kills: {how}")]
+    phases: dict[str, list[str]] = {}
+    for kill in killed["kills"]:
+        phases.setdefault(kill["party"], []).append(kill["phase"])
+    parties: dict[str, list[str]] = {}
+    for party, names in phases.items():
+        parties.setdefault(", ".join(names), []).append(party)
+    where = "; ".join(f"{', '.join(names)}: {of}" for of, names in parties.items())
+    seconds, same = ([kill[key] for kill in killed["kills"]] for key in ("seconds", "same_head"))
+    how = (
+        f"{killed['num_kills']} kills ({where}), {sum(same)} with that head, which is also the one of the pipeline's stages; "
+        f"{min(seconds):.0f} to {max(seconds):.0f} s from start to end, {killed['seconds']:.0f} s undisturbed; "
+        f"{killed['date']}, {killed['cores']} cores, load {killed['load'][0]:.1f} before and {killed['load'][1]:.1f} after"
+    )
+    return [(promise, command, _holds(killed["all_the_same_head"] and killed["is_the_stages_head"]), how)]
 
 
 def _of_fuzz() -> list[tuple[str, str, str, str]]:

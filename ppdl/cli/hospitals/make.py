@@ -43,4 +43,5 @@ def make(role: str, folder: Path, name: str | None, films: Path | None, address:
         if address is None:
             raise click.UsageError("the server needs --address")
         card["address"] = address
-    click.echo(f"give {make_party(folder, card, checkout(), films=films, days=days)} to the key holder; the rest of {folder} is secret")
+    path = make_party(folder, card, checkout(), films=films, days=days)
+    click.echo(f"{'made' if role == 'key-holder' else 'give the key holder'} {path}; the rest of {folder} is secret")

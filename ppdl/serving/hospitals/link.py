@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import math
+import socket
 import ssl
 import threading
 import time
@@ -57,6 +58,7 @@ from ppdl.serving.hospitals.party import Party, split_address
 logging.getLogger("flwr").setLevel(logging.CRITICAL)  # what a person should know is raised
 _POLL_S = 0.2
 _LEAVE_S = 5.0
+_AWAY_S = 5.0  # after which the server says who is away
 Say = Callable[[str], None]
 
 
@@ -108,12 +110,16 @@ class Queue:
         """
         seen = dict.fromkeys(files, time.monotonic())
         sent: dict[str, tuple[str, str]] = {}  # name: the message, and when the node that it went to had been activated
-        began, came = time.monotonic(), dict[str, Message]()
+        began, came, told = time.monotonic(), dict[str, Message](), list[str]()
         while seen and time.monotonic() < self._until:
             found = {node.node_id: node for node in self._state.get_node_info(node_ids=[self._nodes[name] for name in seen])}
+            away = [name for name in seen if found[self._nodes[name]].status != "online"]
+            late = [name for name in away if time.monotonic() - seen[name] > _AWAY_S]
+            if late and late != told:
+                self._say(f"{phase}: waits for {', '.join(told := late)}")
             for name in list(seen):
                 node = found[self._nodes[name]]
-                if node.status == "online":
+                if name not in away:
                     seen[name] = time.monotonic()
                     if sent.get(name, ("", ""))[1] != node.last_activated_at:
                         came.pop(name, None)
@@ -121,7 +127,7 @@ class Queue:
                 elif time.monotonic() - seen[name] > self._patience_s:
                     if not may_stay_away:
                         raise ServerError(
-                            f"{name} was away for {self._patience_s:.0f} s, and the run needs it to {phase}: start it, then this"
+                            f"{name} was away for {self._patience_s:.0f} s, and {phase} needs {', '.join(away)}: start all, then this"
                         )
                     self._say(f"{phase} {name}: away, and left out")
                     del seen[name]
@@ -212,7 +218,9 @@ def join(party: Party, invitation: Invitation, desk: Desk, say: Say, *, patience
         ServerError: the server is away, is another, does not know this party, or ended the run.
         PpdlError: what this party declined, see `Desk`.
     """
-    node = _Member(party, invitation, patience_s)
+    node = _Member(party, invitation, patience_s, say)
+    if desk.has_head:
+        say("the head is here; the server may not know that, and is told")
     while True:
         try:
             node.activate()
@@ -259,8 +267,8 @@ def _answered(node: _Member, message: Message, invitation: Invitation, desk: Des
 class _Member:
     """A node of Flower without its machinery for apps."""
 
-    def __init__(self, party: Party, invitation: Invitation, patience_s: float) -> None:
-        key = party.key("node")
+    def __init__(self, party: Party, invitation: Invitation, patience_s: float, say: Say) -> None:
+        key, self._say = party.key("node"), say
         self._address, self._patience_s, self._id_file = invitation.address, patience_s, party.folder / "node.id"
         self._public = invitation.node_keys[party.name].encode("ascii")
         self._client = FleetHttpClient.from_server_address(
@@ -277,7 +285,7 @@ class _Member:
 
     def activate(self) -> None:
         """Make this node active, anew if it was: Flower refuses that for a minute after a kill, unless the former node is ended by name."""
-        deadline = time.monotonic() + self._patience_s
+        deadline, told = time.monotonic() + self._patience_s, ""
         while True:
             try:
                 with suppress(httpx.HTTPStatusError, FileNotFoundError, ValueError):
@@ -291,13 +299,15 @@ class _Member:
             except httpx.HTTPStatusError as error:
                 if error.response.status_code == 403:
                     raise ServerError(f"{self._address} does not know this party's key: it runs another invitation") from None
-                reason = f"HTTP {error.response.status_code}"
+                reason = f"it answers HTTP {error.response.status_code}, as it may for a minute after a connection was cut"
+                if error.response.status_code == 401:
+                    reason = "it does not take this party's signature: do the clocks of both machines agree?"
             except httpx.TransportError as error:
-                _check_tls(error, self._address)
-                reason = str(error)
+                reason = _reason(error, self._address)
             if time.monotonic() > deadline:
-                advice = "is the server running, and do the clocks of both machines agree?"
-                raise ServerError(f"{self._address} let nobody in for {self._patience_s:.0f} s ({reason}): {advice}") from None
+                raise ServerError(f"{self._address} let nobody in for {self._patience_s:.0f} s: {reason}") from None
+            if not told:
+                self._say(f"waits for {self._address}: {(told := reason)}")
             time.sleep(_POLL_S)
 
     def pull(self) -> Message | None:
@@ -354,14 +364,19 @@ def _none_of_a_run() -> Iterator[None]:
         raise ArtifactError(f"what came is no message of a run ({type(error).__name__}): nothing is done with it") from None
 
 
-def _check_tls(error: BaseException | None, address: str) -> None:
-    """Tell a certificate that is not the server's from a server that is away. Raises: ServerError."""
+def _reason(error: BaseException | None, address: str) -> str:
+    """Say why nothing was reached, and what to look at. Raises: ServerError when it shows a certificate that is not the server's."""
     while error is not None:
         if isinstance(error, ssl.SSLCertVerificationError):
             raise ServerError(
                 f"{address} shows another certificate than the invitation's, or an expired one: {error.verify_message}"
             ) from None
+        if isinstance(error, socket.gaierror):
+            return "no address is known for that name here: is it the server's?"
+        if isinstance(error, ConnectionRefusedError):
+            return "nothing listens there: is the server started?"
         error = error.__cause__ or error.__context__
+    return "no answer: is the server started, and does a firewall let this machine in?"
 
 
 def _plain(text: object) -> str:

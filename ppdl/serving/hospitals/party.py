@@ -243,7 +243,7 @@ def facts_of(node: Mapping[str, Any], prepared_px: int, path: Path) -> dict[str,
 
 def read_card(path: Path) -> dict[str, Any]:
     """Read a card that `make_party` wrote. Raises: ConfigError."""
-    again = "`ppdl hospitals make` makes it; get that of another party from it"
+    again = "`ppdl hospitals make` makes a party's own; get another party's from that party"
     tree = read_object(path, ConfigError, missing=again, damaged=again, form=FORMAT)
     members = _MEMBERS.get(str(tree.get("role")), ("role",))
     if bad := [key for key in members if type(tree.get(key)) is not _KINDS.get(key, str)]:
@@ -255,7 +255,7 @@ def split_address(address: str) -> tuple[str, int]:
     """Return host and port. Raises: ConfigError."""
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise ConfigError(f"an address is HOST:PORT, got {ascii(address)[:60]}")
+        raise ConfigError(f"an address is HOST:PORT, such as pool.example.org:9443, got {ascii(address)[:60]}")
     return host.strip("[]"), int(port)
 
 

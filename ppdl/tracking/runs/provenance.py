@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import psutil
 import yaml
 
 from ppdl.errors import DISTRIBUTION
@@ -96,6 +95,8 @@ def machine_tags() -> dict[str, str]:
 
 
 def _process_id(pid: int) -> str | None:
+    import psutil  # of the extra `train`; `ppdl predict --server` comes by here, and does without
+
     try:
         return f"{socket.gethostname()}:{pid}:{psutil.Process(pid).create_time():.0f}"
     except psutil.Error:

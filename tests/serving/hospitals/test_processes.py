@@ -188,6 +188,30 @@ def test_strangers_are_turned_away_with_one_line_and_the_control_api_is_not_ther
     assert server.running["server"].poll() is None
 
 
+def test_who_waits_says_for_whom(agreed, tmp_path):
+    parties = Parties(tmp_path / "parties", None, agreed)
+    parties.start("clara", "--patience", "1")
+    assert parties.ends() == {"clara": 1}
+    missing = "nothing listens there: is the server started?"
+    assert parties.printed("clara").splitlines() == [
+        f"waits for {parties.address}: {missing}",
+        f"Error: {parties.address} let nobody in for 1 s: {missing}",
+    ]
+    parties.start("server", "--patience", "7")
+    assert parties.ends() == {"server": 1, "clara": 1}
+    assert parties.printed("server").splitlines()[1:] == [
+        "commit: waits for anna, berta, clara",
+        "Error: anna was away for 7 s, and commit needs anna, berta, clara: start all, then this",
+    ]
+
+
+def test_the_head_can_be_asked_without_what_the_pipeline_needs(agreed, tmp_path):
+    (tmp_path / "x-ray.png").touch()
+    command = [VENV / "bin/ppdl", "predict", "x-ray.png", "--server", "http://127.0.0.1:1"]
+    done = subprocess.run(command, cwd=tmp_path, env=agreed.environment("anna"), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and done.stderr.startswith("Error: keys/inference.json is missing: make a pair with `ppdl key make")
+
+
 def test_another_run_is_refused_by_the_party_and_all_others_hear_of_it(server, monkeypatch):
     holder, first = Party.load(server.folder("key-holder")), Invitation.read(server.root / "key-holder/invitation")
     monkeypatch.setattr(parties, "software", lambda: dict(first.software))
