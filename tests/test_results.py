@@ -38,7 +38,7 @@ def test_every_table_has_predictions():
     [
         ("table", {run: run for run in ("plain", "deterministic", "opaque", "homomorphic", "private_head")}),
         ("stride4", {"homomorphic": "homomorphic at stride 4"}),
-        ("yardstick", {"frozen": "the strongest plain"}),
+        ("px192", {"plain": "the strongest plain"}),
     ],
 )
 def test_a_page_repeats_the_table(page, table, names):
