@@ -6,24 +6,23 @@ from omegaconf import DictConfig
 from ppdl.config import Workspace, branch, build, stage
 from ppdl.experiment.experiment import Experiment
 from ppdl.pooling.privacy.noise import kept_rows
-from ppdl.pooling.sharing import BY_CLASS, Shares, missing_classes, share_at_random, share_by_name
+from ppdl.pooling.sharing import BY_CLASS, Averaging, Pooling, Shares, missing_classes, share_at_random, share_by_name
 
 
 def run(cfg: DictConfig, workspace: Workspace) -> None:
-    name, node = branch(cfg, "heads")
-    pooling = build(node.pooling, f"heads.{name}.pooling")
+    name, pooling = _pooling(cfg)
     hospitals = pooling.hospitals
     dataset, prepared = build(cfg.dataset, "dataset"), Experiment(cfg, workspace).prepared
     rows = prepared.rows("train", "validation")
     films = prepared.index.iloc[rows]
     labels, groups = films["label"].to_numpy(), films["group"].to_numpy()
-    named = hospitals != BY_CLASS and not isinstance(hospitals, int)
-    if named:
-        found = share_by_name(rows, groups, dataset.column(hospitals, films["path"].tolist()), divided=False)
+    named = False
+    if isinstance(hospitals, int):
+        found = share_at_random(rows, labels, groups, hospitals, cfg.split.seed)
     elif hospitals == BY_CLASS:
         found = share_by_name(rows, groups, films["class_name"].tolist(), divided=True)
     else:
-        found = share_at_random(rows, labels, groups, hospitals, cfg.split.seed)
+        named, found = True, share_by_name(rows, groups, dataset.column(hospitals, films["path"].tolist()), divided=False)
     if pooling.privacy:
         most, all_groups = pooling.privacy.films_per_patient, prepared.index["group"].to_numpy()
         for hospital, own in found.items():
@@ -34,6 +33,13 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
     lacks = missing_classes(found, prepared.index["label"].to_numpy(), prepared.class_names)
     for hospital, own in found.items():
         print(f"{hospital}: {len(own)} films" + (f", none of {', '.join(lacks[hospital])}" if hospital in lacks else ""))
+
+
+def _pooling(cfg: DictConfig) -> tuple[str, Pooling | Averaging]:
+    if cfg.branch in cfg.federations:
+        return cfg.branch, build(cfg.federations[cfg.branch], f"federations.{cfg.branch}")
+    name, node = branch(cfg, "heads")
+    return name, build(node.pooling, f"heads.{name}.pooling")
 
 
 main = stage(run)

@@ -375,21 +375,21 @@ def test_the_ledger_declines_what_differs_by_a_few_films(run, tmp_path):
 
 def test_bad_terms_are_refused(run, tmp_path):
     terms, roster = run.terms, run.terms.roster
-    first = roster["anna"]
+    first, wider = roster["anna"], dataclasses.replace(terms.subject, num_features=11)
     for change, rule in (
         ({"roster": dict(list(roster.items())[:2])}, "at least 3 hospitals"),
         ({"roster": roster | {"dora": first}}, "signs with a key of its own"),
         ({"roster": roster | {"dora": dataclasses.replace(roster["dora"], num_films=0)}}, "hospital dora declares no film"),
         ({"roster": roster | {"../x": dataclasses.replace(first, signing_key="1")}}, "the name of a hospital must be"),
         (
-            {"subject": dataclasses.replace(terms.subject, num_features=11)},
+            {"subject": wider},
             r"160 films are summed over 11 features, and below 16 films a feature \(176\)",
         ),
         ({"subject": dataclasses.replace(terms.subject, feature_bits=30)}, "slot_bits must be 2 to 63, got 68"),
     ):
         with pytest.raises(ConfigError, match=rule):
             dataclasses.replace(terms, **change)
-    assert dataclasses.replace(terms.subject, num_features=11, accept_membership=True).num_sums == 2 * 12 + 66
+    assert dataclasses.replace(wider, accept_membership=True).num_sums == 2 * 12 + 66
     assert Terms.from_tree(terms.tree).digest == terms.digest
     run.board.write_terms(terms)
     assert run.board.read_terms().digest == terms.digest

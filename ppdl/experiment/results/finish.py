@@ -79,7 +79,7 @@ def finish(experiment: Experiment, content: ReportContent, tested: Mapping[str, 
         audit = None if run.branch == PLAIN else content.audit[run.branch]
         found, results = _answer(run, content, audit), tested[run.name]
         numbers, words = numbers_and_words(results.metrics)
-        leakage = _leakage(audit["verdict"]) if audit else "the trainer sees the images"
+        leakage = _leakage(audit["verdict"]) if audit else run.in_the_clear
         run_id = log_results(
             store,
             run.trained / "run.json",

@@ -55,6 +55,8 @@ class Run(ABC):
     branch: str
     view: str
 
+    in_the_clear = "the trainer sees the images"  # what is said of a run of the branch "plain" in the place of attacks
+
     @property
     @abstractmethod
     def folder(self) -> Path:
