@@ -36,7 +36,7 @@ NAMES, NUM_FILMS, NUM_FEATURES = ("anna", "berta", "clara", "dora"), 40, 4
 class Run:
     """The parties of one run below a folder, and the films of each."""
 
-    def __init__(self, root, project, names=NAMES, **subject):
+    def __init__(self, root, project, names=NAMES, summing=None, **subject):
         self.root, self.board, self.holder = root, Board(root / "board"), root / "holder"
         fingerprint = make_run_key(self.board, self.holder, key_bits=256, allow_insecure_key=True, project=project)
         self.keys = {name: Ed25519PrivateKey.generate() for name in names}
@@ -49,7 +49,7 @@ class Run:
             "strengths": (0.01, 0.1),
             "accept_membership": False,
         }
-        self.terms = Terms(fingerprint, 256, HeadSums(**values | subject), members)
+        self.terms = Terms(fingerprint, 256, summing or HeadSums(**values | subject), members)
         pin_terms(self.holder, self.terms)
         rng = np.random.default_rng(5)
         self.films = {}
@@ -61,9 +61,12 @@ class Run:
     def hospital(self, name):
         return Hospital(name, self.terms, self.board, self.root / "own" / name, self.keys[name])
 
+    def brought(self, name):
+        return Films(*self.films[name], np.arange(NUM_FILMS))
+
     def commit(self, names=NAMES):
         for name in names:
-            self.hospital(name).commit(Films(*self.films[name], np.arange(NUM_FILMS)))
+            self.hospital(name).commit(self.brought(name))
 
     def until_signed(self, came=NAMES):
         self.commit(self.terms.roster)
