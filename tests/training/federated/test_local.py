@@ -85,7 +85,7 @@ def test_a_network_is_asked_with_the_statistics_that_moments_say(local, start):
 
 
 def test_what_cannot_be_trained_is_refused(local, start):
-    with pytest.raises(ConfigError, match="training.devices must be 1 where hospitals train in turn, got 2"):
+    with pytest.raises(ConfigError, match=r"training\.devices must be 1 where hospitals train in turn, got 2"):
         make(devices=2)
     with pytest.raises(DivergedError, match="learning_rate is too high: weights of anna are no numbers after round 1"):
         local.train("anna", start * np.float32(np.nan), None, number=0, epochs=1, rate=1e-2)

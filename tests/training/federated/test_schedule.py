@@ -1,5 +1,7 @@
 """The rate of each round, and how far a round carries a weight at most."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -13,7 +15,7 @@ def test_after_a_gentle_first_round_rates_fall_along_half_a_cosine(rounds, highe
     rates = [rate_of(number, rounds, highest) for number in range(rounds)]
     assert rates[0] == pytest.approx(FIRST * highest)
     assert all(0 < rate <= highest for rate in rates)
-    assert all(a > b for a, b in zip(rates[1:], rates[2:], strict=False))
+    assert all(a > b for a, b in itertools.pairwise(rates[1:]))
     assert rate_of(rounds, 2 * rounds, highest) == pytest.approx(highest / 2)
 
 
