@@ -108,7 +108,7 @@ def test_it_is_tested_and_reported_as_one_more_network(checkout):
     run = next(run for run in runs_of(experiment) if run.name == NAME)
     predictions = run.predict()
     assert len(predictions.labels) == len(experiment.prepared.rows("test")) and not run.is_control and run.key_purpose is None
-    assert "no attack was run" in run.in_the_clear
+    assert run.verdict["level"] == "not attacked" and "no attack was run" in run.verdict["sentence"]
     assert {"model.keras", "history.csv", "calibration.json", "run.json"} <= {path.name for path in run.trained.iterdir()}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -29,7 +29,11 @@ NOTE = (
 class FederatedRun(NetworkRun):
     """A network that hospitals average; its name is a key of `federations`."""
 
-    in_the_clear = "hospitals train on their own images, the key holder sees sums of updates, and no attack was run on these"
+    verdict: ClassVar[Mapping[str, Any]] = {
+        "best_ssim": None,
+        "level": "not attacked",
+        "sentence": "hospitals train on their own images, all see the network and the sum of updates of each round, and no attack was run on these",
+    }
 
     @property
     def folder(self) -> Path:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from omegaconf import DictConfig
 
@@ -55,7 +56,8 @@ class Run(ABC):
     branch: str
     view: str
 
-    in_the_clear = "the trainer sees the images"  # what is said of a run of the branch "plain" in the place of attacks
+    verdict: ClassVar[Mapping[str, Any]] = {"best_ssim": 1.0, "level": "in the clear", "sentence": "the trainer sees the images"}
+    # of a run that no audit is for
 
     @property
     @abstractmethod

@@ -49,7 +49,7 @@ def test_an_optimizer_goes_on_from_where_the_hospital_left_it(local, start):
     kept = local.train("anna", one.weights, one.optimizer, number=1, epochs=1, rate=5e-3)
     afresh = local.train("anna", one.weights, None, number=1, epochs=1, rate=5e-3)
     steps = dict(zip([v.name for v in local.network.optimizer.variables], kept.optimizer, strict=True))
-    assert steps["iterations"] == 2 * local.num_steps(1) and steps["learning_rate"] == np.float32(5e-3)
+    assert steps["iteration"] == 2 * local.num_steps(1) and steps["learning_rate"] == np.float32(5e-3)
     assert not np.array_equal(kept.weights, afresh.weights)
 
 
