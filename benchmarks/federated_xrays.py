@@ -6,8 +6,8 @@
 Three hospitals share the training films of one grouped split, patients or near duplicates whole: iid, or by class, where each class is
 shared out by a Dirichlet distribution of 0.3. Every row is trained by the same code with the same rates and number of passes: `central`
 is one hospital that has all films, `alone` each of the three with its own films, and the mean of their accuracies. `float` averages in
-floating point, `16 bits` by the integers that hospitals encrypt. With --encrypted the first federation of 16 bits is summed under
-Paillier, each sum compared with the integers in the clear. The last round counts: nothing is chosen on test films.
+floating point, `16 bits` by the integers that hospitals encrypt. With --encrypted one federation, iid, is summed under Paillier too, each
+sum compared with the integers in the clear. The last round counts: nothing is chosen on test films.
 
 Each training writes OUT/NAME.json and OUT/NAME.npz, and those that are there are not trained again. With --lock FILE each waits for it.
 """
@@ -57,7 +57,7 @@ class Case:
     """One row of the table: how films are shared out, and who sums how."""
 
     sharing: str
-    way: str  # float, 16 bits, central, or the name of the hospital that is alone
+    way: str  # float, 16 bits, Paillier, central, or the name of the hospital that is alone
 
     @property
     def name(self) -> str:
@@ -67,6 +67,8 @@ class Case:
 ALONE = [f"hospital_{number}" for number in range(1, NUM_HOSPITALS + 1)]
 CASES = [Case(IID, f"{BITS} bits"), Case(IID, "central"), Case(BY_CLASS, f"{BITS} bits"), Case(IID, "float"), Case(BY_CLASS, "float")]
 CASES += [Case(sharing, name) for sharing in (IID, BY_CLASS) for name in ALONE]
+
+ENCRYPTED = Case(IID, "Paillier")
 
 
 def share_by_dirichlet(rows: np.ndarray, labels: np.ndarray, groups: np.ndarray, seed: int) -> dict[str, np.ndarray]:
@@ -117,10 +119,11 @@ class InTheClear:
         return subject.total(total, self.films, brought.keys())
 
 
-def train(prepared: Prepared, case: Case, seed: int, options: argparse.Namespace, encrypted: bool) -> tuple[dict[str, Any], np.ndarray]:
+def train(prepared: Prepared, case: Case, seed: int, options: argparse.Namespace) -> tuple[dict[str, Any], np.ndarray]:
     """Train one row with one seed; return its figures and the logits of the test films."""
     from ppdl.training.federated.local import Local
 
+    encrypted = case == ENCRYPTED
     labels, start = prepared.index["label"].to_numpy(), time.process_time()
     rows, splits = hospitals_of(prepared, case, seed), {name: prepared.rows(name) for name in ("validation", "test")}
     films = {name: len(own) for name, own in rows.items()}
@@ -186,11 +189,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     prepared = prepare_xrays(options)
     for seed in range(0 if options.show else options.seeds):
-        for number, case in enumerate(CASES[: options.cases]):
+        for case in [*CASES[: options.cases], *([ENCRYPTED] if options.encrypted and not seed else [])]:
             path = options.out / f"{case.name}-{seed}.json"
             if not path.exists():
                 with FileLock(options.lock) if options.lock else nullcontext():
-                    facts, logits = train(prepared, case, seed, options, options.encrypted and seed == number == 0)
+                    facts, logits = train(prepared, case, seed, options)
                 predictions_of(prepared, prepared.rows("test"), logits).save(path.with_suffix(".npz"))
                 with replacing(path) as unfinished:
                     unfinished.write_text(json.dumps(facts, indent=1) + "\n")
@@ -215,12 +218,12 @@ def prepare_xrays(options: argparse.Namespace) -> Prepared:
 
 def summary(out: Path, prepared: Prepared) -> Iterator[dict[str, Any]]:
     """Yield a row for each case: accuracy of all seeds with its interval, and how much it is above or below central training."""
-    tested = {case: _seeds(out, case) for case in CASES}
+    tested = {case: _seeds(out, case) for case in [*CASES, ENCRYPTED]}
     central = tested[Case(IID, "central")]
     for sharing in (IID, BY_CLASS):
-        for way in ("central", "float", f"{BITS} bits", "alone"):
+        for way in ("central", "float", f"{BITS} bits", "Paillier", "alone"):
             cases = [Case(sharing, name) for name in ALONE] if way == "alone" else [Case(sharing if way != "central" else IID, way)]
-            seeds = min(len(tested[case]) for case in cases)
+            seeds = min(len(tested.get(case, ())) for case in cases)
             if not seeds or (way == "central" and sharing != IID):
                 continue
             found = [_pooled(tested[case][:seeds]) for case in cases]

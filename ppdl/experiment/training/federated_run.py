@@ -32,7 +32,7 @@ class FederatedRun(NetworkRun):
     verdict: ClassVar[Mapping[str, Any]] = {
         "best_ssim": None,
         "level": "not attacked",
-        "sentence": "hospitals train on their own images, all see the network and the sum of updates of each round, and no attack was run on these",
+        "sentence": "hospitals train on their own images, all see each round's network and sum of updates, and no attack was run on these",
     }
 
     @property
