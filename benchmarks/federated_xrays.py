@@ -161,7 +161,7 @@ def train(prepared: Prepared, case: Case, seed: int, options: argparse.Namespace
             return row | (total.figures() if encrypted else {})
 
         averaging = Averaging(NUM_HOSPITALS, options.rounds, options.epochs, BITS)
-        federation = Federation(local, films, averaging, options.learning_rate, total, private_dir / "hospitals", case.name)
+        federation = Federation(case.name, local, films, averaging, options.learning_rate, total, private_dir / "hospitals", case.name)
         found = federation.run(Path(folder) / "rounds", after)
     classes = {name: np.bincount(labels[own], minlength=len(counts)).tolist() for name, own in rows.items()}
     facts = {"case": vars(case), "seed": seed, "films_by_class": classes, "num_weights": len(found.weights), "encrypted": encrypted}

@@ -41,7 +41,7 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
     local = Local(view, labels, rows, model=model, training=training, class_counts=counts, seed=cfg.seed)
     parts = {"averaging": averaging, "model": model, "training": training, "seed": cfg.seed}
     digest = digest_of_federation(view, labels, rows, parts, local.model.get_weights())
-    federation = Federation(local, films, averaging, training.learning_rate, sums, private_dir / "hospitals", digest)
+    federation = Federation(name, local, films, averaging, training.learning_rate, sums, private_dir / "hospitals", digest)
     with run.tracked_rounds("stages.federate") as tracked, tqdm(total=averaging.rounds, desc=name, unit="round") as bar:
 
         def after(number: int, done: Averaged) -> dict[str, Any]:

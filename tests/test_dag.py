@@ -170,7 +170,7 @@ EDITS: dict[str, set[str]] = {
     "ppdl/experiment/results/page.py": {"evaluate"},
     "ppdl/pooling/board.py": {"pool", "open", "audit_pool", "federate"},
     "ppdl/prediction/network.py": set(),
-    "ppdl/private_head/client.py": ASKING | {"open", "audit_pool"},
+    "ppdl/private_head/client.py": ASKING | {"open", "audit_pool", "federate"},
     "ppdl/protections/schemes/opaque.py": {
         "audit_pool",
         "encrypt",

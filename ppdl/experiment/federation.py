@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -21,7 +21,7 @@ import numpy as np
 
 from ppdl.config.cost import folder_bytes
 from ppdl.crypto.keys.keyfile import create_private_dir
-from ppdl.errors import CryptoError, DataError
+from ppdl.errors import CryptoError, DataError, PpdlError
 from ppdl.pooling.board import Board
 from ppdl.pooling.hospital import KEPT, kept
 from ppdl.pooling.opening import abandon_run, open_total
@@ -34,14 +34,14 @@ from ppdl.pooling.terms import Member, Terms
 from ppdl.protections.view import View
 from ppdl.records.atomic import replacing
 from ppdl.records.reading import read_arrays
-from ppdl.training.federated.schedule import MEAN_RANGE, largest_update, rate_of
+from ppdl.training.federated.schedule import GROWTH, largest_update, moment_ranges, rate_of
 from ppdl.training.fitting.state import State, digest_of, read_state, remove_state, write_state
 
 if TYPE_CHECKING:
     from ppdl.training.federated.local import Local
 
-MOMENT_BITS = 24
-_FLOAT64 = 1e-9  # of its own rounding
+MOMENT_BITS = 32  # a layer's channels may have variances of 0.8 beside mean squares of 7,900, and share a range
+_FLOAT64 = 1e-5  # of the bound, for what float64 rounds itself
 _AGAIN = "the rounds so far are of no use without it; delete it and the federation's folder below unfinished/, and run again"
 
 
@@ -94,6 +94,10 @@ class EncryptedSums:
     def __call__(self, subject: Subject, brought: Mapping[str, Any]) -> np.ndarray:
         """Raises: CryptoError when the opened total is not that of the hospitals' integers in the clear."""
         wanted, hospitals = Terms("", self.key_bits, subject, self.roster), self.private_dir / "hospitals"
+        with suppress(PpdlError):  # there is none
+            found = self.board.read_terms()
+            if found.tree != replace(wanted, fingerprint=found.fingerprint).tree:
+                self._end(found)  # of another sum, that was killed
         with timed(self.seconds, "pool"):
             terms = call_run(self.board, wanted, self.private_dir, allow_insecure_key=self.allow_insecure_key, project=self.project)
             rehearse(self.board, terms, brought, hospitals)
@@ -103,11 +107,15 @@ class EncryptedSums:
         clear = np.sum([subject.integers(name, own, terms.films) for name, own in brought.items()], axis=0)
         if not np.array_equal(total, subject.total(clear, terms.films, brought.keys())):
             raise CryptoError(f"the opened total of run {terms.fingerprint[:16]} is not that of the hospitals' {subject.kind} sums")
+        self._end(terms)
+        return total
+
+    def _end(self, terms: Terms) -> None:
+        """Remove all that is left of a run: its board first, or who is killed here would go on without what hospitals hold."""
         abandon_run(self.board, self.private_dir)
         for name in terms.roster:
             for what in KEPT:
-                kept(hospitals / name, name, terms, what).unlink(missing_ok=True)
-        return total
+                kept(self.private_dir / "hospitals" / name, name, terms, what).unlink(missing_ok=True)
 
 
 def _keep(total: np.ndarray, folder: Path) -> None:
@@ -140,6 +148,7 @@ class Federation:
     """Hospitals, and how they average.
 
     Attributes:
+        name: of the federation.
         local: the network that they train in turn.
         films: training films by hospital, as declared.
         averaging: the plan. learning_rate: the highest.
@@ -148,6 +157,7 @@ class Federation:
         digest: of all that decides what is learned.
     """
 
+    name: str
     local: Local
     films: Mapping[str, int]
     averaging: Averaging
@@ -165,16 +175,16 @@ class Federation:
         """
         state, started = read_state(state_dir, self.digest), time.perf_counter()
         history = list(state.history) if state else []
-        weights, moments = state.model if state else (self.local.weights, np.zeros(0))
+        weights, moments = state.model if state else (self.local.weights, self.local.moments_before)
         for number in range(len(history), self.averaging.rounds):
-            done = self._round(number, weights)
+            done = self._round(number, weights, moments)
             weights, moments = done.weights, done.moments
             history.append({"epoch": number, **after(number, done)})
             seconds = time.perf_counter() - started
             write_state(state_dir, self.digest, State(history, number, [], [weights, moments], [], seconds))
         return Averaged(weights, moments, {}, history)
 
-    def _round(self, number: int, weights: np.ndarray) -> Averaged:
+    def _round(self, number: int, weights: np.ndarray, before: np.ndarray) -> Averaged:
         plan, seconds = self.averaging, dict[str, float]()
         rate = rate_of(number, plan.rounds, self.learning_rate)
         with timed(seconds, "train"):
@@ -184,10 +194,12 @@ class Federation:
         new = (weights + self._mean(updated, updates)).astype(np.float32)
         with timed(seconds, "moments"):
             moments = {name: self.local.moments(name, new) for name in self.films}
-        size = self.local.num_statistics
-        measured = MeanSums(f"moments {number}", _sha256(new), MOMENT_BITS, ((size, MEAN_RANGE), (size, MEAN_RANGE**2)))
+        ranges = moment_ranges(self.local.sizes, np.split(before, 2)[1])
+        measured = MeanSums(f"moments {number}", _sha256(new), MOMENT_BITS, ranges)
         if measured.clipped(moments):
-            raise DataError(f"what enters a BatchNorm layer exceeds {MEAN_RANGE:g} after round {number + 1}: lower training.learning_rate")
+            raise DataError(
+                f"what enters a BatchNorm layer grew more than {GROWTH:g} times in round {number + 1}: lower training.learning_rate"
+            )
         figures = {"learning_rate": rate, "clipped": updated.clipped(updates), **{f"{part}_s": spent for part, spent in seconds.items()}}
         return Averaged(new, self._mean(measured, moments), figures)
 
@@ -222,7 +234,7 @@ class Federation:
         remove_state(state_dir)
 
     def _path(self, name: str) -> Path:
-        return self.private_dir / name / f"{name}.{self.digest[:16]}.npz"
+        return self.private_dir / name / f"{name}.{self.name}.npz"
 
 
 @contextmanager

@@ -44,6 +44,9 @@ class Local:
         class_counts: Of all hospitals' training films, (num_classes,), none 0; with training.class_weights they weigh the classes.
         seed: Of weights, order, augmentation and dropout.
 
+    Attributes:
+        sizes: channels of each BatchNorm layer that learns. moments_before: the moments that the network starts with, see `moments`.
+
     Raises:
         ConfigError: several devices, or what `MobileNetV2.build` refuses.
     """
@@ -73,6 +76,9 @@ class Local:
             layer.momentum = 0.0  # its averages are those of the last batch
         self._weights = list(self.network.trainable_variables)
         self._means, self._variances = [layer.moving_mean for layer in norms], [layer.moving_variance for layer in norms]
+        self.sizes = [int(np.prod(v.shape)) for v in self._means]
+        means = _flat(self._means).astype(np.float64)
+        self.moments_before = np.concatenate([means, _flat(self._variances) + means**2])
         self._dropout = [v for v in self.network.variables if v.name == "seed_generator_state"]
         self._fresh = [np.array(v) for v in self.network.optimizer.variables]
         targets = np.eye(len(class_counts), dtype=np.float32)
@@ -93,11 +99,6 @@ class Local:
     def weights(self) -> np.ndarray:
         """All that is trained, float32 (num_weights,)."""
         return _flat(self._weights)
-
-    @property
-    def num_statistics(self) -> int:
-        """How many channels enter BatchNorm layers: each has a mean and a mean square."""
-        return sum(int(np.prod(v.shape)) for v in self._means)
 
     def num_steps(self, epochs: int) -> int:
         """Count the steps of the largest hospital in so many passes."""
@@ -136,7 +137,7 @@ class Local:
         """
         _assign(self._weights, weights)
         batches = self._plain[name]
-        means = squares = np.zeros(self.num_statistics)
+        means = squares = np.zeros(sum(self.sizes))
         for batch in range(len(batches)):
             self._forward(batches[batch][0])
             mean, variance = _flat(self._means).astype(np.float64), _flat(self._variances).astype(np.float64)

@@ -74,6 +74,11 @@ def test_moments_are_the_means_and_mean_squares_of_what_enters_batchnorm(local, 
     assert squares == pytest.approx((values**2).mean(axis=(0, 1, 2)), rel=1e-5)
 
 
+def test_the_moments_that_a_network_starts_with_are_those_of_its_statistics():
+    made = make()
+    assert made.sizes == [8] and made.moments_before.tolist() == [0.0] * 8 + [1.0] * 8
+
+
 def test_a_network_is_asked_with_the_statistics_that_moments_say(local, start):
     found = local.moments("anna", start)
     logits = local.logits(np.arange(10), start, found)

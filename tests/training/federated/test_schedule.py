@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ppdl.training.federated.schedule import FIRST, largest_update, rate_of
+from ppdl.training.federated.schedule import FIRST, GROWTH, LEAST_SQUARE, largest_update, moment_ranges, rate_of
 
 
 @given(st.integers(2, 60), st.floats(1e-5, 1))
@@ -31,3 +31,13 @@ def test_no_gradients_carry_adam_further_than_the_bound(steps, seed, before):
         corrected = rate * np.sqrt(1 - 0.999**step) / (1 - 0.9**step)
         moved += momentum * corrected / (np.sqrt(velocity) + 1e-7) if step > before else 0.0
     assert abs(moved) <= largest_update(rate, steps)
+
+
+def test_moments_have_ranges_by_layer_from_the_round_before():
+    squares = np.array([4.0, 1.0, 0.0, 0.0, 0.0])
+    assert moment_ranges([2, 3], squares) == (
+        (2, GROWTH * 2),
+        (3, GROWTH * LEAST_SQUARE**0.5),
+        (2, GROWTH**2 * 4),
+        (3, GROWTH**2 * LEAST_SQUARE),
+    )
