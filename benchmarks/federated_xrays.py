@@ -158,6 +158,7 @@ def train(prepared: Prepared, case: Case, seed: int, options: argparse.Namespace
             for split, of in splits.items():
                 logits = local.logits(of, done.weights, done.moments)
                 row[f"{split}_accuracy"] = float((logits.argmax(axis=1) == labels[of]).mean())
+            print(f"{case.name}-{seed}, round {number + 1}: validation {row['validation_accuracy']:.3f}", flush=True)
             return row | (total.figures() if encrypted else {})
 
         averaging = Averaging(NUM_HOSPITALS, options.rounds, options.epochs, BITS)
