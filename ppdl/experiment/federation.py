@@ -189,8 +189,8 @@ class Federation:
         rate = rate_of(number, plan.rounds, self.learning_rate)
         with timed(seconds, "train"):
             updates = {name: self._trained(name, number, weights, rate) - weights.astype(np.float64) for name in self.films}
-        ranges = ((len(weights), largest_update(rate, self.local.num_steps(plan.epochs))),)
-        updated = MeanSums(f"update {number}", _sha256(weights), plan.bits, ranges)
+        largest = largest_update(rate, self.local.num_steps(plan.epochs))
+        updated = MeanSums(f"update {number}", _sha256(weights), plan.bits, ((len(weights), largest),))
         new = (weights + self._mean(updated, updates)).astype(np.float32)
         with timed(seconds, "moments"):
             moments = {name: self.local.moments(name, new) for name in self.films}

@@ -189,7 +189,7 @@ def _frontier(content: ReportContent, runs: list[str]) -> dict[str, Any]:
     points, left_out = [], []
     for run in runs:
         found, audit = content.metrics[run], content.audit.get(branches[run])
-        ssim = 1.0 if run == reference else audit and audit["verdict"]["best_ssim"]
+        ssim = 1.0 if run == reference else audit["verdict"]["best_ssim"] if audit else None
         if ssim is None:
             left_out.append(run)
         else:
