@@ -19,7 +19,6 @@ from ppdl.experiment.training.run import Origin
 from ppdl.pooling.board import Board
 from ppdl.pooling.opening import open_total
 from ppdl.pooling.subjects.head import HeadSums
-from ppdl.private_head.head import load_head
 
 NOTE = (
     "The head was trained on **sums under encryption**: each hospital encrypted sums over its films, a server added them, and the key "
@@ -48,13 +47,13 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
     if different := [key for key, value in pinned.items() if called[key] != value]:
         raise ArtifactError(f"{path}: the run was called with another {different[0]} than the key holder's configuration: run `dvc repro`")
     with recorded_cost(workspace.outputs / f"reports/cost/{name}/open.json"):
-        head = load_head(open_total(board, terms, Path(cfg.keygen.private_dir or default_private_dir()), subject.solver(facts)))
+        answer = open_total(board, terms, Path(cfg.keygen.private_dir or default_private_dir()), subject.solver(facts))
     tally = board.read_tally()
     origin = Origin(path, tally.sum_sha256, confidential=True, key_fingerprint=terms.fingerprint, note=NOTE)
     num_films = terms.declared(tally.contributors)
     summary = {"num_hospitals": len(tally.contributors), "num_films": num_films, "num_features": subject.num_features}
-    run.keep_opened(head, backbone, origin, summary, stage="stages.open")
-    print(f"{name}: opened once, a head of {head.num_features} features from {num_films} films")
+    run.keep_opened(answer, backbone, origin, summary, stage="stages.open")
+    print(f"{name}: opened once, a head of {subject.num_features} features from {num_films} films")
 
 
 main = stage(run)
