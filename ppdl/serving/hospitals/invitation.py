@@ -87,7 +87,7 @@ class Invitation:
     @property
     def tree(self) -> dict[str, Any]:
         """The invitation as JSON values."""
-        return json.loads(json.dumps(asdict(self)))
+        return json.loads(json.dumps(asdict(self))) | {"terms": self.terms.tree}
 
     @cached_property
     def digest(self) -> str:
