@@ -10,7 +10,7 @@ import numpy as np
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from ppdl.config import Workspace, build, checkout, stage
+from ppdl.config import Workspace, branch, build, checkout, stage
 from ppdl.crypto.keys.keystore import default_private_dir
 from ppdl.errors import DataError
 from ppdl.experiment.experiment import Experiment
@@ -24,8 +24,8 @@ from ppdl.pooling.sharing import Shares
 def run(cfg: DictConfig, workspace: Workspace) -> None:
     from ppdl.training.federated.local import Local
 
-    name = cfg.branch
-    averaging = build(cfg.federations[name], f"federations.{name}")
+    name, node = branch(cfg, "federations")
+    averaging = build(node, f"federations.{name}")
     model, training = build(cfg.model, "model"), build(cfg.training, "training")
     run = federated_run(Experiment(cfg, workspace), name)
     prepared, view = run.experiment.prepared, run.source.view

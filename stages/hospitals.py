@@ -6,11 +6,15 @@ from omegaconf import DictConfig
 from ppdl.config import Workspace, branch, build, stage
 from ppdl.experiment.experiment import Experiment
 from ppdl.pooling.privacy.noise import kept_rows
-from ppdl.pooling.sharing import BY_CLASS, Averaging, Pooling, Shares, missing_classes, share_at_random, share_by_name
+from ppdl.pooling.sharing import BY_CLASS, Shares, missing_classes, share_at_random, share_by_name
 
 
 def run(cfg: DictConfig, workspace: Workspace) -> None:
-    name, pooling = _pooling(cfg)
+    if (name := cfg.branch) in cfg.federations:
+        pooling = build(cfg.federations[name], f"federations.{name}")
+    else:
+        name, node = branch(cfg, "heads")
+        pooling = build(node.pooling, f"heads.{name}.pooling")
     hospitals = pooling.hospitals
     dataset, prepared = build(cfg.dataset, "dataset"), Experiment(cfg, workspace).prepared
     rows = prepared.rows("train", "validation")
@@ -33,13 +37,6 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
     lacks = missing_classes(found, prepared.index["label"].to_numpy(), prepared.class_names)
     for hospital, own in found.items():
         print(f"{hospital}: {len(own)} films" + (f", none of {', '.join(lacks[hospital])}" if hospital in lacks else ""))
-
-
-def _pooling(cfg: DictConfig) -> tuple[str, Pooling | Averaging]:
-    if cfg.branch in cfg.federations:
-        return cfg.branch, build(cfg.federations[cfg.branch], f"federations.{cfg.branch}")
-    name, node = branch(cfg, "heads")
-    return name, build(node.pooling, f"heads.{name}.pooling")
 
 
 main = stage(run)

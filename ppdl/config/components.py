@@ -86,7 +86,7 @@ def branch(cfg: DictConfig, group: str = "protections") -> tuple[str, DictConfig
     if name not in names:
         raise ConfigError(f"branch must name one of {group} ({', '.join(names)}), got {name!r}: add branch=NAME")
     node = cfg[group][name]
-    check_keys(node, BRANCH_KEYS[group], f"{group}.{name}")
+    check_keys(node, BRANCH_KEYS.get(group, list(node)), f"{group}.{name}")  # of others, what they build says which keys it takes
     return name, node
 
 

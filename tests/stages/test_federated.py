@@ -161,6 +161,8 @@ def test_a_federation_that_was_killed_anywhere_ends_as_an_undisturbed_one(checko
 
 def test_what_no_hospital_can_train_is_refused(checkout, tmp_path, monkeypatch):
     there = checkout.copy(tmp_path)
+    with pytest.raises(ConfigError, match=r"branch must name one of federations \(averaging\), got 'plain'"):
+        there.federate(monkeypatch, branch="plain")
     path = there.root / f"data/hospitals/{NAME}.json"
     shares = Shares.read(path)
     rest = {name: rows for name, rows in shares.rows.items() if name != "normal"}
