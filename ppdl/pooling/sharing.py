@@ -55,7 +55,7 @@ class Averaging:
         hospitals: As of `Pooling`.
         rounds: How often all train, and their updates are summed.
         epochs: Passes over its own training films that each hospital makes in a round.
-        bits: Of each value of a hospital's update. 16 gave the accuracy of floating point; each bit less saves a slot its part.
+    XX
 
     Raises:
         ConfigError: An argument breaks its rule.
