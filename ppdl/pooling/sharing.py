@@ -55,7 +55,7 @@ class Averaging:
         hospitals: As of `Pooling`.
         rounds: How often all train, and their updates are summed.
         epochs: Passes over its own training films that each hospital makes in a round.
-    XX
+        bits: Of each value of an update; each bit less makes what hospitals send smaller by a sixteenth or so.
 
     Raises:
         ConfigError: An argument breaks its rule.
