@@ -46,8 +46,10 @@ from ppdl.pooling.hospital import Hospital
 from ppdl.pooling.opening import open_total, pin_terms
 from ppdl.pooling.ridge import fit_ridge
 from ppdl.pooling.server import add_contributions
+from ppdl.pooling.subjects.head import Films, HeadSums
 from ppdl.pooling.sums import Sums, check_total, sums_of
 from ppdl.pooling.terms import Member, Terms
+from ppdl.private_head.head import load_head
 
 NUM_FILMS, CLASSES, FEATURE_BITS, STRENGTHS = 1200, ("a", "b", "c"), 12, (0.001, 0.01, 0.1, 1.0)
 HOSPITALS = ("anna", "berta", "clara")
@@ -183,7 +185,7 @@ def pooled(case: Case, key: PrivateKey) -> Spent:
         pin_terms(holder, terms)
         hospitals = {hospital: Hospital(hospital, terms, board, root / hospital, own_keys[hospital]) for hospital in HOSPITALS}
         digests = {hospital: [hashlib.sha256(row).digest() for row in case.films[hospital][0]] for hospital in HOSPITALS}
-        commit = [timed(lambda name=name, own=own: own.commit(*case.films[name], digests[name])) for name, own in hospitals.items()]
+        commit = [timed(lambda name=name, own=own: own.commit(Films(*case.films[name], digests[name]))) for name, own in hospitals.items()]
         release = [timed(own.release) for own in hospitals.values()]
         add = timed(lambda: add_contributions(board, terms))
         check = [timed(own.countersign) for own in hospitals.values()]
@@ -192,7 +194,7 @@ def pooled(case: Case, key: PrivateKey) -> Spent:
         if decrypt_batch(key, total[rows]) != [terms.packing.pack(case.total)[row] for row in rows]:
             raise AssertionError("the sum of the hospitals' ciphertexts is not the total in the clear")
         heads: list[Any] = []
-        opened = timed(lambda: heads.append(open_total(board, terms, holder, backbone={})))
+        opened = timed(lambda: heads.append(load_head(open_total(board, terms, holder, HeadSums.of(terms.subject).solver({})))))
         if not np.array_equal(heads[0].weights, case.solve().weights):
             raise AssertionError("the opened head is not that of the total in the clear")
         sent = sum((board.folder / f).stat().st_size for f in (f"ciphertexts/{HOSPITALS[0]}.npy", f"commitments/{HOSPITALS[0]}.json"))
@@ -202,17 +204,15 @@ def pooled(case: Case, key: PrivateKey) -> Spent:
 
 def terms_of(case: Case, key: PrivateKey, own_keys: Mapping[str, Ed25519PrivateKey]) -> Terms:
     roster = {name: Member(own.public_key().public_bytes_raw().hex(), len(case.films[name][1])) for name, own in own_keys.items()}
-    return Terms(
-        fingerprint=key.public.fingerprint,
-        key_bits=key.public.key_bits,
+    subject = HeadSums(
         class_names=CLASSES,
         num_features=case.num_features,
         feature_bits=FEATURE_BITS,
         backbone_sha256="0" * 64,
         strengths=STRENGTHS,
         accept_membership=True,  # 1,200 films are about one a feature: these are nobody's
-        roster=roster,
     )
+    return Terms(key.public.fingerprint, key.public.key_bits, subject, roster)
 
 
 def with_the_rest(case: Case, rival: Spent) -> Spent:

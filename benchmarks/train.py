@@ -152,6 +152,7 @@ def _plain(alpha: float, images: np.ndarray, labels: np.ndarray) -> tuple[Any, d
 
 def _ours(alpha: float, images: np.ndarray, labels: np.ndarray, *, num_threads: int | None) -> tuple[Any, dict[str, Any]]:
     from ppdl.protections.view import plain_view
+    from ppdl.training.fitting.optimizer import warmup_cosine
     from ppdl.training.fitting.session import compiled
     from ppdl.training.fitting.settings import Training
     from ppdl.training.fitting.threads import set_num_threads
@@ -178,7 +179,8 @@ def _ours(alpha: float, images: np.ndarray, labels: np.ndarray, *, num_threads: 
     model = MobileNetV2(alpha=alpha, weights=None, dropout=0.2, fine_tune_depth=None, batchnorm_momentum=None).build(view, NUM_CLASSES)
     targets = np.eye(NUM_CLASSES, dtype=np.float32)[labels]
     batches = Batches(view, np.arange(NUM_IMAGES), targets, batch_size=BATCH_SIZE, seed=0, augmentation=augmentation)
-    return compiled(model, training, len(batches)), {"x": batches, "shuffle": False}
+    rate = warmup_cosine(training.learning_rate, 0, training.epochs * len(batches))
+    return compiled(model, training, rate), {"x": batches, "shuffle": False}
 
 
 def look_up(px: int, repeats: int = 20) -> dict[str, float]:

@@ -18,6 +18,7 @@ from ppdl.experiment.experiment import Experiment
 from ppdl.experiment.pool_view import examined
 from ppdl.experiment.training.head_run import head_run
 from ppdl.pooling.board import Board
+from ppdl.pooling.subjects.head import HeadSums
 from stages.audit_head import attack_server
 
 NOISED = {
@@ -35,7 +36,7 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
     experiment = Experiment(cfg, workspace)
     audit, target, truth = attack_server(experiment, name)
     rebuilt: dict[str, Rebuilt] = {}
-    if Board(workspace.inputs / f"data/pool/{name}").read_terms().privacy is None:
+    if HeadSums.of(Board(workspace.inputs / f"data/pool/{name}").read_terms().subject).privacy is None:
         pooled = examined(head_run(experiment, name), target, truth)
         results, rebuilt = attack_parties(pooled, np.random.default_rng(cfg.audit.seed))
     else:

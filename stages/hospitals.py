@@ -10,20 +10,23 @@ from ppdl.pooling.sharing import BY_CLASS, Shares, missing_classes, share_at_ran
 
 
 def run(cfg: DictConfig, workspace: Workspace) -> None:
-    name, node = branch(cfg, "heads")
-    pooling = build(node.pooling, f"heads.{name}.pooling")
+    if (name := cfg.branch) in cfg.federations:
+        pooling = build(cfg.federations[name], f"federations.{name}")
+    else:
+        name, node = branch(cfg, "heads")
+        pooling = build(node.pooling, f"heads.{name}.pooling")
     hospitals = pooling.hospitals
     dataset, prepared = build(cfg.dataset, "dataset"), Experiment(cfg, workspace).prepared
     rows = prepared.rows("train", "validation")
     films = prepared.index.iloc[rows]
     labels, groups = films["label"].to_numpy(), films["group"].to_numpy()
-    named = hospitals != BY_CLASS and not isinstance(hospitals, int)
-    if named:
-        found = share_by_name(rows, groups, dataset.column(hospitals, films["path"].tolist()), divided=False)
+    named = False
+    if isinstance(hospitals, int):
+        found = share_at_random(rows, labels, groups, hospitals, cfg.split.seed)
     elif hospitals == BY_CLASS:
         found = share_by_name(rows, groups, films["class_name"].tolist(), divided=True)
     else:
-        found = share_at_random(rows, labels, groups, hospitals, cfg.split.seed)
+        named, found = True, share_by_name(rows, groups, dataset.column(hospitals, films["path"].tolist()), divided=False)
     if pooling.privacy:
         most, all_groups = pooling.privacy.films_per_patient, prepared.index["group"].to_numpy()
         for hospital, own in found.items():

@@ -3,7 +3,6 @@
 All parties run here, in one process. The key holder's part is a fresh key pair: its private part goes to the folder of private keys.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -18,7 +17,8 @@ from ppdl.pooling.board import Board
 from ppdl.pooling.opening import left_keys
 from ppdl.pooling.rehearsal import call_run, rehearse, roster_of, take_away
 from ppdl.pooling.sharing import Shares
-from ppdl.pooling.terms import Member, Terms
+from ppdl.pooling.subjects.head import HeadSums
+from ppdl.pooling.terms import Terms
 from ppdl.training.networks.features import load_extractor
 
 
@@ -36,31 +36,27 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
         extract, px = load_extractor(backbone, sha256=sha256), node.backbone.input_px
         films = {hospital: films_of(prepared, own, extract, px, named=shares.named) for hospital, own in shares.rows.items()}
 
-        def draft(fingerprint: str, roster: Mapping[str, Member]) -> Terms:
-            return Terms(
-                fingerprint=fingerprint,
-                key_bits=cfg.keygen.key_bits,
-                class_names=prepared.class_names,
-                num_features=next(iter(films.values())).features.shape[1],
-                feature_bits=FEATURE_BITS,
-                backbone_sha256=sha256,
-                strengths=pooling.strengths,
-                accept_membership=pooling.accept_membership,
-                roster=roster,
-                privacy=pooling.privacy,
-            )
-
+        subject = HeadSums(
+            class_names=prepared.class_names,
+            num_features=next(iter(films.values())).features.shape[1],
+            feature_bits=FEATURE_BITS,
+            backbone_sha256=sha256,
+            strengths=pooling.strengths,
+            accept_membership=pooling.accept_membership,
+            privacy=pooling.privacy,
+        )
         roster = roster_of({hospital: len(own) for hospital, own in shares.rows.items()}, hospitals_dir, checkout())
-        terms = call_run(board, draft, roster, private_dir, allow_insecure_key=cfg.keygen.allow_insecure_key, project=checkout())
+        wanted = Terms("", cfg.keygen.key_bits, subject, roster)
+        terms = call_run(board, wanted, private_dir, allow_insecure_key=cfg.keygen.allow_insecure_key, project=checkout())
         rehearse(board, terms, films, hospitals_dir)
         cost["bytes"] = folder_bytes(board.folder / "ciphertexts")
         cost["num_films"], cost["num_sums"] = terms.declared(terms.roster), terms.num_sums
     take_away(board, terms, workspace.outputs / f"data/pool/{name}", hospitals_dir)
     print(f"{name}: {terms.num_sums} sums over {terms.declared(terms.roster)} films of {len(films)} hospitals, under encryption")
-    if terms.privacy is not None and terms.noise is not None:
+    if (noise := subject.noise(len(films))) is not None:
         print(
-            f"{name}: epsilon {terms.privacy.epsilon:g} at delta {terms.privacy.delta:g} for the total, and "
-            f"{terms.noise.epsilon_alone:.3g} for who opens one hospital's sums"
+            f"{name}: epsilon {noise.privacy.epsilon:g} at delta {noise.privacy.delta:g} for the total, and "
+            f"{noise.epsilon_alone:.3g} for who opens one hospital's sums"
         )
     if left := [str(path) for path in left_keys(private_dir) if path.stem != terms.fingerprint]:
         print(f"These private keys of other runs still decrypt what was released there; delete what nobody will open: {', '.join(left)}")

@@ -145,7 +145,7 @@ def test_a_stage_depends_on_no_code_that_it_does_not_run(name):
 
 # What an edit of a module, be it of a comment, is known to rerun: the rooms that the stages stand on, and what should rerun few.
 TRAINING = {"train_plain", "train_encrypted", "evaluate"}
-NETWORKS = TRAINING | {"train_head", "private_inference", "audit_head", "backbone", "pool", "open", "audit_pool"}
+NETWORKS = TRAINING | {"train_head", "private_inference", "audit_head", "backbone", "pool", "open", "audit_pool", "federate"}
 ASKING = {"train_head", "private_inference", "audit_head", "evaluate"}
 PROTECTING = {"encrypt", "stem", "reveal", "protect_external"}
 EDITS: dict[str, set[str]] = {
@@ -156,10 +156,10 @@ EDITS: dict[str, set[str]] = {
     "ppdl/audit/folder/examine.py": set(),
     "ppdl/cli/estimate.py": set(),
     "ppdl/config/check.py": set(),
-    "ppdl/crypto/arithmetic/packing.py": ASKING | PROTECTING | {"pool", "open", "audit_pool", "audit", "train_encrypted"},
+    "ppdl/crypto/arithmetic/packing.py": ASKING | PROTECTING | {"pool", "open", "audit_pool", "audit", "train_encrypted", "federate"},
     "ppdl/crypto/estimate/images.py": set(),
     "ppdl/crypto/signing.py": set(),
-    "ppdl/datasets/images/dicom.py": {"download", "split", "external", "hospitals"},
+    "ppdl/datasets/images/dicom.py": {"download", "split", "external", "hospitals", "hospitals_federated"},
     "ppdl/datasets/preparing/duplicates.py": {"split", "external"},
     "ppdl/errors.py": set(),
     "ppdl/evaluation/figures/plots.py": {"evaluate"},
@@ -168,9 +168,9 @@ EDITS: dict[str, set[str]] = {
     "ppdl/evaluation/measures/metrics.py": {"evaluate"},
     "ppdl/evaluation/report/sections.py": {"evaluate"},
     "ppdl/experiment/results/page.py": {"evaluate"},
-    "ppdl/pooling/board.py": {"pool", "open", "audit_pool"},
+    "ppdl/pooling/board.py": {"pool", "open", "audit_pool", "federate"},
     "ppdl/prediction/network.py": set(),
-    "ppdl/private_head/client.py": ASKING | {"open", "audit_pool"},
+    "ppdl/private_head/client.py": ASKING | {"open", "audit_pool", "federate"},
     "ppdl/protections/schemes/opaque.py": {
         "audit_pool",
         "encrypt",
@@ -185,7 +185,8 @@ EDITS: dict[str, set[str]] = {
     "ppdl/records/atomic.py": set(),
     "ppdl/serving/protocol.py": set(),
     "ppdl/tracking/runs/page.py": set(),
-    "ppdl/training/fitting/fit.py": TRAINING,
+    "ppdl/training/federated/local.py": {"federate"},
+    "ppdl/training/fitting/fit.py": TRAINING | {"federate"},
     "ppdl/training/networks/model.py": NETWORKS,
     "stages/external.py": {"external"},
     "stages/split.py": {"split"},

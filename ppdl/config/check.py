@@ -19,7 +19,20 @@ import yaml
 from annotated_types import Ge, Le
 from omegaconf import DictConfig
 
-from ppdl.config.components import BRANCH_KEYS, FILES, FIT, POOLING, STEPS, build, check_keys, construct, plain, with_part, with_steps
+from ppdl.config.components import (
+    BRANCH_KEYS,
+    FILES,
+    FIT,
+    POOLING,
+    ROUNDS,
+    STEPS,
+    build,
+    check_keys,
+    construct,
+    plain,
+    with_part,
+    with_steps,
+)
 from ppdl.config.place import CONF
 from ppdl.errors import ConfigError
 from ppdl.records.typecheck import Count, Share, Text
@@ -38,6 +51,7 @@ class Sizes:
     revealed: Sequence[str]
     fitted: Sequence[str]
     pooled: Sequence[str]
+    federated: Sequence[str]
     listed: Sequence[str]
     listed_external: Sequence[str]
     branch: str | None
@@ -134,11 +148,14 @@ def check_config(cfg: DictConfig | Mapping[str, Any]) -> None:
         _check_head(name, _mapping(node, f"heads.{name}"), tree)
     for name, node in _mapping(tree.get("frozen", {}), "frozen").items():
         _check_frozen(name, _mapping(node, f"frozen.{name}"), tree)
+    for name, node in _mapping(tree.get("federations", {}), "federations").items():
+        _check_federation(name, _mapping(node, f"federations.{name}"), tree)
     heads = tree.get("heads", {})
     computed = {
         "revealed": ("the steps of the protections", with_steps(tree["protections"])),
         "fitted": ("the parts of the heads", with_part(heads, FIT)),
         "pooled": ("the parts of the heads", with_part(heads, POOLING)),
+        "federated": ("federations", with_part(tree.get("federations", {}), ROUNDS)),
         "listed_external": ("evaluation.external", with_part(tree["evaluation"]["external"], FILES)),
     }
     for key, (source, names) in computed.items():
@@ -219,6 +236,14 @@ def _check_head(name: str, node: Mapping[str, Any], tree: Mapping[str, Any]) -> 
         raise ConfigError(
             f"prepared_px must be a multiple of {where}.backbone.input_px, {parts['backbone'].input_px}, got {tree['prepared_px']}"
         )
+
+
+def _check_federation(name: str, node: Mapping[str, Any], tree: Mapping[str, Any]) -> None:
+    where = f"federations.{name}"
+    taken = ["plain", "frozen", *tree["protections"], *tree.get("heads", {})]
+    if found := [key for key in taken if name == key or name.startswith(f"{key}-")]:
+        raise ConfigError(f"{where} must have a name of its own, and {found[0]} has this one")
+    build(node, where)
 
 
 def _check_public_images(tree: Mapping[str, Any], external: Mapping[str, Any]) -> None:

@@ -28,7 +28,7 @@ from ppdl.records.atomic import replacing
 
 LOCAL = "local/default.yaml"  # below conf/
 NOT_CHOICES = ("branch", "crossval", "hydra")  # of one stage, or of Hydra itself
-COMPUTED = ("revealed", "listed_external")  # follow from other values
+COMPUTED = ("revealed", "federated", "listed_external")  # follow from other values
 HEADER = """\
 # @package _global_
 # Your choices, which every composition of conf/ takes in. `ppdl keep NAME=VALUE ...` writes this file anew; git ignores it.

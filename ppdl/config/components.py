@@ -17,6 +17,7 @@ from ppdl.records.typecheck import check_types
 
 STEPS = ("stem", "reveal")  # of a protection, after encryption: the compute side's, and the key holder's
 FIT, POOLING = "fit", "pooling"  # of a head: by its owner on plain features, or by hospitals on encrypted sums
+ROUNDS = "rounds"  # of a federation
 FILES = "root"  # of a data set that lies in the user's folders
 BRANCH_KEYS = {"protections": ["train_on", "views", "scheme", *STEPS], "heads": ["backbone", FIT, POOLING, "inference"]}  # of a node
 
@@ -85,7 +86,7 @@ def branch(cfg: DictConfig, group: str = "protections") -> tuple[str, DictConfig
     if name not in names:
         raise ConfigError(f"branch must name one of {group} ({', '.join(names)}), got {name!r}: add branch=NAME")
     node = cfg[group][name]
-    check_keys(node, BRANCH_KEYS[group], f"{group}.{name}")
+    check_keys(node, BRANCH_KEYS.get(group, list(node)), f"{group}.{name}")  # of others, what they build says which keys it takes
     return name, node
 
 
@@ -95,7 +96,7 @@ def with_steps(protections: Mapping[str, Any]) -> list[str]:
 
 
 def with_part(nodes: Mapping[str, Any], part: str) -> list[str]:
-    """Return the names of the nodes that have a part: what conf/config.yaml computes `fitted`, `pooled` and `listed_external` with."""
+    """Return the names of the nodes that have a part: what conf/config.yaml computes `fitted`, `pooled` and others with."""
     return [name for name, node in nodes.items() if part in node]
 
 

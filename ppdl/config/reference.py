@@ -23,7 +23,8 @@ from ppdl.errors import ConfigError
 PAGE = PROJECT / "docs/reference.md"
 FILES = ("config.yaml", "crossval.yaml", "pipeline.yaml")
 GROUPS = ("dataset", "model", "training", "protection", "attack", "executor", "experiment")  # further ones follow by name
-SEVERAL = {"protection": "protections", "attack": "attacks", "head": "heads"}  # a file of these is one entry of a mapping
+# a file of these is one entry of a mapping
+SEVERAL = {"protection": "protections", "attack": "attacks", "head": "heads", "federation": "federations"}
 FIRST = (  # what a first user sets
     "prepared_px",
     "input_px",

@@ -19,6 +19,7 @@ from ppdl.experiment.training.head_run import HeadRun
 from ppdl.pooling.board import Board
 from ppdl.pooling.ridge import fit_ridge
 from ppdl.pooling.sharing import Shares
+from ppdl.pooling.subjects.head import HeadSums
 from ppdl.pooling.sums import integer_features, sums_of
 from ppdl.private_head.head import BACKBONE_FILE, LARGEST_FEATURE, QuantisedHead, spread_floor
 from ppdl.training.networks.features import load_extractor
@@ -77,19 +78,19 @@ def examined(run: HeadRun, target: Target, truth: Truth) -> Pooled:
     """
     inputs, prepared, path = run.experiment.workspace.inputs, run.experiment.prepared, f"data/hospitals/{run.branch}.json"
     board, shares = Board(inputs / f"data/pool/{run.branch}"), Shares.read(inputs / path)
-    terms, contributors, head = board.read_terms(), board.read_tally().contributors, run.open()
+    subject, contributors, head = HeadSums.of(board.read_terms().subject), board.read_tally().contributors, run.open()
     extract = load_extractor(run.trained / BACKBONE_FILE, sha256=head.backbone["sha256"])
     images, index = Reduced(prepared.images, target.height), prepared.index
 
     def films(rows: np.ndarray) -> Films:
-        features = integer_features(extract(images, rows), terms.feature_bits)
+        features = integer_features(extract(images, rows), subject.feature_bits)
         return Films(features, index["label"].to_numpy()[rows], index["group"].to_numpy()[rows])
 
     hospitals = {hospital: films(np.array(rows)) for hospital, rows in shares.rows.items() if hospital in contributors}
     others = prepared.rows("test")
-    public = integer_features(extract(target.prior), terms.feature_bits)
+    public = integer_features(extract(target.prior), subject.feature_bits)
     pictures = Pictures(public, target.prior, scored_rows(len(others), len(truth.images)), np.asarray(truth.images))
-    heads = PooledHeads(terms.strengths, terms.feature_bits, prepared.class_names)
+    heads = PooledHeads(subject.strengths, subject.feature_bits, prepared.class_names)
     pooled = Pooled(hospitals, films(others), len(prepared.class_names), heads, pictures)
     if not np.array_equal(heads.fit(pooled.members)[0].weights, head.weights):
         raise DataError(f"{run.trained} is not the head of the films of {path}: run `dvc repro`")

@@ -11,7 +11,7 @@ import numpy as np
 from ppdl.datasets.prepared.arrays import Prepared, load_prepared
 from ppdl.datasets.prepared.reduced import Reduced
 from ppdl.errors import ConfigError, DataError
-from ppdl.pooling.rehearsal import Films
+from ppdl.pooling.subjects.head import Films
 from ppdl.pooling.sums import integer_features
 
 FEATURE_BITS = 12

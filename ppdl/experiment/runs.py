@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 from ppdl.config import PROJECT, Workspace
 from ppdl.evaluation.predictions.predictions import Predictions
 from ppdl.experiment.experiment import Experiment
+from ppdl.experiment.training.federated_run import federated_runs
 from ppdl.experiment.training.head_run import HeadRun, head_runs
 from ppdl.experiment.training.network_run import NetworkRun, network_runs
 from ppdl.tracking.runs.record import RunRecord
@@ -16,7 +17,7 @@ from ppdl.tracking.runs.record import RunRecord
 
 def runs_of(experiment: Experiment) -> list[NetworkRun | HeadRun]:
     """List the runs of the configuration in the order of the reports: plain first, heads last."""
-    return [*network_runs(experiment), *head_runs(experiment)]
+    return [*network_runs(experiment), *federated_runs(experiment), *head_runs(experiment)]
 
 
 def predict_recorded(record: RunRecord, folder: Path) -> Predictions:

@@ -21,22 +21,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ppdl.crypto.keys.keyfile import create_private_dir, only_writer, read_file, replace_private
 from ppdl.errors import KeyStoreError
-from ppdl.pooling.terms import Terms
+from ppdl.pooling.subjects.base import Contribution
 
 FORMAT = "ppdl contributions v2"
 _LARGEST_BYTES = 2**30
 
 
-def record_contribution(private_dir: Path, name: str, terms: Terms, films: Sequence[bytes], labels: np.ndarray) -> None:
+def record_contribution(private_dir: Path, name: str, run: str, contribution: Contribution) -> None:
     """Record a contribution before it is committed to; the same one again changes nothing.
 
     Args:
         private_dir: the hospital's folder.
-        films: SHA-256 of each film's pixels. labels: numbers of their classes.
+        run: digest of its terms.
 
     Raises:
         KeyStoreError: an earlier contribution differs by too few films, or the ledger cannot be used.
@@ -46,20 +44,21 @@ def record_contribution(private_dir: Path, name: str, terms: Terms, films: Seque
     with only_writer(private_dir):
         content = _read(path)
         secret = bytes.fromhex(content["secret"])
-        labelled = [film + terms.class_names[label].encode() for film, label in zip(films, labels, strict=True)]
+        films, least = contribution.films, contribution.least_films
+        labelled = [film + class_name.encode() for film, class_name in zip(films, contribution.classes, strict=True)]
         codes, labelled_codes = (
             sorted(hmac.new(secret, text, hashlib.sha256).hexdigest() for text in texts) for texts in (films, labelled)
         )
         for earlier in content["contributions"]:
             differ = _num_different(codes, earlier["films"]) or _num_different(labelled_codes, earlier["labelled"]) // 2
-            if 0 < differ < terms.least_films:
+            if 0 < differ < least:
                 raise KeyStoreError(
                     f"{path}: {name} contributed other films or labels before, and {differ} differ: who holds both totals has that of the "
-                    f"difference, which must be over {terms.least_films} films (16 a feature) or none. "
+                    f"difference, which must be over {least} films (16 a feature) or none. "
                     "Contribute those of before, or enough others; "
                     "where these images are nobody's, pooling.accept_membership=true, or another keygen.private_dir"
                 )
-        new = {"run": terms.digest, "films": codes, "labelled": labelled_codes}
+        new = {"run": run, "films": codes, "labelled": labelled_codes}
         if new in content["contributions"]:
             return
         content["contributions"].append(new)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ppdl.crypto.arithmetic.obfuscators import build_obfuscators
 from ppdl.crypto.arithmetic.paillier import encrypt_batch
-from ppdl.errors import ArtifactError, ConfigError, DataError
+from ppdl.errors import ArtifactError, ConfigError
 from ppdl.pooling.board import Board, add_released, read_rows, write_rows
 from ppdl.pooling.contributions import record_contribution
 from ppdl.pooling.pins import check_pin, pin
-from ppdl.pooling.privacy.noise import kept_rows
 from ppdl.pooling.statements import (
     COMMITMENT,
     TALLY,
@@ -27,7 +26,6 @@ from ppdl.pooling.statements import (
     read_signed,
     write_signed,
 )
-from ppdl.pooling.sums import sums_of
 from ppdl.pooling.terms import Terms
 
 KEPT = "npy", "commitments.json", "tally.json"
@@ -61,37 +59,23 @@ class Hospital:
         if member is None or member.signing_key != self.key.public_key().public_bytes_raw().hex():
             raise ConfigError(f"the roster does not name {self.name} with the key that it signs with: pin terms that do")
 
-    def commit(self, features: np.ndarray, labels: np.ndarray, films: Sequence[bytes] | None, groups: np.ndarray | None = None) -> None:
+    def commit(self, brought: Any) -> None:
         """Encrypt the sums over films, keep the ciphertexts here, and sign a commitment to them.
 
         Args:
-            features: integers (num_films, num_features). labels: (num_films,), numbers of classes.
-            films: SHA-256 of each film's pixels, for the ledger; None: a rehearsal on one owner's films, which no ledger protects.
-            groups: of each film, (num_films,): its patient, with near duplicates. A run with privacy needs them.
+            brought: what the subject of the terms makes its integers of.
 
         Raises:
-            DataError: the films are not as many as this hospital declared, a feature or label is out of range, or, with privacy, a patient
-                has more films than count.
+            DataError, ConfigError: what is brought is not what this hospital declared, or not of these terms; see the subject.
             KeyStoreError: the ledger declines the contribution.
-            ConfigError: features of another number.
             ArtifactError: the commitment on the board is not of these ciphertexts.
         """
-        terms, declared = self.terms, self.terms.roster[self.name].num_films
-        if len(features) != declared:
-            raise DataError(f"{self.name} declared {declared} films and brings {len(features)}: call a run with the right number")
-        if features.shape[1] != terms.num_features:
-            raise ConfigError(f"{self.name} brings {features.shape[1]} features a film, and the terms say {terms.num_features}")
-        if terms.privacy and (groups is None or not kept_rows(groups, terms.privacy.films_per_patient).all()):
-            raise DataError(
-                f"{self.name} must leave out films of patients with more than privacy.films_per_patient={terms.privacy.films_per_patient}, "
-                "and say whose each film is"
-            )
-        sums = sums_of(features, labels, num_classes=len(terms.class_names), feature_bits=terms.feature_bits)
-        if films is not None:
-            record_contribution(self.private_dir, self.name, terms, films, labels)
+        terms = self.terms
+        integers = terms.subject.integers(self.name, brought, terms.films)
+        if (contribution := terms.subject.ledger(brought)) is not None:
+            record_contribution(self.private_dir, self.name, terms.digest, contribution)
         if not self._own.exists():
-            public_key = self.board.public_key(terms)
-            plaintexts = terms.packing.pack(self._released(features, labels, sums.flat()))
+            public_key, plaintexts = self.board.public_key(terms), terms.packing.pack(integers)
             source = build_obfuscators(public_key, num_ciphertexts=len(plaintexts))
             write_rows(self._own, encrypt_batch(public_key, plaintexts, source))
         sha256, path = hash_rows(self._ciphertexts()), self.board.commitments / f"{self.name}.json"
@@ -130,12 +114,6 @@ class Hospital:
             raise ArtifactError("the server's sum is not that of the contributors' ciphertexts: it is not signed")
         pin(self._kept("tally.json"), tally.digest, f"{self.name} signed another tally of this run before, and signs one a run")
         write_signed(self.board.tallies / f"{self.name}.json", TALLY, tally, self.key)
-
-    def _released(self, features: np.ndarray, labels: np.ndarray, sums: np.ndarray) -> np.ndarray:
-        """Return what is encrypted: the sums, or with privacy those over clipped films, with noise."""
-        if (noise := self.terms.noise) is None:
-            return sums
-        return noise.sums(features, labels) + noise.draw() + noise.offset(len(features), 1)
 
     def _kept(self, what: str) -> Path:
         return kept(self.private_dir, self.name, self.terms, what)

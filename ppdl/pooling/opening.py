@@ -1,11 +1,11 @@
-"""The key holder's side of a run: a key pair for it alone, one opening, and the integer head that comes of it.
+"""The key holder's side of a run: a key pair for it alone, one opening, and what is made of its total.
 
     FINGERPRINT.terms.json     in the key holder's private folder, mode 0600: digest of the terms that the key was made for, see `pins`
     FINGERPRINT.opening.json   the same, on the disk before anything is decrypted
         format    "ppdl opening v1"
         tally     digest of the tally that the key was used for
         opened    null until the answer stands, then true or false
-    FINGERPRINT.head           the head of that answer
+    FINGERPRINT.answer         a folder: what was made of the total
 
 A run's key opens one tally, of the terms that it was made for. The same one again gives the same answer, also after a kill; any other is
 refused, whatever came of the first. Every party gets the same bit; why a total was refused is nobody's to know. When the answer stands, the
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -40,16 +40,13 @@ from ppdl.crypto.keys.purpose import FEDERATION
 from ppdl.errors import ArtifactError, CryptoError, DataError, KeyStoreError
 from ppdl.pooling.board import Board, read_rows
 from ppdl.pooling.pins import check_pin, pin
-from ppdl.pooling.ridge import fit_ridge
 from ppdl.pooling.statements import TALLY, Tally, check_contributors, read_commitments, read_signed
-from ppdl.pooling.sums import Sums, check_total
 from ppdl.pooling.terms import Terms
-from ppdl.private_head.head import QuantisedHead, load_head
 from ppdl.records.atomic import sync
 
 FORMAT = "ppdl opening v1"
 _LARGEST_BYTES = 4096
-REFUSED = "the total of this run was opened and is of no films, or gives no head: the run is used up, and a new one must be called"
+REFUSED = "the total of this run was opened and is of no films, or gives no answer: the run is used up, and a new one must be called"
 _OTHER_TERMS = (
     "the key holder called no run on these terms (an older version kept no record of it): "
     "call a new one (`dvc repro --force --single-item pool@NAME`)"
@@ -80,11 +77,13 @@ def check_terms(private_dir: Path, terms: Terms) -> None:
 
 
 def abandon_run(board: Board, private_dir: Path) -> None:
-    """Remove the board of a run that nobody goes on with, and its private key: what was released there stays closed."""
+    """Remove the board of a run that nobody goes on with, its private key, and what was opened: what was released there stays closed."""
     with suppress(KeyStoreError, FileNotFoundError):  # no key was made yet, its file is damaged, or it is not here
         fingerprint = load_public(board.folder / "public.json", FEDERATION).fingerprint
-        _pinned(private_dir, fingerprint).unlink(missing_ok=True)
-        _delete_key(private_dir, fingerprint)
+        _delete_key(private_dir, fingerprint)  # first: without it nothing can be opened once more
+        for path in (_pinned(private_dir, fingerprint), _record(private_dir, fingerprint)):
+            path.unlink(missing_ok=True)
+        shutil.rmtree(_answer(private_dir, fingerprint), ignore_errors=True)
     shutil.rmtree(board.folder, ignore_errors=True)
 
 
@@ -114,37 +113,45 @@ def signed_tally(board: Board, terms: Terms) -> Tally:
     return tally
 
 
-def open_total(board: Board, terms: Terms, private_dir: Path, *, backbone: Mapping[str, Any]) -> QuantisedHead:
-    """Open the run's total, once, and return the head that it gives.
+def open_total(board: Board, terms: Terms, private_dir: Path, make: Callable[[Any, Path], None]) -> Path:
+    """Open the run's total, once, and return the folder with what was made of it.
 
     Args:
         terms: as the board has them; the key holder's record says whether they are those that it called the run on.
-        backbone: what made the features, see PublicHead.
+        make: writes what is made of the total, see `Subject.total`, to a folder; raises DataError when nothing can be.
 
     Raises:
         ArtifactError, ConfigError: the tally is not signed by all contributors, or not of these terms. Nothing is used up.
         KeyStoreError: the key is for other terms, opened another tally, or is not here.
-        DataError: the opened total is of no films, or a class has none. The run is used up, and says no more.
+        DataError: the opened total is of no films, or nothing can be made of it. The run is used up, and says no more.
     """
     check_terms(private_dir, terms)
     tally = signed_tally(board, terms)
     key = board.public_key(terms)
     total = read_rows(board.sum, terms, key, tally.sum_sha256)
-    record, head_dir = private_dir / f"{terms.fingerprint}.opening.json", private_dir / f"{terms.fingerprint}.head"
+    record, answer = _record(private_dir, terms.fingerprint), _answer(private_dir, terms.fingerprint)
     opened = _begin(record, tally)
     if opened is None:
         secret = load_private(private_path(private_dir, terms.fingerprint), purpose=FEDERATION)
-        opened = _solve(secret, total, terms, tally, backbone, head_dir)
+        opened = _answered(secret, total, terms, tally, make, answer)
         with only_writer(private_dir):
             replace_private(record, {"format": FORMAT, "tally": tally.digest, "opened": opened})
     _delete_key(private_dir, terms.fingerprint)
     if not opened:
         raise DataError(REFUSED)
-    return load_head(head_dir)
+    return answer
 
 
 def _pinned(private_dir: Path, fingerprint: str) -> Path:
     return private_dir / f"{fingerprint}.terms.json"
+
+
+def _record(private_dir: Path, fingerprint: str) -> Path:
+    return private_dir / f"{fingerprint}.opening.json"
+
+
+def _answer(private_dir: Path, fingerprint: str) -> Path:
+    return private_dir / f"{fingerprint}.answer"
 
 
 def _delete_key(private_dir: Path, fingerprint: str) -> None:
@@ -173,22 +180,14 @@ def _begin(record: Path, tally: Tally) -> bool | None:
     return opened
 
 
-def _solve(key: PrivateKey, ciphertexts: Any, terms: Terms, tally: Tally, backbone: Mapping[str, Any], head_dir: Path) -> bool:
-    """Decrypt, check, solve and keep the head; say whether there is one. What was wrong is not told."""
+def _answered(key: PrivateKey, ciphertexts: Any, terms: Terms, tally: Tally, make: Callable[[Any, Path], None], answer: Path) -> bool:
+    """Decrypt, check, make and keep the answer; say whether there is one. What was wrong is not told."""
+    shutil.rmtree(answer, ignore_errors=True)
     try:
-        flat = terms.packing.unpack(decrypt_batch(key, ciphertexts), terms.num_sums)
-        num_films, came = terms.declared(tally.contributors), len(tally.contributors)
-        if terms.noise is not None:
-            total = terms.noise.opened(flat - terms.noise.offset(num_films, came), num_films, came)
-        else:
-            sizes = {"num_classes": len(terms.class_names), "num_features": terms.num_features, "feature_bits": terms.feature_bits}
-            total = Sums.from_flat(flat, **sizes)
-            check_total(total, num_films)
-        head, _ = fit_ridge(total, terms.strengths, class_names=terms.class_names, backbone=backbone)
+        opened = terms.packing.unpack(decrypt_batch(key, ciphertexts), terms.num_sums)
+        make(terms.subject.total(opened, terms.films, tally.contributors.keys()), answer)
     except (CryptoError, DataError):
         return False
-    shutil.rmtree(head_dir, ignore_errors=True)
-    head.save(head_dir)
-    for path in (*sorted(head_dir.iterdir()), head_dir, head_dir.parent):
+    for path in (*sorted(answer.iterdir()), answer, answer.parent):
         sync(path)  # on the disk before the record says so and the key goes
     return True

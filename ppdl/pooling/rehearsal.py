@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ppdl.crypto.keys.keyfile import create_private_dir
@@ -21,20 +21,9 @@ from ppdl.pooling.server import add_contributions
 from ppdl.pooling.terms import Member, Terms
 
 
-@dataclass(frozen=True, eq=False)
-class Films:
-    """What a hospital brings, see `Hospital.commit`: features (num_films, num_features), labels, digests and groups (num_films,)."""
-
-    features: np.ndarray
-    labels: np.ndarray
-    digests: Sequence[bytes] | None
-    groups: np.ndarray | None = None
-
-
 def call_run(
     board: Board,
-    draft: Callable[[str, Mapping[str, Member]], Terms],
-    roster: Mapping[str, Member],
+    wanted: Terms,
     private_dir: Path,
     *,
     allow_insecure_key: bool,
@@ -43,43 +32,41 @@ def call_run(
     """Return the terms of the run that was interrupted on `board`, or have the key holder call a new one under a fresh key.
 
     Args:
-        draft: gives the terms for a key's fingerprint and a roster.
+        wanted: the terms, whatever their fingerprint.
         private_dir: of the key holder.
         project: that no private key may lie in.
 
     Raises:
-        ConfigError: the terms break a rule; nothing is made then.
         KeyStoreError: see `make_run_key`.
     """
-    wanted = draft("", roster)
     try:
         found = board.read_terms()
         board.public_key(found)
         check_terms(private_dir, found)
-        if found.tree == draft(found.fingerprint, roster).tree:
+        if found.tree == replace(wanted, fingerprint=found.fingerprint).tree:
             return found
     except PpdlError:
         pass  # nothing that a run could go on from
     abandon_run(board, private_dir)
     fingerprint = make_run_key(board, private_dir, key_bits=wanted.key_bits, allow_insecure_key=allow_insecure_key, project=project)
-    terms = draft(fingerprint, roster)
+    terms = replace(wanted, fingerprint=fingerprint)
     pin_terms(private_dir, terms)
     board.write_terms(terms)
     return terms
 
 
-def rehearse(board: Board, terms: Terms, films: Mapping[str, Films], hospitals_dir: Path) -> None:
+def rehearse(board: Board, terms: Terms, brought: Mapping[str, Any], hospitals_dir: Path) -> None:
     """Do the steps of all hospitals and of the server. Each looks at what is there, so the same call goes on after a kill.
 
     Args:
-        films: by hospital.
+        brought: by hospital, what it commits, see `Hospital.commit`.
         hospitals_dir: with a private folder for each hospital, as `roster_of` left it.
 
     Raises: see `Hospital` and `add_contributions`.
     """
-    hospitals = {name: Hospital(name, terms, board, hospitals_dir / name, hospital_key(hospitals_dir / name)) for name in films}
-    for name, own in films.items():
-        hospitals[name].commit(own.features, own.labels, own.digests, own.groups)
+    hospitals = {name: Hospital(name, terms, board, hospitals_dir / name, hospital_key(hospitals_dir / name)) for name in brought}
+    for name, own in brought.items():
+        hospitals[name].commit(own)
     for hospital in hospitals.values():
         hospital.release()
     add_contributions(board, terms)

@@ -7,16 +7,16 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
-from annotated_types import MinLen
+from annotated_types import Ge, Le, MinLen
 
 from ppdl.errors import ConfigError, DataError
 from ppdl.pooling.privacy.promise import Privacy
 from ppdl.records.atomic import replacing
 from ppdl.records.reading import read_object
-from ppdl.records.typecheck import Positive
+from ppdl.records.typecheck import Count, Positive
 
 LEAST_HOSPITALS = 3
 FILMS_A_FEATURE = 16  # films for each feature below which a total tells who is in it; docs/threat-model.md says what that floor is not
@@ -44,8 +44,32 @@ class Pooling:
     privacy: Privacy | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.hospitals, int) and not isinstance(self.hospitals, bool) and self.hospitals < LEAST_HOSPITALS:
-            raise ConfigError(f"hospitals must be at least {LEAST_HOSPITALS}: of two each knows the other's sums; got {self.hospitals}")
+        _check_hospitals(self.hospitals)
+
+
+@dataclass(frozen=True)
+class Averaging:
+    """Say which hospitals train one network together, by federated averaging on encrypted sums.
+
+    Args:
+        hospitals: As of `Pooling`.
+        rounds: How often all train, and their updates are summed.
+        epochs: Passes over its own training films that each hospital makes in a round.
+        bits: Of each value of an update; each bit less makes what hospitals send smaller by a sixteenth or so.
+
+    Raises:
+        ConfigError: An argument breaks its rule.
+    """
+
+    hospitals: int | str
+    rounds: Count
+    epochs: Count
+    bits: Annotated[int, Ge(4), Le(24)]
+
+    privacy: ClassVar[None] = None  # no noise: what sums of updates would need for a promise was not worked out
+
+    def __post_init__(self) -> None:
+        _check_hospitals(self.hospitals)
 
 
 @dataclass(frozen=True)
@@ -134,6 +158,11 @@ def missing_classes(shares: Mapping[str, Sequence[int]], labels: np.ndarray, cla
     has = {name: set(labels[list(rows)].tolist()) for name, rows in shares.items()}
     lacks = {name: [said for label, said in enumerate(class_names) if label not in found] for name, found in has.items()}
     return {name: classes for name, classes in lacks.items() if classes}
+
+
+def _check_hospitals(hospitals: int | str) -> None:
+    if isinstance(hospitals, int) and not isinstance(hospitals, bool) and hospitals < LEAST_HOSPITALS:
+        raise ConfigError(f"hospitals must be at least {LEAST_HOSPITALS}: of two each knows the other's sums; got {hospitals}")
 
 
 def _checked(shares: dict[str, list[int]]) -> dict[str, list[int]]:

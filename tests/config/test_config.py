@@ -46,6 +46,7 @@ def test_every_group_file_composes_and_opens_with_its_command(path: Path):
     choose = {group: f"+{group}={name}" for group in ("experiment", "sweep")} | {
         "attack": f"+attack@attacks.another={name}",
         "head": f"+head@heads.another={name}",
+        "federation": f"+federation@federations.another={name}",
     }
     cfg = composed(choose.get(group, f"{group}={name}"))
     assert cfg.seed == config.read_params()["seed"]
@@ -72,6 +73,13 @@ def test_every_head_builds(name: str):
     assert node.keys() in ({"backbone", "fit", "inference"}, {"backbone", "pooling", "inference"})
     for part in node:
         config.build(node[part], f"heads.another.{part}")
+
+
+@pytest.mark.parametrize("name", [p.stem for p in GROUPS if p.parent.name == "federation"])
+def test_every_federation_builds_and_has_its_stages(name: str):
+    cfg = composed(f"+federation@federations.another={name}", "branch=another")
+    config.build(cfg.federations.another, "federations.another")
+    assert list(cfg.federated) == ["another"]
 
 
 @pytest.mark.parametrize("name", [p.stem for p in GROUPS if p.parent.name == "attack"])

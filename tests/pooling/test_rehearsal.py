@@ -13,8 +13,10 @@ from ppdl.pooling import rehearsal
 from ppdl.pooling.board import Board
 from ppdl.pooling.hospital import Hospital
 from ppdl.pooling.opening import left_keys, open_total
-from ppdl.pooling.rehearsal import Films, call_run, rehearse, roster_of, take_away
+from ppdl.pooling.rehearsal import call_run, rehearse, roster_of, take_away
+from ppdl.pooling.subjects.head import Films, HeadSums
 from ppdl.pooling.terms import Terms
+from ppdl.private_head.head import load_head
 
 NAMES, NUM_FILMS = ("anna", "berta", "clara"), 32
 
@@ -36,11 +38,9 @@ class Place:
         self.hospitals, self.out = self.holder / "hospitals", root / "project/data/pool/head"
 
     def call(self, strengths=(0.1,), num_features=4):
-        def draft(fingerprint, roster):
-            return Terms(fingerprint, 256, ("healthy", "ill"), num_features, 12, "0" * 64, strengths, False, roster)
-
-        roster = roster_of(dict.fromkeys(NAMES, NUM_FILMS), self.hospitals, self.project)
-        return call_run(self.board, draft, roster, self.holder, allow_insecure_key=True, project=self.project)
+        subject = HeadSums(("healthy", "ill"), num_features, 12, "0" * 64, strengths, False)
+        wanted = Terms("", 256, subject, roster_of(dict.fromkeys(NAMES, NUM_FILMS), self.hospitals, self.project))
+        return call_run(self.board, wanted, self.holder, allow_insecure_key=True, project=self.project)
 
     def keys(self):
         return sorted(path.stem for path in self.holder.glob("*.json") if "." not in path.stem)
@@ -83,7 +83,7 @@ def test_a_run_that_was_killed_goes_on_under_its_key(place, monkeypatch, where, 
     assert committed.items() <= {path.name: path.read_bytes() for path in board.commitments.iterdir()}.items()
     assert place.keys() == [terms.fingerprint]
     assert not list(place.hospitals.rglob("*.npy"))  # released, so nobody needs to keep them
-    assert open_total(board, terms, place.holder, backbone={}).num_features == 4
+    assert load_head(open_total(board, terms, place.holder, terms.subject.solver({}))).num_features == 4
     assert place.keys() == []
 
 
@@ -109,7 +109,7 @@ def test_the_key_of_a_run_that_was_pooled_and_never_opened_is_found(place):
         take_away(place.board, terms, place.out, place.hospitals)
     (place.holder / f"{'0' * 64}.json").write_text("{}")  # no key
     assert {path.stem for path in left_keys(place.holder)} == {terms.fingerprint for terms in runs}
-    open_total(Board(place.out), terms, place.holder, backbone={})
+    open_total(Board(place.out), terms, place.holder, terms.subject.solver({}))
     assert left_keys(place.holder) == [private_path(place.holder, runs[0].fingerprint)]
 
 

@@ -24,8 +24,11 @@ from ppdl.pooling.privacy.promise import Privacy
 from ppdl.pooling.ridge import fit_ridge
 from ppdl.pooling.server import add_contributions
 from ppdl.pooling.statements import COMMITMENT, TALLY, Commitment, hash_rows, write_signed
+from ppdl.pooling.subjects.base import Contribution
+from ppdl.pooling.subjects.head import Films, HeadSums
 from ppdl.pooling.sums import sums_of
 from ppdl.pooling.terms import Member, Terms
+from ppdl.private_head.head import load_head
 
 NAMES, NUM_FILMS, NUM_FEATURES = ("anna", "berta", "clara", "dora"), 40, 4
 
@@ -33,23 +36,20 @@ NAMES, NUM_FILMS, NUM_FEATURES = ("anna", "berta", "clara", "dora"), 40, 4
 class Run:
     """The parties of one run below a folder, and the films of each."""
 
-    def __init__(self, root, project, names=NAMES, **terms):
+    def __init__(self, root, project, names=NAMES, summing=None, **subject):
         self.root, self.board, self.holder = root, Board(root / "board"), root / "holder"
         fingerprint = make_run_key(self.board, self.holder, key_bits=256, allow_insecure_key=True, project=project)
         self.keys = {name: Ed25519PrivateKey.generate() for name in names}
         members = {name: Member(key.public_key().public_bytes_raw().hex(), NUM_FILMS) for name, key in self.keys.items()}
         values = {
-            "fingerprint": fingerprint,
-            "key_bits": 256,
             "class_names": ("healthy", "ill"),
             "num_features": NUM_FEATURES,
             "feature_bits": 12,
             "backbone_sha256": "0" * 64,
             "strengths": (0.01, 0.1),
             "accept_membership": False,
-            "roster": members,
         }
-        self.terms = Terms(**values | terms)
+        self.terms = Terms(fingerprint, 256, summing or HeadSums(**values | subject), members)
         pin_terms(self.holder, self.terms)
         rng = np.random.default_rng(5)
         self.films = {}
@@ -61,9 +61,12 @@ class Run:
     def hospital(self, name):
         return Hospital(name, self.terms, self.board, self.root / "own" / name, self.keys[name])
 
+    def brought(self, name):
+        return Films(*self.films[name], np.arange(NUM_FILMS))
+
     def commit(self, names=NAMES):
         for name in names:
-            self.hospital(name).commit(*self.films[name], np.arange(NUM_FILMS))
+            self.hospital(name).commit(self.brought(name))
 
     def until_signed(self, came=NAMES):
         self.commit(self.terms.roster)
@@ -75,7 +78,7 @@ class Run:
         return tally
 
     def open(self):
-        return open_total(self.board, self.terms, self.holder, backbone={"weights": "imagenet"})
+        return load_head(open_total(self.board, self.terms, self.holder, self.terms.subject.solver({"weights": "imagenet"})))
 
     def total(self, names=NAMES):
         features, labels = (np.concatenate([self.films[name][part] for name in names]) for part in (0, 1))
@@ -104,7 +107,7 @@ def test_the_head_is_that_of_all_films_together(run):
     key = load_private(private_path(run.holder, run.terms.fingerprint), purpose=FEDERATION)
     opened = run.terms.packing.unpack(decrypt_batch(key, np.load(run.board.sum)), run.terms.num_sums)
     assert opened.tolist() == run.total().flat().tolist()
-    expected, _ = fit_ridge(run.total(), run.terms.strengths, class_names=run.terms.class_names, backbone={})
+    expected, _ = fit_ridge(run.total(), run.terms.subject.strengths, class_names=run.terms.subject.class_names, backbone={})
     head = run.open()
     assert same(head, expected)
     features, labels, _ = run.films["anna"]
@@ -125,7 +128,7 @@ def test_the_key_is_gone_after_the_answer_and_the_answer_stays(run):
 def test_a_hospital_that_committed_may_stay_away(run):
     tally = run.until_signed(came=NAMES[1:])
     assert sorted(tally.contributors) == sorted(NAMES[1:])
-    expected, _ = fit_ridge(run.total(NAMES[1:]), run.terms.strengths, class_names=run.terms.class_names, backbone={})
+    expected, _ = fit_ridge(run.total(NAMES[1:]), run.terms.subject.strengths, class_names=run.terms.subject.class_names, backbone={})
     assert same(run.open(), expected)
 
 
@@ -258,10 +261,10 @@ def test_nothing_is_opened_on_terms_that_the_key_holder_did_not_call(run, tmp_pa
     for name in NAMES:
         write_signed(forged.board.tallies / f"{name}.json", TALLY, tally, forged.keys[name])
     with pytest.raises(KeyStoreError, match=r"terms\.json names another digest: the key holder called no run on these terms"):
-        open_total(forged.board, forged.terms, run.holder, backbone={})
+        open_total(forged.board, forged.terms, run.holder, forged.terms.subject.solver({}))
     (run.holder / f"{run.terms.fingerprint}.terms.json").unlink()  # as an older version left it
     with pytest.raises(KeyStoreError, match=r"terms\.json is missing: .*`dvc repro --force --single-item pool@NAME`"):
-        open_total(run.board, run.terms, run.holder, backbone={})
+        open_total(run.board, run.terms, run.holder, run.terms.subject.solver({}))
     assert not (run.holder / f"{run.terms.fingerprint}.opening.json").exists()  # nothing was used up
 
 
@@ -288,7 +291,7 @@ def test_an_opening_that_was_killed_goes_on(run, monkeypatch):
         patch.setattr(opening, "decrypt_batch", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             run.open()
-    expected, _ = fit_ridge(run.total(), run.terms.strengths, class_names=run.terms.class_names, backbone={})
+    expected, _ = fit_ridge(run.total(), run.terms.subject.strengths, class_names=run.terms.subject.class_names, backbone={})
     assert same(run.open(), expected)
 
 
@@ -300,7 +303,7 @@ def test_the_head_is_on_the_disk_before_the_record_says_so_and_the_key_goes(run,
     monkeypatch.setattr(opening, "sync", lambda path: done.append((path.name, secret.exists()) if path == run.holder else path.name))
     monkeypatch.setattr(opening, "replace_private", lambda *a: (done.append("record"), replace_private(*a)))
     run.open()
-    assert done == [*sorted(done[:2]), f"{run.terms.fingerprint}.head", ("holder", True), "record", ("holder", False)]
+    assert done == [*sorted(done[:2]), f"{run.terms.fingerprint}.answer", ("holder", True), "record", ("holder", False)]
     assert {"head.json"} < set(done[:2])
 
 
@@ -330,15 +333,15 @@ def test_a_total_of_no_films_uses_the_run_up_and_all_get_the_same_bit(run, wrong
 def test_a_hospital_contributes_as_many_films_as_it_declared_once(run):
     features, labels, films = run.films["anna"]
     with pytest.raises(DataError, match=r"labels must lie in \[0, 2\), got 0 to 2"):
-        run.hospital("anna").commit(features, labels * 2, films)
+        run.hospital("anna").commit(Films(features, labels * 2, films))
     with pytest.raises(DataError, match="anna declared 40 films and brings 39"):
-        run.hospital("anna").commit(features[1:], labels[1:], films[1:])
+        run.hospital("anna").commit(Films(features[1:], labels[1:], films[1:]))
     with pytest.raises(ConfigError, match="anna brings 3 features a film, and the terms say 4"):
-        run.hospital("anna").commit(features[:, 1:], labels, films)
+        run.hospital("anna").commit(Films(features[:, 1:], labels, films))
     run.commit()
     run.hospital("anna")._own.unlink()
     with pytest.raises(ArtifactError, match="anna contributes once a run"):
-        run.hospital("anna").commit(features, labels, films)
+        run.hospital("anna").commit(Films(features, labels, films))
 
 
 def test_the_ledger_declines_what_differs_by_a_few_films(run, tmp_path):
@@ -346,7 +349,7 @@ def test_the_ledger_declines_what_differs_by_a_few_films(run, tmp_path):
     later = Run(tmp_path / "later", tmp_path / "project")
     later.root = run.root  # the same hospitals, with their folders
     features, labels, films = run.films["anna"]
-    later.hospital("anna").commit(features, labels, films)  # the same films: no difference tells anything
+    later.hospital("anna").commit(Films(features, labels, films))  # the same films: no difference tells anything
     corrected, twice = np.array([1 - labels[0], *labels[1:]]), [*range(NUM_FILMS), 1]
     for changed in (
         (features, labels, [b"new", *films[1:]], 2),
@@ -358,40 +361,44 @@ def test_the_ledger_declines_what_differs_by_a_few_films(run, tmp_path):
         members = {name: dataclasses.replace(member, num_films=len(own[0])) for name, member in later.terms.roster.items()}
         later.terms = dataclasses.replace(later.terms, roster=members)
         with pytest.raises(KeyStoreError, match=rf"other films or labels before, and {differ} differ: .*must be over 64 films"):
-            later.hospital("anna").commit(*own)
-    renamed = dataclasses.replace(later.terms, class_names=("healthy", "sick"))
+            later.hospital("anna").commit(Films(*own))
+    renamed = Contribution(films[1:], [("healthy", "sick")[label] for label in labels[1:]], 64)
     with pytest.raises(KeyStoreError, match="and 1 differ"):  # of the films, and of the labels many
-        record_contribution(run.root / "own/anna", "anna", renamed, films[1:], labels[1:])
+        record_contribution(run.root / "own/anna", "anna", later.terms.digest, renamed)
     ledger = run.root / "own/anna/anna.contributions.json"
     assert ledger.stat().st_mode & 0o077 == 0
     assert not any(film.hex() in ledger.read_text() for film in films)
     ledger.write_text(ledger.read_text().replace("contributions v2", "contributions v1"))
     with pytest.raises(KeyStoreError, match=r"is no ledger in the format .*One of an older version has no labels .*: move it away"):
-        later.hospital("anna").commit(*own)
+        later.hospital("anna").commit(Films(*own))
     ledger.write_text("{}")
     with pytest.raises(KeyStoreError, match="is no ledger in the format"):
-        later.hospital("anna").commit(*own)
+        later.hospital("anna").commit(Films(*own))
 
 
 def test_bad_terms_are_refused(run, tmp_path):
     terms, roster = run.terms, run.terms.roster
-    first = roster["anna"]
+    first, wider = roster["anna"], dataclasses.replace(terms.subject, num_features=11)
     for change, rule in (
         ({"roster": dict(list(roster.items())[:2])}, "at least 3 hospitals"),
         ({"roster": roster | {"dora": first}}, "signs with a key of its own"),
         ({"roster": roster | {"dora": dataclasses.replace(roster["dora"], num_films=0)}}, "hospital dora declares no film"),
         ({"roster": roster | {"../x": dataclasses.replace(first, signing_key="1")}}, "the name of a hospital must be"),
-        ({"num_features": 11}, r"160 films are summed over 11 features, and below 16 films a feature \(176\)"),
-        ({"feature_bits": 30}, "slot_bits must be 2 to 63, got 68"),
+        (
+            {"subject": wider},
+            r"160 films are summed over 11 features, and below 16 films a feature \(176\)",
+        ),
+        ({"subject": dataclasses.replace(terms.subject, feature_bits=30)}, "slot_bits must be 2 to 63, got 68"),
     ):
         with pytest.raises(ConfigError, match=rule):
             dataclasses.replace(terms, **change)
-    assert dataclasses.replace(terms, num_features=11, accept_membership=True).num_sums == 2 * 12 + 66
+    assert dataclasses.replace(wider, accept_membership=True).num_sums == 2 * 12 + 66
     assert Terms.from_tree(terms.tree).digest == terms.digest
     run.board.write_terms(terms)
     assert run.board.read_terms().digest == terms.digest
-    with pytest.raises(ConfigError, match="these are no terms of a run"):
-        Terms.from_tree({"roster": {}})
+    for wrong in ({"roster": 3}, {"subject": {"kind": "guess"}}, {"subject": {"kind": "mean"}}, {"subject": 3}, {"key_bits": None}):
+        with pytest.raises(ConfigError, match="these are no terms of a run"):
+            Terms.from_tree(terms.tree | wrong)
     with pytest.raises(ConfigError, match="the roster does not name anna with the key that it signs with"):
         Hospital("anna", terms, run.board, tmp_path, run.keys["dora"])
 
@@ -415,11 +422,11 @@ def test_a_passphrase_protects_the_private_key_of_a_run(tmp_path, monkeypatch):
 
 
 def test_so_few_films_may_be_left_that_nothing_is_added(run):
-    run.terms = dataclasses.replace(run.terms, num_features=9)
+    run.terms = dataclasses.replace(run.terms, subject=dataclasses.replace(run.terms.subject, num_features=9))
     for name in NAMES:
         features, labels, films = run.films[name]
         run.films[name] = np.tile(features, 3)[:, :9], labels, films
-        run.hospital(name).commit(*run.films[name])
+        run.hospital(name).commit(Films(*run.films[name]))
     for name in NAMES[:3]:
         run.hospital(name).release()
     with pytest.raises(ConfigError, match="120 films are summed over 9 features"):
@@ -444,21 +451,25 @@ def test_released_rows_must_be_ciphertexts_of_the_key(run):
 PROMISE = Privacy(epsilon=8.0, delta=1e-6, colluders=1, films_per_patient=1, clip=1.0)
 
 
+def with_promise(terms, promise):
+    return dataclasses.replace(terms, subject=dataclasses.replace(terms.subject, privacy=promise))
+
+
 @pytest.fixture
 def private_run(tmp_path):
     pytest.importorskip("opendp", reason="the extra `privacy` is not installed")
-    return Run(tmp_path / "run", tmp_path / "project", key_bits=256, privacy=PROMISE)
+    return Run(tmp_path / "run", tmp_path / "project", privacy=PROMISE)
 
 
 def test_a_total_with_noise_is_that_of_all_films_and_draws(private_run, monkeypatch):
     drawn, draw = [], Noise.draw
     monkeypatch.setattr(Noise, "draw", lambda noise: drawn.append(draw(noise)) or drawn[-1])
     private_run.until_signed()
-    noise = private_run.terms.noise
+    noise = private_run.terms.subject.noise(4)
     clear = sum(noise.sums(*private_run.films[name][:2]) for name in NAMES)
     wanted = noise.opened(clear + sum(drawn), NUM_FILMS * 4, 4)
     assert len(drawn) == 4 and np.abs(drawn).min(axis=0).any()
-    assert same(private_run.open(), fit_ridge(wanted, private_run.terms.strengths, class_names=("healthy", "ill"), backbone={})[0])
+    assert same(private_run.open(), fit_ridge(wanted, private_run.terms.subject.strengths, class_names=("healthy", "ill"), backbone={})[0])
 
 
 def test_noise_is_drawn_once_a_run(private_run):
@@ -480,10 +491,10 @@ def test_no_total_lacks_noise(private_run, tmp_path):
 
 
 def test_parties_that_agreed_to_another_promise_are_refused(private_run):
-    other = dataclasses.replace(private_run.terms, privacy=dataclasses.replace(PROMISE, epsilon=8.5))
+    other = with_promise(private_run.terms, dataclasses.replace(PROMISE, epsilon=8.5))
     assert Terms.from_tree(private_run.terms.tree).digest == private_run.terms.digest != other.digest
     private_run.commit(NAMES[1:])
-    dataclasses.replace(private_run.hospital("anna"), terms=other).commit(*private_run.films["anna"], np.arange(NUM_FILMS))
+    dataclasses.replace(private_run.hospital("anna"), terms=other).commit(Films(*private_run.films["anna"], np.arange(NUM_FILMS)))
     with pytest.raises(ArtifactError, match=r"anna.json"):
         private_run.hospital("berta").release()
 
@@ -492,10 +503,10 @@ def test_films_of_a_patient_beyond_those_that_count_are_refused(private_run):
     groups = np.r_[0, np.arange(NUM_FILMS - 1)]
     for wrong in (None, groups):
         with pytest.raises(DataError, match=r"anna must leave out films of patients with more than privacy.films_per_patient=1"):
-            private_run.hospital("anna").commit(*private_run.films["anna"], wrong)
+            private_run.hospital("anna").commit(Films(*private_run.films["anna"], wrong))
     assert not list(private_run.board.commitments.glob("*"))
 
 
 def test_a_promise_that_cannot_be_kept_makes_no_terms(private_run):
     with pytest.raises(ConfigError, match=r"privacy.colluders must be below the number of hospitals, 4"):
-        dataclasses.replace(private_run.terms, privacy=dataclasses.replace(PROMISE, colluders=4))
+        with_promise(private_run.terms, dataclasses.replace(PROMISE, colluders=4))

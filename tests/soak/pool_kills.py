@@ -40,10 +40,11 @@ from ppdl.errors import KeyStoreError
 from ppdl.pooling import opening
 from ppdl.pooling.board import Board, add_released
 from ppdl.pooling.hospital import Hospital
-from ppdl.pooling.rehearsal import Films, call_run, hospital_key, roster_of
+from ppdl.pooling.rehearsal import call_run, hospital_key, roster_of
 from ppdl.pooling.ridge import fit_ridge
 from ppdl.pooling.server import add_contributions
 from ppdl.pooling.statements import TALLY, hash_rows, write_signed
+from ppdl.pooling.subjects.head import Films, HeadSums
 from ppdl.pooling.sums import sums_of
 from ppdl.pooling.terms import Terms
 from ppdl.private_head.head import QuantisedHead, load_head
@@ -70,12 +71,10 @@ class Run:
         self.terms = terms or self._call()
 
     def _call(self) -> Terms:
-        def draft(fingerprint: str, roster: Any) -> Terms:
-            return Terms(fingerprint, KEY_BITS, ("healthy", "ill"), NUM_FEATURES, 12, "0" * 64, (0.1,), False, roster)
-
         project = self.root / "project"
         roster = roster_of(dict.fromkeys(NAMES, NUM_FILMS), self.hospitals, project)
-        return call_run(self.board, draft, roster, self.holder, allow_insecure_key=True, project=project)
+        subject = HeadSums(("healthy", "ill"), NUM_FEATURES, 12, "0" * 64, (0.1,), False)
+        return call_run(self.board, Terms("", KEY_BITS, subject, roster), self.holder, allow_insecure_key=True, project=project)
 
     def copy(self, root: Path) -> Run:
         shutil.copytree(self.root, root)
@@ -89,7 +88,7 @@ class Run:
             self.open()
         else:
             hospital = Hospital(party, self.terms, self.board, self.hospitals / party, hospital_key(self.hospitals / party))
-            getattr(hospital, phase)(*dataclasses.astuple(films(party)) if phase == "commit" else ())
+            getattr(hospital, phase)(*[films(party)] if phase == "commit" else ())
 
     def open(self) -> QuantisedHead:
         decrypt = opening.decrypt_batch
@@ -101,7 +100,7 @@ class Run:
 
         opening.decrypt_batch = noting
         try:
-            return opening.open_total(self.board, self.terms, self.holder, backbone={})
+            return load_head(opening.open_total(self.board, self.terms, self.holder, HeadSums.of(self.terms.subject).solver({})))
         finally:
             opening.decrypt_batch = decrypt
 
@@ -139,7 +138,7 @@ class Run:
         Raises:
             Broken: the first thing that does not.
         """
-        head, board = load_head(self.holder / f"{self.terms.fingerprint}.head"), self.posted()
+        head, board = load_head(self.holder / f"{self.terms.fingerprint}.answer"), self.posted()
         if changed := [name for name, content in posted.items() if board.get(name) != content]:
             raise Broken(f"{changed[0]} stood on the board after the kill, and does not in the end")
         if sorted(self.board.read_tally().contributors) != list(NAMES):

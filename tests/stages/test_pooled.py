@@ -29,10 +29,10 @@ from ppdl.experiment import public_backbone
 from ppdl.experiment.experiment import Experiment
 from ppdl.experiment.results.crossval import chosen_runs
 from ppdl.experiment.training.head_run import head_run
-from ppdl.pooling import opening
 from ppdl.pooling.board import Board
 from ppdl.pooling.ridge import fit_ridge
 from ppdl.pooling.sharing import Shares
+from ppdl.pooling.subjects import head as head_sums
 from ppdl.pooling.sums import Sums, integer_features, sums_of
 from ppdl.private_head.head import load_head
 from ppdl.training.networks.features import extract_features, load_backbone
@@ -101,8 +101,8 @@ def checkout(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root}/mlflow.db")
         patch.setattr(public_backbone, "NUM_FILMS", 24)
-        check = opening.check_total
-        patch.setattr(opening, "check_total", lambda total, num_films: (found.totals.append(total), check(total, num_films)))
+        check = head_sums.check_total
+        patch.setattr(head_sums, "check_total", lambda total, num_films: (found.totals.append(total), check(total, num_films)))
         found.left = save_private(found.private_dir, generate_keypair(256, purpose=FEDERATION, allow_insecure_key=True))  # of another run
         with contextlib.redirect_stdout(found.said):
             found.run(hospitals, backbone, pool)
@@ -259,7 +259,7 @@ def test_a_run_with_privacy_leaves_films_out_and_says_what_it_promises(checkout,
     left_out = checkout.shares.num_films - shares.num_films
     assert left_out > 20 and sum(int(line.split()[1]) for line in said.getvalue().splitlines() if "left out" in line) == left_out
     assert "epsilon 30 at delta 1e-06 for the total, and" in said.getvalue()
-    assert Board(root / "data/pool" / NAME).read_terms().tree["privacy"]["epsilon"] == 30
+    assert Board(root / "data/pool" / NAME).read_terms().tree["subject"]["privacy"]["epsilon"] == 30
     assert load_head(root / "models" / NAME).num_features == shares.num_films // 16
     attacks = json.loads((root / "reports/audit" / NAME / "audit.json").read_text())["attacks"]
     assert "the total holds noise" in attacks["key_holder_pool"]["does_not_apply"] and "user_pool" not in attacks

@@ -20,8 +20,9 @@ def agree(folder: Path, invitation: Path) -> None:
     party = Party.load(folder)
     with party.alone():
         found = party.agree(invitation)
-    terms, films = found.terms, ", ".join(f"{name} {member.num_films} films" for name, member in found.terms.roster.items())
-    click.echo(f"{films}; {', '.join(terms.class_names)}; {terms.num_features} features; key of {terms.key_bits} bits; {found.address}")
-    if terms.accept_membership:
+    terms, subject = found.terms, found.subject
+    films = ", ".join(f"{name} {num_films} films" for name, num_films in terms.films.items())
+    click.echo(f"{films}; {', '.join(subject.class_names)}; {subject.num_features} features; key of {terms.key_bits} bits; {found.address}")
+    if subject.accept_membership:
         click.echo("accept_membership: fewer than 16 films a feature may be opened, which tells the key holder whose films are there")
     click.echo(found.digest)

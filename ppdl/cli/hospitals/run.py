@@ -44,7 +44,7 @@ def run(folder: Path, listen: str | None, patience_s: float) -> None:
             from ppdl.experiment.pooled import own_films
             from ppdl.serving.hospitals.desk import Desk
 
-            facts, names = invitation.backbone, invitation.terms.class_names
+            facts, names = invitation.backbone, invitation.subject.class_names
             films = partial(own_films, folder / "films", own / BACKBONE, facts["input_px"], facts["prepared_px"], list(names))
             join(party, invitation, Desk(party, invitation, films), say, patience_s=patience_s)
     say(f"done: all have the head, {own / 'board/opened.json'}" if party.role == SERVER else f"done: the head is {own / 'head'}")

@@ -9,7 +9,6 @@ from typing import Any
 
 from ppdl.evaluation.measures.statistics import points
 
-IN_THE_CLEAR = {"best_ssim": 1.0, "level": "in the clear"}
 LEVELS = ("unbroken", "leaky", "broken", "in the clear")  # of leakage, in order
 HEAD = (
     "run",
@@ -30,7 +29,7 @@ LEGEND = """\
   (`answer/protect_seconds`): encryption, filters and decryption together, on the machine that ran them.
 - **utility**: against plain at the margin that was set before: non-inferior, inferior, inconclusive, or too few groups (patients) to tell.
 - **leakage**: `broken`, the ciphertexts give the images away; `leaky`, what the trainer sees does, or something less; `unbroken`, none of
-  our attacks got anything, which is no proof.
+  our attacks got anything, which is no proof; `not attacked`, nobody tried.
 
 Tick runs and press *Compare* for everything side by side, or choose the chart symbol for bars. A run's page has its figures (Artifacts) and
 what was found in words. Accuracy without leakage says nothing: never quote one alone. Not a medical device."""
@@ -43,7 +42,7 @@ class Answer:
     Attributes:
         found: metrics of the run, as in reports/metrics.json.
         comparison: with plain, as in reports/evaluation/details.json; None for plain.
-        verdict: of the audit, as in audit.json; IN_THE_CLEAR where the trainer sees the images.
+        verdict: of the audit, as in audit.json; of a run without one, level (in the clear, not attacked) and best_ssim.
         blind_ssim: what a blind guess reaches; None where nobody rebuilt images.
         costs: what the steps before training cost, each with `seconds` and `engine`; None where it is not known.
         bytes_per_pixel: stored bytes for each byte of the images; None where it is not known.
@@ -102,13 +101,13 @@ class Answer:
 
 
 def summary_metric(answers: Sequence[Answer]) -> dict[str, dict[str, float]]:
-    """Return {figure: {run: number}}, what DVC compares between experiments; `leakage` is the place in LEVELS, None is left out."""
+    """Return {figure: {run: number}}, what DVC compares between experiments; `leakage` is the place in LEVELS; the unknown is left out."""
     table: dict[str, dict[str, float | None]] = {
         "accuracy": {answer.run: answer.found["accuracy"] for answer in answers},
         "accuracy_low": {answer.run: answer.found["accuracy_low"] for answer in answers},
         "accuracy_high": {answer.run: answer.found["accuracy_high"] for answer in answers},
         "attacker_gain": {answer.run: answer.attacker_gain for answer in answers},
-        "leakage": {answer.run: LEVELS.index(answer.verdict["level"]) for answer in answers},
+        "leakage": {answer.run: LEVELS.index(level) if (level := answer.verdict["level"]) in LEVELS else None for answer in answers},
     }
     return {name: {run: float(f"{value:.4g}") for run, value in row.items() if value is not None} for name, row in table.items()}
 

@@ -188,7 +188,8 @@ def _frontier(content: ReportContent, runs: list[str]) -> dict[str, Any]:
     reference, branches = content.details["reference"], content.details["branches"]
     points, left_out = [], []
     for run in runs:
-        found, ssim = content.metrics[run], 1.0 if run == reference else content.audit[branches[run]]["verdict"]["best_ssim"]
+        found, audit = content.metrics[run], content.audit.get(branches[run])
+        ssim = 1.0 if run == reference else audit["verdict"]["best_ssim"] if audit else None
         if ssim is None:
             left_out.append(run)
         else:

@@ -31,10 +31,9 @@ from ppdl.evaluation.predictions.predictions import Predictions, pool
 from ppdl.evaluation.predictions.seeds import pool_seeds
 from ppdl.experiment.experiment import Experiment
 from ppdl.experiment.results.report import border_predictions
-from ppdl.experiment.runs import runs_of
 from ppdl.experiment.training.frozen_run import FrozenRun, frozen_runs, validated
-from ppdl.experiment.training.head_run import Features, HeadRun
-from ppdl.experiment.training.network_run import NetworkRun
+from ppdl.experiment.training.head_run import Features, HeadRun, head_runs
+from ppdl.experiment.training.network_run import NetworkRun, network_runs
 from ppdl.experiment.training.run import PLAIN, Run
 from ppdl.records.atomic import replacing
 
@@ -118,13 +117,11 @@ def fold_of(experiment: Experiment, k: int, number: int = 0) -> Experiment:
 def chosen_runs(experiment: Experiment) -> list[NetworkRun | HeadRun | FrozenRun]:
     """Return the runs to cross-validate: all of the configuration, or those that crossval.runs names.
 
-    A head on the features of `plain` is none of them: a fold keeps no network. Nor is a head of several hospitals: folds would open
-    totals that overlap.
+    A head on the features of `plain` is none of them: a fold keeps no network. Nor are heads and networks of several hospitals: folds
+    would open totals that overlap.
     """
-    runs: list[NetworkRun | HeadRun | FrozenRun] = [
-        run for run in runs_of(experiment) if not isinstance(run, HeadRun) or (run.is_fitted and run.node.backbone.weights != PLAIN)
-    ]
-    runs += frozen_runs(experiment)
+    heads = [run for run in head_runs(experiment) if run.is_fitted and run.node.backbone.weights != PLAIN]
+    runs: list[NetworkRun | HeadRun | FrozenRun] = [*network_runs(experiment), *heads, *frozen_runs(experiment)]
     wanted = experiment.cfg.crossval.runs
     if wanted is None:
         return runs

@@ -11,7 +11,7 @@ from ppdl.audit.examination.verdict import BLIND
 from ppdl.config import checkout
 from ppdl.datasets.prepared.arrays import Prepared
 from ppdl.evaluation.predictions.predictions import Predictions
-from ppdl.evaluation.report.answer import IN_THE_CLEAR, Answer, glance, summary_metric
+from ppdl.evaluation.report.answer import Answer, glance, summary_metric
 from ppdl.evaluation.report.content import ReportContent
 from ppdl.evaluation.report.reports import write_json
 from ppdl.experiment.experiment import Experiment
@@ -79,14 +79,14 @@ def finish(experiment: Experiment, content: ReportContent, tested: Mapping[str, 
         audit = None if run.branch == PLAIN else content.audit[run.branch]
         found, results = _answer(run, content, audit), tested[run.name]
         numbers, words = numbers_and_words(results.metrics)
-        leakage = _leakage(audit["verdict"]) if audit else "the trainer sees the images"
+        leakage = _leakage(audit["verdict"]) if audit else run.verdict["sentence"]
         run_id = log_results(
             store,
             run.trained / "run.json",
             {
                 "test": numbers,
                 "cost": _cost(content.cost.get(run.branch, {})),
-                "audit": headlines(audit) if audit else {"best_ssim": 1.0},
+                "audit": headlines(audit) if audit else {"best_ssim": run.verdict["best_ssim"]},
                 "answer": found.metrics,
                 "external": {name: _shown(there[run.name]) for name, there in content.external.items()},
             },
@@ -110,7 +110,7 @@ def _answer(run: Run, content: ReportContent, audit: Mapping[str, Any] | None) -
         run=run.name,
         found=content.metrics[run.name],
         comparison=content.details["comparisons"].get(run.name),
-        verdict=audit["verdict"] if audit else IN_THE_CLEAR,
+        verdict=audit["verdict"] if audit else run.verdict,
         blind_ssim=_blind_ssim([audit] if audit else content.audit.values()),
         costs=None if audit and not costs else costs,
         bytes_per_pixel=read_record(run.trained / "run.json").metrics.get("fit/expansion_factor", None if audit else 1.0),

@@ -122,13 +122,15 @@ class HeadRun(Run):
         found = calibrate(labels[validation], head.logits(head.quantise(features.array[validation])) * head.logit_scale, self.validated_on)
         return replace(fitted, head=replace(head, temperature=found.temperature)), found
 
-    def keep_opened(self, head: QuantisedHead, backbone: Path, origin: Origin, summary: Mapping[str, float], *, stage: str) -> None:
+    def keep_opened(self, answer: Path, backbone: Path, origin: Origin, summary: Mapping[str, float], *, stage: str) -> None:
         """Track a head that came of hospitals' sums as an MLflow run, and write it beside its backbone, as `train` does.
 
         Args:
+            answer: folder of the head, as the key holder keeps it.
             backbone: file of the public backbone.
             origin: the sums.
         """
+        head = load_head(answer)
         unfitted = Calibration(head.temperature, 0, None, None, None, None)
         with self.tracked(origin, stage) as tracked:
             tracked.log_summary({**summary, **unfitted.figures})

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from omegaconf import DictConfig
 
@@ -54,6 +55,9 @@ class Run(ABC):
     name: str
     branch: str
     view: str
+
+    verdict: ClassVar[Mapping[str, Any]] = {"best_ssim": 1.0, "level": "in the clear", "sentence": "the trainer sees the images"}
+    # of a run that no audit is for
 
     @property
     @abstractmethod

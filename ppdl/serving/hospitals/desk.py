@@ -22,8 +22,9 @@ from ppdl.errors import ArtifactError
 from ppdl.pooling.board import Board
 from ppdl.pooling.hospital import Hospital
 from ppdl.pooling.opening import open_total
-from ppdl.pooling.rehearsal import Films, hospital_key
+from ppdl.pooling.rehearsal import hospital_key
 from ppdl.pooling.statements import OPENED, Opened, read_signed, write_signed
+from ppdl.pooling.subjects.head import Films
 from ppdl.private_head.head import ARRAYS_FILE, JSON_FILE, load_head
 from ppdl.records.atomic import replacing
 from ppdl.serving.hospitals.invitation import BACKBONE, HOSPITAL, Invitation
@@ -97,8 +98,7 @@ class Desk:
         return {path: (self.board.folder / path).read_bytes() for path in getattr(self, f"_{phase}")()}
 
     def _commit(self) -> list[str]:
-        films = self._films()
-        self._hospital.commit(films.features, films.labels, films.digests, films.groups)
+        self._hospital.commit(self._films())
         return [commitment(self.party.name)]
 
     def _release(self) -> list[str]:
@@ -111,7 +111,7 @@ class Desk:
 
     def _open(self) -> list[str]:
         terms, own = self.invitation.terms, self.board.folder / "head"
-        open_total(self.board, terms, self.party.folder, backbone=self.invitation.backbone).save(own)
+        load_head(open_total(self.board, terms, self.party.folder, self.invitation.subject.solver(self.invitation.backbone))).save(own)
         opened = Opened(terms.digest, hash_file(own / JSON_FILE))
         write_signed(self.board.folder / OPENED_FILE, OPENED, opened, hospital_key(self.party.folder))
         paths = [path for name in self.board.read_tally().contributors for path in sealed(name)]

@@ -24,6 +24,7 @@ from ppdl.crypto.artifact.shards import hash_file
 from ppdl.crypto.keys.jwk import parse_public
 from ppdl.crypto.keys.keypair import PublicKey
 from ppdl.errors import DISTRIBUTION, ConfigError, KeyStoreError, install_extra
+from ppdl.pooling.subjects.head import HeadSums
 from ppdl.pooling.terms import Terms, canonical
 from ppdl.records.atomic import replacing
 from ppdl.records.reading import read_object
@@ -67,8 +68,13 @@ class Invitation:
             raise ConfigError(f"each hospital of the roster and the key holder must have a node key of its own: {_ASK}")
         if set(self.sealing_keys) != set(self.terms.roster):
             raise ConfigError(f"each hospital of the roster must have a key that the head is sealed for: {_ASK}")
-        if self.key.fingerprint != self.terms.fingerprint or self.backbone.get("sha256") != self.terms.backbone_sha256:
+        if self.key.fingerprint != self.terms.fingerprint or self.backbone.get("sha256") != self.subject.backbone_sha256:
             raise ConfigError(f"key, backbone and terms are of different runs: {_ASK}")
+
+    @property
+    def subject(self) -> HeadSums:
+        """What the run sums. Raises: ConfigError when that is not for a head."""
+        return HeadSums.of(self.terms.subject)
 
     @cached_property
     def key(self) -> PublicKey:
@@ -81,7 +87,7 @@ class Invitation:
     @property
     def tree(self) -> dict[str, Any]:
         """The invitation as JSON values."""
-        return json.loads(json.dumps(asdict(self)))
+        return json.loads(json.dumps(asdict(self))) | {"terms": self.terms.tree}
 
     @cached_property
     def digest(self) -> str:
@@ -104,7 +110,7 @@ class Invitation:
             found = cls(**{**tree, "terms": Terms.from_tree(tree["terms"])})
         except (TypeError, KeyError, AttributeError) as error:
             raise ConfigError(f"{folder / FILE} is no invitation ({type(error).__name__}): {_ASK}") from None
-        if not (folder / BACKBONE).is_file() or hash_file(folder / BACKBONE) != found.terms.backbone_sha256:
+        if not (folder / BACKBONE).is_file() or hash_file(folder / BACKBONE) != found.subject.backbone_sha256:
             raise ConfigError(f"{folder / BACKBONE} is missing, or not the backbone that the invitation names: {_ASK}")
         return found
 

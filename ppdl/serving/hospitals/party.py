@@ -41,6 +41,7 @@ from ppdl.pooling.board import Board
 from ppdl.pooling.opening import check_terms, left_keys
 from ppdl.pooling.pins import FORMAT as PIN
 from ppdl.pooling.rehearsal import call_run, hospital_key
+from ppdl.pooling.subjects.head import HeadSums
 from ppdl.pooling.terms import NAME, Member, Terms
 from ppdl.private_head.head import backbone_facts
 from ppdl.records.reading import read_object
@@ -114,13 +115,12 @@ class Party:
             raise ConfigError(f"a run needs the cards of one server and of each hospital, once; got {got}")
         roster = {name: Member(card["signing_key"], card["num_films"]) for name, card in sorted(hospitals.items())}
         names = sorted({name for card in hospitals.values() for name in card["class_names"]})
-
-        def draft(fingerprint: str, roster: Mapping[str, Member]) -> Terms:
-            return Terms(fingerprint=fingerprint, class_names=names, backbone_sha256=backbone["sha256"], roster=roster, **rules)
-
+        own = {key: value for key, value in rules.items() if key != "key_bits"}
+        subject = HeadSums(class_names=names, backbone_sha256=backbone["sha256"], **own)
+        wanted = Terms("", rules["key_bits"], subject, roster)
         with tempfile.TemporaryDirectory(dir=self.folder) as root:
             board = Board(Path(root))
-            terms = call_run(board, draft, roster, self.folder, allow_insecure_key=allow_insecure_key, project=project)
+            terms = call_run(board, wanted, self.folder, allow_insecure_key=allow_insecure_key, project=project)
             public_key = public_members(board.public_key(terms))
         node_keys = {card["name"]: card["node_key"] for card in (*hospitals.values(), self.card)}
         sealing_keys = {name: card["sealing_key"] for name, card in hospitals.items()}

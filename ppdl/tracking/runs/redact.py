@@ -34,6 +34,7 @@ _AFTER_TRAINING = frozenset(
         "crossval",
         "evaluation",
         "executor",
+        "federated",
         "fitted",
         "listed",
         "listed_external",
@@ -95,12 +96,13 @@ def _looks_like_a_key(where: str, what: str) -> str:
     )
 
 
-def used_by(config: Mapping[str, Any], branch: str) -> dict[str, Any]:
-    """Return what decided a training of a config tree: not what happens after it, and of `protections` and `heads` this branch alone."""
+def used_by(config: Mapping[str, Any], branch: str, run: str) -> dict[str, Any]:
+    """Return what decided a training of a config tree: not what happens after it, of `protections` and `heads` this branch alone, and of
+    `federations` the one that the run is named after."""
     nodes = {key: node for key, node in config.items() if key not in _AFTER_TRAINING}
-    for many in ("protections", "heads"):
+    for many, own in (("protections", branch), ("heads", branch), ("federations", run)):
         if many in nodes:
-            nodes[many] = {name: node for name, node in nodes[many].items() if name == branch}
+            nodes[many] = {name: node for name, node in nodes[many].items() if name == own}
     head = nodes.get("heads", {}).get(branch)
     if head is not None and head["backbone"]["weights"] != "plain":  # such features are of no network that was trained here
         nodes = {key: node for key, node in nodes.items() if key not in ("model", "training")}

@@ -149,7 +149,7 @@ def _find(store: Store, record: RunRecord) -> Run | None:
 
 
 def _write(store: Store, run_id: str, record: RunRecord, run_json: Path) -> None:
-    log_description(store, run_id, record.config, record.tags.get("protection", record.name), record.dataset)
+    log_description(store, run_id, record.config, record.tags.get("protection", record.name), record.name, record.dataset)
     once = [Point(name, value, record.end_ms, 0) for name, value in record.metrics.items()]
     store.log_points(run_id, points_of(record.history) + once)
     path = run_json.parent / MODEL_FILE  # which may not have been pulled

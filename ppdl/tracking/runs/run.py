@@ -62,7 +62,7 @@ def start_training_run(spec: RunSpec, *, store_root: Path, project: Path, experi
         run = TrainingRun(store, run_id, spec, config, tags)
         try:
             with store.explained("describe a run in"):
-                log_description(store, run_id, config, spec.protection, spec.dataset)
+                log_description(store, run_id, config, spec.protection, spec.name, spec.dataset)
             with _active(store, run_id):
                 yield run
         except BaseException as error:

@@ -30,11 +30,11 @@ def create_run(store: Store, name: str, tags: Mapping[str, str], *, start_ms: in
     return run.info.run_id
 
 
-def log_description(store: Store, run_id: str, config: Mapping[str, Any], branch: str, dataset: DatasetRecord) -> None:
-    """Log a redacted config as config.yaml, what of it decides the training of a branch as parameters, and the dataset."""
+def log_description(store: Store, run_id: str, config: Mapping[str, Any], branch: str, run: str, dataset: DatasetRecord) -> None:
+    """Log a redacted config as config.yaml, what of it decides a run of a branch as parameters, and the dataset."""
     from mlflow.entities import Dataset, DatasetInput, InputTag, Param
 
-    store.client.log_batch(run_id, params=[Param(name, value) for name, value in flatten(used_by(config, branch)).items()])
+    store.client.log_batch(run_id, params=[Param(name, value) for name, value in flatten(used_by(config, branch, run)).items()])
     size = [f"{config['input_px']} px"] if "input_px" in config else []  # the list of runs has a column for it: a trial from the whole
     data = Dataset(
         name=", ".join([dataset.name, f"{sum(dataset.num_images.values())} images", *size]),

@@ -48,11 +48,11 @@ def _strategy(num_devices: int) -> tf.distribute.Strategy:
 
 
 def adamw(
-    schedule: keras.optimizers.schedules.LearningRateSchedule, weight_decay: float, network: keras.Model, num_devices: int
+    rate: keras.optimizers.schedules.LearningRateSchedule | float, weight_decay: float, network: keras.Model, num_devices: int
 ) -> keras.Optimizer:
     """Return AdamW that decays kernels alone: our fast one, or on several devices Keras' own, which knows how to add up gradients."""
     if num_devices == 1:
-        return FlatAdamW(schedule, weight_decay=weight_decay)
-    optimizer = keras.optimizers.AdamW(schedule, weight_decay=weight_decay)
+        return FlatAdamW(rate, weight_decay=weight_decay)
+    optimizer = keras.optimizers.AdamW(rate, weight_decay=weight_decay)
     optimizer.exclude_from_weight_decay([v for v in network.trainable_variables if v.name != "kernel"])
     return optimizer

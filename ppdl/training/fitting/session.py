@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -43,7 +44,8 @@ class Session:
         self.training, self.state_dir, self.started = training, Path(state_dir), started
         self.train, self.validation = _batches(view, labels, rows, training, num_classes, seed)
         self.model = model.build(view, num_classes)
-        self.network = compiled(self.model, training, len(self.train))
+        num_steps, warmup_steps = training.epochs * len(self.train), round(training.warmup_epochs * len(self.train))
+        self.network = compiled(self.model, training, warmup_cosine(training.learning_rate, warmup_steps, num_steps))
         # The number of threads does not decide what is learned.
         parts = {"model": model, "training": dataclasses.replace(training, num_threads=None), "num_classes": num_classes, "seed": seed}
         parts |= {"keras": keras.__version__}
@@ -89,13 +91,11 @@ class Session:
                 variable.assign(value)
 
 
-def compiled(model: keras.Model, training: Training, steps_per_epoch: int) -> keras.Model:
-    """Return a copy of `model` that trains fast, see `fused`, or on several devices, see `mirrored`, compiled."""
-    num_steps, warmup_steps = training.epochs * steps_per_epoch, round(training.warmup_epochs * steps_per_epoch)
+def compiled(model: keras.Model, training: Training, rate: Any) -> keras.Model:
+    """Return a copy of `model` that trains fast, see `fused`, or on several devices, see `mirrored`, compiled; `rate`: or a schedule."""
     with mirrored(training.devices):
         network = fused(model)
-        schedule = warmup_cosine(training.learning_rate, warmup_steps, num_steps)
-        optimizer = adamw(schedule, training.weight_decay, network, training.devices)
+        optimizer = adamw(rate, training.weight_decay, network, training.devices)
         # TensorFlow traces a step a second time when the first trace had to create variables.
         optimizer.build(network.trainable_variables)
         network.compile(

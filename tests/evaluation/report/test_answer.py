@@ -2,10 +2,11 @@
 
 import pytest
 
-from ppdl.evaluation.report.answer import HEAD, IN_THE_CLEAR, Answer, glance, summary_metric
+from ppdl.evaluation.report.answer import HEAD, Answer, glance, summary_metric
 
 METRICS = {"num_images": 201, "accuracy": 0.8507, "accuracy_low": 0.78607, "accuracy_high": 0.9045}
 COMPARISON = {"difference": -0.0298507, "low": -0.0995, "high": 0.0348, "verdict": "inconclusive"}
+IN_THE_CLEAR, NOT_ATTACKED = {"level": "in the clear", "best_ssim": 1.0}, {"level": "not attacked", "best_ssim": None}
 BROKEN = {"level": "broken", "best_ssim": 0.99986, "best_attack": "ratio"}
 
 
@@ -43,6 +44,8 @@ def test_a_sound_protection_gains_an_attacker_nothing():
 def test_the_summary_has_a_number_for_each_figure_and_run():
     plain = build(run="plain", comparison=None, verdict=IN_THE_CLEAR, costs=(), bytes_per_pixel=1.0)
     head = build(run="head", verdict={"level": "unbroken", "best_ssim": None}, blind_ssim=None)
+    averaged = summary_metric([build(run="averaging", verdict=NOT_ATTACKED)])
+    assert averaged["leakage"] == averaged["attacker_gain"] == {} and averaged["accuracy"] == {"averaging": 0.8507}
     assert summary_metric([plain, build(), head]) == {
         "accuracy": {"plain": 0.8507, "deterministic": 0.8507, "head": 0.8507},
         "accuracy_low": {"plain": 0.7861, "deterministic": 0.7861, "head": 0.7861},

@@ -359,3 +359,12 @@ def test_pictures_that_lack_or_are_no_archive_are_refused(tmp_path: Path):
     np.savez(path, rows=np.arange(2))
     with pytest.raises(DataError, match="lacks original, seen"):
         read_pictures(path, MEASURES)
+
+
+def test_a_run_that_nobody_attacked_is_shown_as_one(tmp_path):
+    content = full_content()
+    metrics = {"plain": content.metrics["plain"], "averaging": content.metrics["homomorphic"]} | dict(content.metrics)
+    details = {**content.details, "branches": BRANCHES | {"averaging": "plain"}}
+    write_html(tmp_path / "report.html", replace(content, metrics=metrics, details=details))
+    text = (tmp_path / "report.html").read_text()
+    assert "no attack was run" in text and re.search(r"Not drawn, since no attacker's SSIM is known: [^<]*averaging", text)

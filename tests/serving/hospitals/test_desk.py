@@ -299,7 +299,7 @@ def test_an_invitation_is_held_to_what_the_party_is(place):
 def test_a_run_that_was_not_agreed_to_or_was_changed_since_is_not_begun(place):
     assert place.party("anna").agreed().digest == place.invitation.digest
     path = place.party("anna").run_folder(place.invitation) / "invitation.json"
-    path.write_text(path.read_text().replace('"strengths": [\n   0.1', '"strengths": [\n   0.2'))
+    path.write_text(path.read_text().replace('"strengths": [\n    0.1', '"strengths": [\n    0.2'))
     with pytest.raises(ConfigError, match="holds another invitation than anna agreed to"):
         place.party("anna").agreed()
     (place.root / "berta/agreed.json").unlink()

@@ -216,7 +216,8 @@ def test_another_run_is_refused_by_the_party_and_all_others_hear_of_it(server, m
     holder, first = Party.load(server.folder("key-holder")), Invitation.read(server.root / "key-holder/invitation")
     monkeypatch.setattr(parties, "software", lambda: dict(first.software))
     cards = [read_card(server.root / f"key-holder/{name}.json") for name in PARTIES[:-1]]
-    rules = {key: value for key, value in first.terms.tree.items() if key in ("key_bits", "num_features", "feature_bits", "strengths")}
+    called = first.terms.tree | first.terms.tree["subject"]
+    rules = {key: value for key, value in called.items() if key in ("key_bits", "num_features", "feature_bits", "strengths")}
     options = {"allow_insecure_key": False, "project": server.root / "project"}
     other = holder.call(cards, first.backbone, rules | {"accept_membership": True}, **options)
     other.write(server.root / "clara/invitation", server.root / "key-holder/invitation/backbone.keras")

@@ -123,8 +123,10 @@ def test_parameters_are_those_that_decided_a_training():
         "heads": {"owner": {"backbone": {"weights": "plain"}}, "pool": {"backbone": {"weights": "filters"}}},
     }
     network = {"seed": 1, "model": {"alpha": 1}, "training": {"epochs": 2}}
-    assert used_by(config, "plain") == network | {"protections": {}, "heads": {}}
-    assert used_by(config, "opaque") == network | {"protections": {"opaque": {"a": 1}}, "heads": {}}
-    assert used_by(config, "owner") == network | {"protections": {}, "heads": {"owner": config["heads"]["owner"]}}
-    assert used_by(config, "pool") == {"seed": 1, "protections": {}, "heads": {"pool": config["heads"]["pool"]}}
-    assert used_by({"seed": 1}, "plain") == {"seed": 1}
+    assert used_by(config, "plain", "plain") == network | {"protections": {}, "heads": {}}
+    assert used_by(config, "opaque", "opaque") == network | {"protections": {"opaque": {"a": 1}}, "heads": {}}
+    assert used_by(config, "owner", "owner") == network | {"protections": {}, "heads": {"owner": config["heads"]["owner"]}}
+    assert used_by(config, "pool", "pool") == {"seed": 1, "protections": {}, "heads": {"pool": config["heads"]["pool"]}}
+    assert used_by({"seed": 1}, "plain", "plain") == {"seed": 1}
+    both = {"federations": {"averaging": {"rounds": 2}}}
+    assert used_by(both, "plain", "averaging") == both and used_by(both, "plain", "plain") == {"federations": {}}
