@@ -31,12 +31,12 @@ LIMITS = {
     "circles of modules": 0,
     "circles of folders": 0,
     "modules in one folder": 12,
-    "lines of code": 24_760,
+    "lines of code": 25_400,  # 600 of them average a network of several hospitals
     "functions that take cfg outside experiment and stages": 5,
     "functions that take cfg and workspace outside experiment and stages": 0,
-    "functions that take cfg in experiment and stages": 25,
-    "functions that take cfg and workspace in experiment and stages": 23,
-    "leaves of params.yaml": 138,
+    "functions that take cfg in experiment and stages": 26,
+    "functions that take cfg and workspace in experiment and stages": 24,
+    "leaves of params.yaml": 139,
 }
 NO_CODE = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENCODING, tokenize.ENDMARKER}
 
