@@ -43,7 +43,7 @@ def main(verbose: int, quiet: bool) -> None:
     ppdl keep dataset=folder dataset.root=PATH values of your own, for all commands
     ppdl predict IMAGE...                      what a trained network says of new X-rays
     ppdl serve                                 classify encrypted X-rays for others, without seeing them
-    ppdl ui                                    the MLflow runs in a browser, with the columns that matter
+    ppdl ui                                    the MLflow runs in a browser; prints the address
     ppdl estimate --images 21165 --px 96       time and bytes before you encrypt
     ppdl key make                              a key pair; the private part stays outside the project
     ppdl artifact inspect data/encrypted/deterministic

@@ -34,9 +34,10 @@ def print_answers(title: str, class_names: tuple[str, ...], found: FileAnswers, 
     headings = ["file", "class", *chances]
     if any(row.unlike is not None for row in found.rows):
         headings.append("like the training set")
-        rows = [[*cells, "UNLIKE" if row.unlike else "as far as seen"] for cells, row in zip(rows, found.rows, strict=True)]
+        said = ["UNLIKE" if row.unlike else "coloured" if row.coloured else "as far as seen" for row in found.rows]
+        rows = [[*cells, one] for cells, one in zip(rows, said, strict=True)]
     if odd := sum(row.unlike or False for row in found.rows):
         captions.append(f"{odd} of {len(rows)} are unlike what the network was trained on: do not believe its answer for them")
     if coloured := [row.path.name for row in found.rows if row.coloured]:
         captions.append(f"{', '.join(coloured)}: coloured, which no X-ray is; the answer is of the brightness alone")
-    print_table(title, headings, rows, right=chances, caption="; ".join([*captions, *notes]) or None, whole=True)
+    print_table(title, headings, rows, right=chances, caption="\n".join([*captions, *notes]) or None, whole=True)

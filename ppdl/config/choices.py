@@ -309,6 +309,8 @@ def advice(different: Mapping[str, tuple[Any, Any]]) -> str:
     if all(by_default.get(key_path) != asked for key_path, (_, asked) in different.items()):
         return f"These lie upstream of this stage, so rebuild with: {exp_run(given)}"
     built = leaves(read_params())
+    if all(built.get(key_path) == asked for key_path, (_, asked) in different.items()):
+        return "What is built is older than params.yaml, which asks for the same as this command. Build it: ppdl repro"
     for key_path, (found, _) in different.items():
         built.pop(key_path, None)
         if found is not None:

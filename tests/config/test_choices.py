@@ -217,6 +217,14 @@ def test_a_command_that_lacks_the_values_of_the_build_is_told_them(conf, monkeyp
     assert choices.compose(line) == choices.compose(BUILD) and keep == ["ppdl", "keep", *line] and "rebuild" not in text
 
 
+def test_a_command_after_other_values_were_kept_is_told_to_build_these(conf, monkeypatch):
+    phantoms = choices.compose()["dataset"]
+    choices.keep(BUILD)
+    config.compose_params(place.PARAMS)
+    different = config.differing({"dataset": phantoms}, {"dataset": choices.compose()["dataset"]})
+    assert different and advice(monkeypatch, different, "training.epochs=1", "+sweep=joblib").endswith("ppdl repro")
+
+
 def test_a_command_that_asks_for_another_input_is_told_to_rebuild_it_with_all_its_values(conf, monkeypatch):
     given = [*BUILD, "split.fold=2", "split.num_folds=5", "branch=opaque", "+sweep=joblib", "hydra.sweep.dir=x"]
     config.compose_params(place.PARAMS, BUILD)

@@ -13,6 +13,7 @@ from ppdl.datasets.images.gray import MAX_PIXELS, BadImageError, check_depth, ch
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 _SUBFILE_TYPE, _BITS_PER_SAMPLE, _COMPRESSION, _PHOTOMETRIC, _PLANAR, _SAMPLE_FORMAT = 254, 258, 259, 262, 284, 339  # tags of TIFF 6.0
 _COLOURED = 32  # of 255, between a pixel's largest and least channel: JPEG's rounding and a scanner's tint stay below it
+_MUCH = 0.1  # of the pixels: a coloured mark on a film stays below it; a third of a photograph's are gray enough to be one's
 _NO_PICTURE = 1 | 4  # SubfileType: a reduced copy of another page, a transparency mask
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # the markers SOF0 to SOF15 of ITU-T T.81
 
@@ -63,7 +64,7 @@ def read_picture(content: bytes) -> np.ndarray:
 
 
 def is_coloured(content: bytes) -> bool:
-    """Tell whether more than half of a picture shows colour, which no X-ray does; one stored in colour whose pixels are gray does not.
+    """Tell whether more than a tenth of a picture shows colour, which no X-ray does; one stored in colour whose pixels are gray does not.
 
     Raises:
         BadImageError: As `opened_picture`.
@@ -72,7 +73,7 @@ def is_coloured(content: bytes) -> bool:
         if image.mode in ("1", "L", "LA", "La", "F") or image.mode.startswith("I"):
             return False
         channels = np.asarray(image.convert("RGB").reduce(max(1, min(image.size) // 64)))
-    return bool((np.ptp(channels, axis=-1) > _COLOURED).mean() > 0.5)
+    return bool((np.ptp(channels, axis=-1) > _COLOURED).mean() > _MUCH)
 
 
 def jpeg_bits(content: bytes) -> int:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ppdl.evaluation.report.content import ReportContent
 
 DPI = 160
+FEW_GROUPS = 30
 CIPHER_METRICS = "cipher_metrics"
 CIPHER_REMARKS = {"needs", "ideal", "note", "num_scored", "knowledge", "source", "surface", "seconds"}
 SHOWN = {  # of an attack's figures, in the other tables
@@ -33,8 +34,8 @@ STEPS = ("encrypt", "stem", "reveal", "pool", "open", "inference")
 LEARNED, NOT_LEARNED, UNDECIDED, PRIVATE, POOLED = "learned", "not learned", "undecided", "private", "pooled"
 SUMMARY = {
     LEARNED: "A network learned from {}.",
-    NOT_LEARNED: "It learned nothing from {}: it stays at chance there.",
-    UNDECIDED: "Whether it learned from {} cannot be told from so few patients.",
+    NOT_LEARNED: "A network learned nothing from {}: it stays at chance there.",
+    UNDECIDED: "Whether a network learned from {} cannot be told from so few patients.",
     PRIVATE: "Test images of {} were classified on ciphertexts, by a head that was trained on plain features.",
     POOLED: "Test images of {} were classified on ciphertexts, by a head that was trained on sums under encryption: the key holder saw one "
     "total over all hospitals' films.",
@@ -52,6 +53,7 @@ def sections(content: ReportContent) -> dict[str, Any]:
     return vars(content) | {
         "runs": runs,
         "summary": _summary(content),
+        "few": _few(content),
         "pictures": picture_sections(content),
         "controls": [_control(run, metrics[run]) for run in runs if "permutation_p" in metrics[run]],
         "figures": {name: data_uri(png) for name, png in content.figures.items()},
@@ -88,14 +90,25 @@ def _summary(content: ReportContent) -> list[str]:
     return [text.format(listed(names[said])) for said, text in SUMMARY.items() if said in names]
 
 
+def _few(content: ReportContent) -> int | None:
+    """Return how many groups were tested where they are so few that a share's interval is wider than a third."""
+    tested = int(next((found["num_groups"] for name, found in content.metrics.items() if name != "baselines"), FEW_GROUPS))
+    return tested if tested < FEW_GROUPS else None
+
+
 def _learned(content: ReportContent, name: str) -> str:
-    """Say whether a run's accuracy, or by the permutation test its predictions, are above chance."""
+    """Say whether a run's accuracy, or by the permutation test its predictions, are above chance.
+
+    That it learned nothing is said where these images show what there is to learn: the reference lies above all of the run's interval.
+    """
     if (head := (content.config.get("heads") or {}).get(name)) is not None:  # no network learned from ciphertexts
         return POOLED if "pooling" in head else PRIVATE
     if control := content.metrics[name].get("control"):
         return {AT_CHANCE: NOT_LEARNED, CANNOT_TELL: UNDECIDED}.get(control, LEARNED)
-    above = content.metrics[name]["accuracy_low"] > content.metrics["baselines"]["chance"]["accuracy"]
-    return LEARNED if above else NOT_LEARNED
+    found, reference = content.metrics[name], content.metrics.get(content.details["reference"])
+    if found["accuracy_low"] > content.metrics["baselines"]["chance"]["accuracy"]:
+        return LEARNED
+    return NOT_LEARNED if reference and reference["accuracy_low"] > found["accuracy_high"] else UNDECIDED
 
 
 def _control(name: str, found: Mapping[str, Any]) -> str:

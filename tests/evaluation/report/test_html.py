@@ -118,6 +118,25 @@ def test_the_summary_follows_from_the_figures(full: Page, tmp_path: Path):
     assert "learned from deterministic, opaque and homomorphic." in text and "opaque BEATS chance" in text
 
 
+def test_that_nothing_was_learned_is_said_where_the_images_could_have_shown_it(tmp_path: Path):
+    wide = {"accuracy": 0.5, "accuracy_low": 0.09, "accuracy_high": 0.91, "num_groups": 8}
+    metrics = {name: found if name == "baselines" else {**found, **wide} for name, found in full_content().metrics.items()}
+    text = page_of(full_content(metrics=metrics), tmp_path).text
+    assert "Whether a network learned from deterministic and homomorphic cannot be told from so few patients." in text
+    assert text.index("Only 8 patients or groups were tested.") < text.index("Whether a network learned")
+    metrics["homomorphic"] = {**metrics["homomorphic"], "accuracy": 0.2, "accuracy_low": 0.1, "accuracy_high": 0.4}
+    metrics["plain"] = full_content().metrics["plain"]
+    text = page_of(full_content(metrics=metrics), tmp_path).text
+    assert "learned nothing from opaque and homomorphic:" in text or "learned nothing from homomorphic and opaque:" in text
+
+
+def test_a_picture_that_the_card_does_not_count_is_named_on_it(tmp_path: Path):
+    audit = json.loads(json.dumps(full_content().audit))
+    audit["opaque"]["attacks"]["single_film"] = {"ssim": 0.77, "knowledge": "two totals", "surface": "pool"}
+    text = page_of(full_content(audit=audit), tmp_path).text
+    assert "not counted: single film, SSIM 0.77, from two totals" in text
+
+
 def test_a_head_is_said_to_be_trained_as_it_was(tmp_path: Path):
     content = full_content()
     heads = {"deterministic": {"fit": {}}, "opaque": {"pooling": {}}}
