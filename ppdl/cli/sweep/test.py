@@ -21,7 +21,7 @@ def test(folder: str | None, reference: Path | None) -> None:
 
     FOLDER as for summary. Do it once, when the sweep is over: whoever chooses by test images has none left to test by.
     """
-    from ppdl.config import PROJECT, checkout
+    from ppdl.config import checkout
     from ppdl.datasets.prepared.arrays import load_prepared
     from ppdl.errors import DataError
     from ppdl.evaluation.measures.statistics import compare
@@ -35,7 +35,7 @@ def test(folder: str | None, reference: Path | None) -> None:
     before = (reference or checkout()) / "models" / chosen.parent.name / chosen.name
     names = ("default", f"trial {best.tags['job']}")
     records = [read_record(place / "run.json") for place in (before, chosen)]
-    data = load_prepared(PROJECT / "data/prepared").sha256
+    data = load_prepared(checkout() / "data/prepared").sha256
     for who, place, record in zip(names, (before, chosen), records, strict=True):
         if record.tags.get("data_sha256") != data:
             raise DataError(
