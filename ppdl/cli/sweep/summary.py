@@ -139,7 +139,7 @@ def headings(names: Sequence[str]) -> list[str]:
     """Return a heading for each parameter: its last part, or all of it where another column is called so."""
     last = [name.rsplit(".", 1)[-1] for name in names]
     taken = Counter([*MEASURED, *last])
-    return [(short if taken[short] == 1 else name.replace(".", ".\n")).replace("_", "_\n") for name, short in zip(names, last, strict=True)]
+    return [(short if taken[short] == 1 else name).replace("_", "_\n") for name, short in zip(names, last, strict=True)]
 
 
 def _as_json(trial: Trial) -> dict[str, Any]:

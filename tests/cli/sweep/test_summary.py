@@ -52,16 +52,15 @@ def test_the_table_and_what_to_do_with_the_best(swept):
 
 
 def test_no_two_columns_are_called_the_same():
-    assert headings(["training.epochs", "training.learning_rate"]) == ["training.\nepochs", "learning_\nrate"]
-    assert headings(["seed", "split.seed", "run"]) == ["seed", "split.\nseed", "run"]
+    assert headings(["training.epochs", "training.learning_rate"]) == ["training.epochs", "learning_\nrate"]
+    assert headings(["seed", "split.seed", "run"]) == ["seed", "split.seed", "run"]
 
 
 def test_epochs_that_are_set_stand_beside_those_that_were_run(swept):
     for number, found in enumerate(swept.client.search_runs([swept.experiment_id])):
         swept.client.log_param(found.info.run_id, "training.epochs", 40 + number)
-    lines = CliRunner().invoke(main, ["sweep", "summary"]).output.splitlines()
-    assert [line.split().count("epochs") for line in lines if "epochs" in line] == [1, 1]  # the other below "training."
-    assert any("training." in line for line in lines)
+    words = CliRunner().invoke(main, ["sweep", "summary"]).output.split()
+    assert words.count("epochs") == 1 and words.count("training.epochs") == 1
 
 
 def test_trials_on_other_data_than_the_newest_are_left_out_and_counted(swept):
