@@ -60,15 +60,15 @@ def frontier(out: Path | None) -> None:
         raise DataError(
             f"{store.shown} has no run on {folder} with {SSIM} and {ACCURACY[0]}{others}: run `ppdl repro` or `dvc exp run` first"
         )
-    points, tested = points_of(runs), f"{len(prepared.rows('test'))} test images of {runs[0].dataset}"
+    points, data = points_of(runs), f"{runs[0].dataset}, {len(prepared.rows('test'))} of them for testing"
     rows = [[p.name, f"{100 * p.accuracy:.1f} [{100 * p.low:.1f}, {100 * p.high:.1f}]", f"{p.ssim:.2f}"] for p in points]
     numbers = ("accuracy, %", "SSIM")
-    print_table("Accuracy against the best attacker's SSIM", ["run", *numbers], rows, right=numbers, caption=tested)
+    print_table("Accuracy against the best attacker's SSIM", ["run", *numbers], rows, right=numbers, caption=data)
     if left_out:
         click.echo(left_out)
     out = out or checkout() / "reports/frontier.png"
     out.parent.mkdir(parents=True, exist_ok=True)
-    plot_frontier(points, tested=tested).savefig(out, dpi=150)
+    plot_frontier(points, data=data).savefig(out, dpi=150)
     click.echo(f"wrote {out}")
 
 

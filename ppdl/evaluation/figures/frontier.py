@@ -51,12 +51,12 @@ class FrontierPoint:
         return self.label if self.is_named else f"{self.group}, {self.label}"
 
 
-def plot_frontier(points: Sequence[FrontierPoint], *, tested: str = "the test images", chance: float | None = None) -> Figure:
+def plot_frontier(points: Sequence[FrontierPoint], *, data: str = "", chance: float | None = None) -> Figure:
     """Draw accuracy over the best attacker's SSIM, one labelled point a run; a legend has the groups that labels do not tell.
 
     Args:
         points: at least one.
-        tested: what the accuracy is on, in words.
+        data: that all runs were tested on, in words, for the title; empty where the page around says it.
         chance: accuracy of guessing, drawn as a line.
     """
     if not points:
@@ -70,8 +70,8 @@ def plot_frontier(points: Sequence[FrontierPoint], *, tested: str = "the test im
     pad = max(4.0, 0.1 * (top - bottom))
     axes.set(xlim=(min(_LEFT, min(point.ssim for point in points) - 0.05), _RIGHT), ylim=(bottom - pad, top + pad))
     axes.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1])
-    axes.set(xlabel="SSIM of the best attacker's images   (1: the originals)", ylabel=f"accuracy on {tested}, %")
-    axes.set_title("Upper left: a network learns, and little is shown", loc="left", fontsize=TITLE)
+    axes.set(xlabel="SSIM of the best attacker's images   (1: the originals)", ylabel="accuracy on the test images, %")
+    axes.set_title(f"Upper left: a network learns, and little is shown\n{data}".rstrip(), loc="left", fontsize=TITLE)
     if chance is not None:
         axes.hlines(100 * chance, *axes.get_xlim(), color=GRAY, lw=0.9, ls=":", zorder=0)
         below: dict[str, Any] = {"xytext": (-2, -3), "textcoords": "offset points", "ha": "right", "va": "top"}

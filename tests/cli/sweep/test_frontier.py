@@ -69,10 +69,13 @@ def test_the_command_draws_and_prints_where_git_ignores_it(add, built, tmp_path,
     result = frontier()
     assert result.exit_code == 0, result.output
     assert "opaque, 64 px" in result.output and "90.0 [80.0, 95.0]" in result.output and "plain" not in result.output
-    assert "1 test images of phantom, 3 images" in result.output and "left out" not in result.output
+    assert "phantom, 3 images, 1 of them for testing" in result.output and "left out" not in result.output
     assert f"wrote {tmp_path / 'reports/frontier.png'}\n" in result.output
     assert (tmp_path / "reports/frontier.png").read_bytes().startswith(b"\x89PNG") and not (tmp_path / "frontier.png").exists()
-    assert frontier("--out", "made/x.svg").exit_code == 0 and b"test images of phantom" in (tmp_path / "made/x.svg").read_bytes()
+    assert (
+        frontier("--out", "made/x.svg").exit_code == 0
+        and b"phantom, 3 images, 1 of them for testing" in (tmp_path / "made/x.svg").read_bytes()
+    )
 
 
 def test_runs_of_other_data_are_counted_named_and_replace_no_point(add, built):
