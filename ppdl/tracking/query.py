@@ -78,4 +78,5 @@ def found_runs(store: Store, query: str) -> list[StoredRun]:
 
 def _dataset(run: Run) -> str:
     """Return what `log_description` named the data, without the side of a run's images."""
-    return next((re.sub(r", \d+ px$", "", given.dataset.name) for given in run.inputs.dataset_inputs), "")
+    inputs = run.inputs.dataset_inputs if run.inputs else []
+    return next((re.sub(r", \d+ px$", "", given.dataset.name) for given in inputs), "")
