@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ppdl.tracking.store import Store
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
 
 TRIAL = ", trial "  # between the name of a run and the number of its job in a sweep, in MLflow's list
 
@@ -18,6 +24,7 @@ class StoredRun:
         run_id: in this store, and in run.json beside the run's model.
         name: as RunSpec has it.
         seconds: from start to end; None while it runs.
+        dataset: name and number of images, such as "phantom, 1000 images"; empty where the run has none.
     """
 
     run_id: str
@@ -27,6 +34,20 @@ class StoredRun:
     params: Mapping[str, str]
     metrics: Mapping[str, float]
     tags: Mapping[str, str]
+    dataset: str
+
+
+def on_data(runs: Sequence[StoredRun], data_sha256: str | None) -> tuple[list[StoredRun], str]:
+    """Return the runs on this data, whose figures compare, and in words which others are left out; no words where all are on it.
+
+    Args:
+        data_sha256: of the prepared images and their split, as RunSpec has it.
+    """
+    others = Counter(run.dataset or "unnamed data" for run in runs if run.tags.get("data_sha256") != data_sha256)
+    names = "; ".join(f"{name} ({number})" for name, number in others.items())
+    number = others.total()
+    words = f"{number} {'run' if number == 1 else 'runs'} of other images or another split left out: {names}" if others else ""
+    return [run for run in runs if run.tags.get("data_sha256") == data_sha256], words
 
 
 def finished_runs(store: Store, **tags: str) -> list[StoredRun]:
@@ -50,6 +71,12 @@ def found_runs(store: Store, query: str) -> list[StoredRun]:
                 info, data = run.info, run.data
                 seconds = (info.end_time - info.start_time) / 1000 if info.end_time else None
                 name = info.run_name.partition(TRIAL)[0]
-                found.append(StoredRun(info.run_id, name, info.status, seconds, data.params, data.metrics, data.tags))
+                found.append(StoredRun(info.run_id, name, info.status, seconds, data.params, data.metrics, data.tags, _dataset(run)))
             if not (token := page.token):
                 return found
+
+
+def _dataset(run: Run) -> str:
+    """Return what `log_description` named the data, without the side of a run's images."""
+    inputs = run.inputs.dataset_inputs if run.inputs else []
+    return next((re.sub(r", \d+ px$", "", given.dataset.name) for given in inputs), "")

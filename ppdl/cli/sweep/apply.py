@@ -29,7 +29,11 @@ def apply(folder: str | None) -> None:
     if not given:
         raise ConfigError(f"trial {best.run.tags.get('job')} of {name} has the values of conf/ alone: there is nothing to take over")
     built = checkout() / "models" / best.run.tags.get("protection", "") / best.run.tags.get("view", "") / "run.json"
-    now = number(read_record(built).metrics.get(OBJECTIVE), ".4g") if built.is_file() else ""
-    beside = f"; what is built has {now}" if now else ""
+    record = read_record(built) if built.is_file() else None
+    compares = record is not None and record.tags.get("data_sha256") == best.run.tags.get("data_sha256")
+    now = number(record.metrics.get(OBJECTIVE), ".4g") if record is not None and compares else ""
+    beside = (
+        f"; what is built has {now}" if now else "" if record is None or compares else "; what is built is of other images or another split"
+    )
     click.echo(f"trial {best.run.tags.get('job')} of {name}, validation log loss {best.objective:.4g}{beside}")
     keep_and_show(given)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from ppdl.tracking.query import StoredRun
 
 ACCURACY = "fit/best_val_accuracy"
+MEASURED = ("job", "state", "log loss", "acc, %", "epochs", "s")  # columns of what came out, left of what was set
 DONE = "done"  # state of a trial that came to its end
 RUN = "run"  # stands among the parameters where a sweep has runs of several names
 
@@ -69,12 +71,16 @@ def summary(folder: str | None, as_json: bool) -> None:
 
 
 def ranked(folder: str | None) -> tuple[str, list[Trial]]:
-    """Return the name of a sweep, and its trials: those that came to their end, then the others, best first."""
+    """Return the name of a sweep, and its trials on the data of its newest: those that came to their end, then the others, best first."""
     store = checkout_store()
 
+    from ppdl.tracking.query import on_data
     from ppdl.tracking.runs.sweep import find_sweep
 
-    name, runs = find_sweep(store, folder)
+    name, found = find_sweep(store, folder)
+    runs, left_out = on_data(found, found[-1].tags.get("data_sha256"))
+    if left_out:
+        click.echo(f"{name} has trials of more than one data set, whose log losses do not compare. {left_out}", err=True)
     return name, sorted(trials_of(runs), key=lambda trial: (trial.state != DONE, math.inf if trial.objective is None else trial.objective))
 
 
@@ -113,7 +119,7 @@ def _show(name: str, trials: list[Trial]) -> None:
 
     names = sorted({key for trial in trials for key in trial.values})
     table = Table(title=f"{name}: {len(trials)} trials, best first", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for heading in ("job", "state", "log loss", "acc, %", "epochs", "s", *(key.rsplit(".", 1)[-1].replace("_", "_\n") for key in names)):
+    for heading in (*MEASURED, *headings(names)):
         table.add_column(heading, justify="left" if heading == "state" else "right", overflow="fold")
     for trial in trials:
         run = trial.run
@@ -127,6 +133,13 @@ def _show(name: str, trials: list[Trial]) -> None:
         table.add_row(run.tags.get("job", ""), trial.state, *measured, *values)
     console = Console()
     Console(width=console.width if console.is_terminal else 120).print(table)
+
+
+def headings(names: Sequence[str]) -> list[str]:
+    """Return a heading for each parameter: its last part, or all of it where another column is called so."""
+    last = [name.rsplit(".", 1)[-1] for name in names]
+    taken = Counter([*MEASURED, *last])
+    return [(short if taken[short] == 1 else name).replace("_", "_\n") for name, short in zip(names, last, strict=True)]
 
 
 def _as_json(trial: Trial) -> dict[str, Any]:

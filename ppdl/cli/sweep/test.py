@@ -22,6 +22,8 @@ def test(folder: str | None, reference: Path | None) -> None:
     FOLDER as for summary. Do it once, when the sweep is over: whoever chooses by test images has none left to test by.
     """
     from ppdl.config import checkout
+    from ppdl.datasets.prepared.arrays import load_prepared
+    from ppdl.errors import DataError
     from ppdl.evaluation.measures.statistics import compare
     from ppdl.experiment.runs import predict_recorded
     from ppdl.tracking.runs.record import read_record
@@ -33,7 +35,13 @@ def test(folder: str | None, reference: Path | None) -> None:
     before = (reference or checkout()) / "models" / chosen.parent.name / chosen.name
     names = ("default", f"trial {best.tags['job']}")
     records = [read_record(place / "run.json") for place in (before, chosen)]
-    for who, record in zip(names, records, strict=True):
+    data = load_prepared(checkout() / "data/prepared").sha256
+    for who, place, record in zip(names, (before, chosen), records, strict=True):
+        if record.tags.get("data_sha256") != data:
+            raise DataError(
+                f"{place} ({who}) was trained on other images or another split than data/prepared has now, so that it may have seen these "
+                f"test images: test the sweep on what it was run on, or run both anew"
+            )
         loss, accuracy = (number(record.metrics.get(key), form) or "unknown" for key, form in ((OBJECTIVE, ".3f"), (ACCURACY, ".1%")))
         click.echo(f"{who}: validation log loss {loss}, accuracy {accuracy}")
     ours, theirs = (predict_recorded(record, place) for record, place in zip(records, (before, chosen), strict=True))

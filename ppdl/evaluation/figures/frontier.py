@@ -30,7 +30,8 @@ _MEASURES = ("psnr", "ssim", "pinv_", "method")  # of a curve's entry; what else
 class FrontierPoint:
     """Hold one run: accuracy with its 95 % interval as shares, SSIM of the best attacker's images, and the group it is drawn with.
 
-    Points of one group share a colour and a marker and are joined in the order given, such as noise levels of one stride.
+    Points of one group share a colour and a marker, which no other group has, and are joined in the order given, such as noise levels of
+    one stride.
     """
 
     label: str
@@ -40,12 +41,22 @@ class FrontierPoint:
     ssim: float
     group: str
 
+    @property
+    def is_named(self) -> bool:
+        """Whether the label alone tells the group."""
+        return self.group in self.label
 
-def plot_frontier(points: Sequence[FrontierPoint], *, chance: float | None = None) -> Figure:
-    """Draw accuracy over the best attacker's SSIM, one labelled point a run.
+    @property
+    def name(self) -> str:
+        return self.label if self.is_named else f"{self.group}, {self.label}"
+
+
+def plot_frontier(points: Sequence[FrontierPoint], *, data: str = "", chance: float | None = None) -> Figure:
+    """Draw accuracy over the best attacker's SSIM, one labelled point a run; a legend has the groups that labels do not tell.
 
     Args:
         points: at least one.
+        data: that all runs were tested on, in words, for the title; empty where the page around says it.
         chance: accuracy of guessing, drawn as a line.
     """
     if not points:
@@ -53,19 +64,22 @@ def plot_frontier(points: Sequence[FrontierPoint], *, chance: float | None = Non
     figure = Figure(figsize=(7.6, 4.6), layout="constrained")
     axes = figure.subplots()
     for number, (group, members) in enumerate(_groups(points).items()):
-        _group(axes, members, PALETTE[number % len(PALETTE)], MARKERS[number % len(MARKERS)], group)
+        _group(axes, members, *_look(number), group)
     bottom = 100 * min([point.low for point in points] + ([] if chance is None else [chance]))
     top = 100 * max(point.high for point in points)
     pad = max(4.0, 0.1 * (top - bottom))
     axes.set(xlim=(min(_LEFT, min(point.ssim for point in points) - 0.05), _RIGHT), ylim=(bottom - pad, top + pad))
     axes.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1])
     axes.set(xlabel="SSIM of the best attacker's images   (1: the originals)", ylabel="accuracy on the test images, %")
-    axes.set_title("Upper left: a network learns, and little is shown", loc="left", fontsize=TITLE)
+    axes.set_title(f"Upper left: a network learns, and little is shown\n{data}".rstrip(), loc="left", fontsize=TITLE)
     if chance is not None:
         axes.hlines(100 * chance, *axes.get_xlim(), color=GRAY, lw=0.9, ls=":", zorder=0)
         below: dict[str, Any] = {"xytext": (-2, -3), "textcoords": "offset points", "ha": "right", "va": "top"}
         axes.annotate("chance", (1, 100 * chance), xycoords=("axes fraction", "data"), color=GRAY, fontsize=LABEL, **below)
     _frame(axes)
+    if any(not point.is_named for point in points):
+        handles = [line for line in axes.lines if line.get_label() in {point.group for point in points if not point.is_named}]
+        figure.legend(handles=handles, frameon=False, loc="outside lower left", ncols=2, fontsize=LABEL)
     _label(figure, axes, points)
     return figure
 
@@ -87,7 +101,7 @@ def plot_inversion(curve: Sequence[Mapping[str, Any]]) -> Figure:
         lines.setdefault(", ".join(_words(key, entry.get(key)) for key in settings if key != x), []).append(entry)
     for number, (name, entries) in enumerate(lines.items()):
         ordered = sorted(entries, key=lambda entry: entry.get(x, 0))
-        color, marker = PALETTE[number % len(PALETTE)], MARKERS[number % len(MARKERS)]
+        color, marker = _look(number)
         at = [entry.get(x, 0) for entry in ordered]
         axes.plot(at, [entry["ssim"] for entry in ordered], color=color, marker=marker, ms=5, label=name or None, clip_on=False)
     axes.set(xlabel=x, ylabel="SSIM of the rebuilt images", ylim=(min(0.0, *(entry["ssim"] for entry in curve), 0.0), 1.0))
@@ -104,6 +118,11 @@ def _groups(points: Sequence[FrontierPoint]) -> dict[str, list[FrontierPoint]]:
     for point in points:
         groups.setdefault(point.group, []).append(point)
     return groups
+
+
+def _look(number: int) -> tuple[str, str]:
+    """Return colour and marker of a group: the first seven differ in both, and each of 49 in one of them at least."""
+    return PALETTE[number % len(PALETTE)], MARKERS[(number + number // len(PALETTE)) % len(MARKERS)]
 
 
 def _words(name: str, value: Any) -> str:
@@ -143,7 +162,7 @@ def _label(figure: Figure, axes: Axes, points: Sequence[FrontierPoint]) -> None:
 
     groups = list(_groups(points))
     for point, at in sorted(zip(points, markers, strict=True), key=lambda pair: (-pair[0].accuracy, pair[0].ssim)):
-        line = {"arrowstyle": "-", "color": PALETTE[groups.index(point.group) % len(PALETTE)], "lw": 0.6, "alpha": 0.7, "shrinkB": 4}
+        line = {"arrowstyle": "-", "color": _look(groups.index(point.group))[0], "lw": 0.6, "alpha": 0.7, "shrinkB": 4}
         place: dict[str, Any] = {"xytext": (0, 0), "textcoords": "offset points", "ha": "center", "va": "center", "arrowprops": line}
         text = axes.annotate(point.label, (point.ssim, 100 * point.accuracy), color=TEXT, fontsize=LABEL, annotation_clip=False, **place)
         half = np.array(Text.get_window_extent(text).size) / 2

@@ -21,7 +21,7 @@ from ppdl.tracking.runs.model import model_record
 from ppdl.tracking.runs.names import epoch_metrics, section_metrics
 from ppdl.tracking.runs.provenance import PROCESS
 from ppdl.tracking.runs.record import EpochRecord, RunRecord
-from ppdl.tracking.runs.redact import redact, valid_name
+from ppdl.tracking.runs.redact import MAX_NAME, redact, shorten, valid_name
 from ppdl.tracking.runs.signals import Killed, signals_raise
 from ppdl.tracking.runs.spec import RunSpec
 from ppdl.tracking.runs.write import create_run, end_run, log_description, log_model, mark_dead_runs, points_of
@@ -58,7 +58,7 @@ def start_training_run(spec: RunSpec, *, store_root: Path, project: Path, experi
     with signals_raise():
         with store.explained("start a run in"):
             mark_dead_runs(store)
-            run_id = create_run(store, spec.name + ("" if spec.job is None else f"{TRIAL}{spec.job}"), tags, start_ms=now_ms())
+            run_id = create_run(store, _shown_name(spec), tags, start_ms=now_ms())
         run = TrainingRun(store, run_id, spec, config, tags)
         try:
             with store.explained("describe a run in"):
@@ -69,6 +69,14 @@ def start_training_run(spec: RunSpec, *, store_root: Path, project: Path, experi
             run._end("KILLED" if isinstance(error, Killed | KeyboardInterrupt) else "FAILED", error)
             raise
         run._end("FINISHED")
+
+
+def _shown_name(spec: RunSpec) -> str:
+    """Return the run's name in MLflow's list, a trial's with its number and its sweep's folder."""
+    if spec.job is None:
+        return spec.name
+    folder = f" of {spec.sweep.removeprefix('multirun/')}" if spec.sweep else ""
+    return shorten(f"{spec.name}{TRIAL}{spec.job}{folder}", MAX_NAME)
 
 
 @contextlib.contextmanager

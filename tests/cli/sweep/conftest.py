@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
+import numpy as np
 import pytest
 
+from ppdl.datasets.prepared.arrays import load_prepared
 from ppdl.tracking.runs.sweep import OBJECTIVE
 from ppdl.tracking.store import Point, now_ms, open_store
 
@@ -16,6 +19,20 @@ FOLDER = "multirun/2026-01-31/12-00-00"
 def empty_store(tmp_path, migrated_db):
     """Put an empty store where `open_store(tmp_path, ...)` finds it."""
     shutil.copy(migrated_db, tmp_path / "mlflow.db")
+
+
+@pytest.fixture
+def built(tmp_path, monkeypatch):
+    """The digest of the data that the checkout has built: three images, one of them for testing."""
+    monkeypatch.setattr("ppdl.config.checkout", lambda: tmp_path)
+    folder = tmp_path / "data/prepared"
+    folder.mkdir(parents=True)
+    np.save(folder / "images.npy", np.zeros((3, 4, 4), np.uint8))
+    rows = ["a.png,x,0,0,-1,train", "b.png,y,1,1,-1,validation", "c.png,x,0,2,-1,test"]
+    (folder / "index.csv").write_text("\n".join(["path,class_name,label,group,fold,split", *rows, ""]))
+    meta = {"class_names": ["x", "y"], "images_sha256": "", "num_images": 3, "prepared_px": 4, "params": {}}
+    (folder / "meta.json").write_text(json.dumps(meta))
+    return load_prepared(folder).sha256
 
 
 @pytest.fixture

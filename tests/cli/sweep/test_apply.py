@@ -50,17 +50,19 @@ def test_all_that_the_trial_was_given_is_kept_and_what_changes_is_said(swept, co
     assert yaml.safe_load((conf / "local/default.yaml").read_text())["training"] == {"learning_rate": 0.0123456789}
 
 
-def test_what_is_built_stands_beside_what_is_taken_over(swept, conf, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("data", "said"), [("ab", "what is built has 0.236"), ("cd", "what is built is of other images or another split")])
+def test_what_is_built_stands_beside_what_is_taken_over(swept, conf, tmp_path, monkeypatch, data, said):
     for run in swept.client.search_runs([swept.experiment_id]):
         swept.client.set_tag(run.info.run_id, "protection", "plain")
         swept.client.set_tag(run.info.run_id, "view", "pixels")
+        swept.client.set_tag(run.info.run_id, "data_sha256", "ab")
     give(swept, "training.learning_rate=0.0123456789")
     (tmp_path / "models/plain/pixels").mkdir(parents=True)
     (tmp_path / "models/plain/pixels/run.json").touch()
-    record = SimpleNamespace(metrics={OBJECTIVE: 0.236})
+    record = SimpleNamespace(metrics={OBJECTIVE: 0.236}, tags={"data_sha256": data})
     monkeypatch.setattr("ppdl.tracking.runs.record.read_record", lambda path: record)
     result = CliRunner().invoke(main, ["sweep", "apply"])
-    assert "validation log loss 0.4; what is built has 0.236\n" in result.output
+    assert f"validation log loss 0.4; {said}\n" in result.output
 
 
 def test_a_trial_that_was_given_nothing_leaves_nothing_to_take_over(swept, conf):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
 
 from ppdl.cli import main
-from ppdl.cli.sweep.summary import trials_of
+from ppdl.cli.sweep.summary import headings, trials_of
 from ppdl.records.trial import open_study
 from ppdl.tracking.query import StoredRun
 from ppdl.tracking.runs.sweep import OBJECTIVE
@@ -21,7 +22,7 @@ FOLDER = "multirun/2026-01-31/12-00-00"
 def run(objective=0.5, rate="0.01", *, name="plain", status="FINISHED", pruned=False, failure="", **params):
     metrics = {} if objective is None else {OBJECTIVE: objective, "fit/best_val_accuracy": 0.75, "fit/num_epochs": 32.0}
     tags = {"job": "0", "failure": failure} | ({"pruned": "true"} if pruned else {})
-    return StoredRun("", name, status, 60.0, {"training.learning_rate": rate, "seed": "7", **params}, metrics, tags)
+    return StoredRun("", name, status, 60.0, {"training.learning_rate": rate, "seed": "7", **params}, metrics, tags, "")
 
 
 def test_states_and_objectives():
@@ -48,6 +49,26 @@ def test_the_table_and_what_to_do_with_the_best(swept):
     assert rows[0][3:] == ["87.5", "32", "61", "0.0123"]
     assert f"ppdl sweep test {FOLDER}\n" in result.output and f"ppdl sweep apply {FOLDER}\n" in result.output
     assert "by Optuna" not in result.output
+
+
+def test_no_two_columns_are_called_the_same():
+    assert headings(["training.epochs", "training.learning_rate"]) == ["training.epochs", "learning_\nrate"]
+    assert headings(["seed", "split.seed", "run"]) == ["seed", "split.seed", "run"]
+
+
+def test_epochs_that_are_set_stand_beside_those_that_were_run(swept):
+    for number, found in enumerate(swept.client.search_runs([swept.experiment_id])):
+        swept.client.log_param(found.info.run_id, "training.epochs", 40 + number)
+    words = CliRunner().invoke(main, ["sweep", "summary"]).output.split()
+    assert words.count("epochs") == 1 and words.count("training.epochs") == 1
+
+
+def test_trials_on_other_data_than_the_newest_are_left_out_and_counted(swept):
+    for found in swept.client.search_runs([swept.experiment_id]):
+        swept.client.set_tag(found.info.run_id, "data_sha256", "ab" if found.data.tags["job"] == "1" else "cd")
+    result = CliRunner().invoke(main, ["sweep", "summary", "--json"])
+    assert [trial["job"] for trial in json.loads(result.stdout)["trials"]] == [0, 2, 3]  # 1 had the lowest log loss
+    assert f"{FOLDER} has trials of more than one data set" in result.stderr and "1 run of other images or another split" in result.stderr
 
 
 def test_how_much_each_value_mattered_is_said_by_optuna(swept, tmp_path):
@@ -99,6 +120,19 @@ def test_without_a_trial_that_came_to_its_end_there_is_no_best(swept):
 def test_a_trial_whose_model_is_elsewhere_cannot_be_tested(swept):
     result = CliRunner().invoke(main, ["sweep", "test"])
     assert result.exit_code == 1 and f"{FOLDER} has no model of trial 1" in result.output
+
+
+@pytest.mark.parametrize("moved", ["default", "trial 1"])
+def test_what_was_trained_on_another_split_is_not_tested(swept, built, tmp_path, monkeypatch, moved):
+    places = {"default": tmp_path / "models/plain/pixels", "trial 1": tmp_path / FOLDER / "1/models/plain/pixels"}
+    monkeypatch.setattr("ppdl.tracking.runs.sweep.model_folder", lambda folder, run: places["trial 1"])
+    records = {
+        place / "run.json": SimpleNamespace(tags={"data_sha256": "ab" if who == moved else built}, metrics={})
+        for who, place in places.items()
+    }
+    monkeypatch.setattr("ppdl.tracking.runs.record.read_record", records.get)
+    result = CliRunner().invoke(main, ["sweep", "test"])
+    assert result.exit_code == 1 and f"{places[moved]} ({moved}) was trained on other images or another split" in result.output
 
 
 def test_no_sweep_at_all_says_how_to_start_one(tmp_path, monkeypatch):

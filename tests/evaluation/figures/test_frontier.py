@@ -54,6 +54,20 @@ def test_a_group_is_joined_in_the_order_given():
     assert [list(line.get_xdata()) for line in joined] == [[0.7, 0.2, 0.4]]
 
 
+def test_each_group_has_a_look_of_its_own_and_those_that_labels_do_not_tell_are_in_the_legend():
+    points = [FrontierPoint(f"run {i}, 64 px", 0.5, 0.4, 0.6, i / 20, f"run {i}, 64 px") for i in range(10)]
+    points += [FrontierPoint(f"noise {n}", 0.5, 0.4, 0.6, 0.9, f"homomorphic, {px} px") for px in (32, 64) for n in (0, 4)]
+    figure = plot_frontier(points, data="phantom, 1000 images, 201 of them for testing")
+    looks = [(line.get_color(), line.get_marker()) for line in figure.axes[0].lines if line.get_marker() != "None"]
+    assert len(looks) == len(set(looks)) == 12
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["homomorphic, 32 px", "homomorphic, 64 px"]
+    assert figure.axes[0].get_title("left").endswith("\nphantom, 1000 images, 201 of them for testing")
+
+
+def test_labels_that_tell_their_group_need_no_legend():
+    assert not plot_frontier([FrontierPoint("opaque", 0.5, 0.4, 0.6, 0.1, "opaque")]).legends
+
+
 def test_no_points_are_refused():
     with pytest.raises(ConfigError, match="at least one point"):
         plot_frontier([])

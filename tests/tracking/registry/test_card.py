@@ -36,6 +36,7 @@ RUN = StoredRun(
         "ppdl.version": "0.1.0",
         "data_sha256": "cd" * 32,
     },
+    dataset="radiography, 3615 images",
 )
 CANDIDATE = Candidate(
     run=RUN,

@@ -31,7 +31,7 @@ def test_a_run_says_what_it_was(store_root, start):
     with start(name="deterministic-bytes", view="bytes", sweep="multirun/today", job=4, overrides=overrides) as run:
         pass
     found, store = read(store_root, run.run_id)
-    assert (found.info.run_name, found.info.status) == ("deterministic-bytes, trial 4", "FINISHED")
+    assert (found.info.run_name, found.info.status) == ("deterministic-bytes, trial 4 of today", "FINISHED")
     assert [run.name for run in finished_runs(store)] == ["deterministic-bytes"]
     assert found.data.params == {
         "seed": "7",
