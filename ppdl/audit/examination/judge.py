@@ -27,7 +27,7 @@ from scipy.special import ndtri
 from ppdl.audit.examination.base import Target
 from ppdl.audit.examination.blocks import block_size
 from ppdl.audit.examination.chance import FALSE_ALARM
-from ppdl.audit.examination.verdict import BROKEN, LEAKY, POWER, UNBROKEN
+from ppdl.audit.examination.verdict import BROKEN, LEAKY, NOT_CONFIDENTIAL, POWER, UNBROKEN
 
 MARGIN, REBUILT = 0.1, 0.35
 _NOISE = 0.02  # by so much the finest octave may have less structure than the next
@@ -122,7 +122,7 @@ def judge_structure(results: Mapping[str, Structure]) -> tuple[str, str]:
         for name, found in most_first:
             if getattr(found, wanted):
                 figures = f"{found.structure:.2f}, against {found.structure_null:.2f} from the same pixels shuffled"
-                return level, f"Not confidential: {text.format(name)} ({figures})."
+                return level, f"{NOT_CONFIDENTIAL}{text.format(name)} ({figures})."
     least = min((smallest_structure(found) for found in results.values()), default=None)
     limit = "" if least is None else f" Structure of {least:.2f} above the shuffled pixels' would have been found, {POWER:.0%} of the time."
     return UNBROKEN, f"No attack here succeeded, which proves nothing: another one may.{limit}"

@@ -28,6 +28,7 @@ COSTLY = ("known", "public_key")  # needs that count more than any number of oth
 ARTIFACT, VIEW, POOL = "artifact", "view", "pool"
 CHANCE = 0.5  # of an area under the ROC curve
 BROKEN, LEAKY, UNBROKEN = "broken", "leaky", "unbroken"
+NOT_CONFIDENTIAL = "Not confidential: "  # begins a sentence on rebuilt or leaking ciphertexts
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,8 @@ class Verdict:
     best_ssim: float | None
 
     def said_of(self, name: str) -> str:
-        """Return the sentence for a terminal."""
-        return textwrap.fill(f"{name}: {self.sentence}", 120, subsequent_indent="  ")
+        """Return level and sentence for a terminal."""
+        return textwrap.fill(f"{name} is {self.level}: {self.sentence}", 120, subsequent_indent="  ")
 
 
 def judge(results: Mapping[str, Mapping[str, Any]]) -> Verdict:
@@ -66,12 +67,12 @@ def judge(results: Mapping[str, Mapping[str, Any]]) -> Verdict:
     marks = {surface: _marks(found) for surface, found in ((ARTIFACT, artifact), (VIEW, view))}
     if rebuilt and rebuilt[0] >= REBUILT:
         cheapest = _cheapest(artifact)
-        level, text = BROKEN, f"Not confidential: {_rebuilt(cheapest, artifact)}."
+        level, text = BROKEN, f"{NOT_CONFIDENTIAL}{_rebuilt(cheapest, artifact)}."
         best = cheapest if best and round(best[0] - cheapest[0], 2) == 0 else best  # of equally good ones, the sentence's
     elif rebuilt and _above(rebuilt, blind):
-        level, text = LEAKY, f"Not confidential: {_rebuilt(rebuilt, artifact)}; a blind guess has SSIM {blind:.2f}."
+        level, text = LEAKY, f"{NOT_CONFIDENTIAL}{_rebuilt(rebuilt, artifact)}; a blind guess has SSIM {blind:.2f}."
     elif marks[ARTIFACT]:
-        level, text = LEAKY, f"Not confidential: {'; '.join(marks[ARTIFACT])}."
+        level, text = LEAKY, f"{NOT_CONFIDENTIAL}{'; '.join(marks[ARTIFACT])}."
     else:
         level, text = UNBROKEN, f"No attack here got anything out of the ciphertexts, which is no proof that none can.{_unseen(artifact)}"
     if view:

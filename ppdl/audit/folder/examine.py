@@ -13,7 +13,7 @@ from ppdl.audit.examination.chance import rates
 from ppdl.audit.examination.examine import examine
 from ppdl.audit.examination.judge import Structure, compare, judge_structure, shuffled
 from ppdl.audit.examination.setting import draw_known, draw_queries
-from ppdl.audit.examination.verdict import ARTIFACT, BLIND, LEAKY, MARGIN, REBUILT, UNBROKEN, judge, leaks, unseen
+from ppdl.audit.examination.verdict import ARTIFACT, BLIND, BROKEN, LEAKY, MARGIN, NOT_CONFIDENTIAL, REBUILT, UNBROKEN, judge, leaks, unseen
 
 ATTACKS = (
     "blind",
@@ -35,6 +35,7 @@ PAILLIER = ("key_size", "obfuscators")  # on ciphertexts that are whole numbers,
 MAPS = ("repeats",)  # which draw where something is, and no image
 WITH_ORIGINALS = ("known_plaintext", "keystream_known", "permutation_known", "blocks_known", "learned", "linkage")
 NUM_KNOWN, NUM_QUERIES = 20, 100  # images that an attacker knows, patients looked up; at most a half of the images
+_IN_THE_CLEAR = frozenset({base.KNOWN, base.QUERIES})  # needs that are images of these patients in the clear
 # Figures that compare with originals. Without any, an attack is scored against the picture itself, and these mean nothing.
 _NEED_ORIGINALS = {
     "psnr",
@@ -72,7 +73,7 @@ def audit_folder(attacks: Mapping[str, Attack], target: Target, originals: np.nd
     if originals is None:
         everything = np.arange(target.num_images)
         truth, null_truth = (Truth(gray_rows(each.picture, everything)) for each in (target, null))
-        left_out = {name: attack for name, attack in attacks.items() if name == BLIND or attack.needs & {base.KNOWN, base.QUERIES}}
+        left_out = {name: attack for name, attack in attacks.items() if name == BLIND or attack.needs & _IN_THE_CLEAR}
         attacks = {name: attack for name, attack in attacks.items() if name not in left_out}
     else:
         target, truth = _with_known(target, originals, rng)
@@ -112,10 +113,11 @@ def meaning(row: Mapping[str, Any]) -> str:
     ssim, least = row.get("ssim"), row.get("ssim_null", 0.0)
     if ssim is not None and ssim >= REBUILT and ssim > least + MARGIN:
         return "images rebuilt"
+    structure = f" (structure {row['structure']:.2f})" if {"ssim", "structure"} <= row.keys() else ""  # without originals it has a column
     if row.get("rebuilt"):
-        return "something of images, not the originals" if ssim is not None else "has the structure of images"
+        return f"has the structure of images{structure}"
     if row.get("found"):
-        return "images show through in part"
+        return f"images show through in part{structure}"
     if leak := row.get("leak"):
         return str(leak)
     if "unseen" in row:
@@ -151,7 +153,8 @@ def _verdict(results: Mapping[str, Mapping[str, Any]], structures: Mapping[str, 
     """Return level and sentence where there are originals, by ppdl.audit.examination.verdict, and by structure where that finds nothing.
 
     What an attack reaches on shuffled pixels as well is no success, whatever its SSIM. Structure alone, without likeness to the originals,
-    means at most that images show through.
+    means at most that images show through. Where an attack without images in the clear rebuilds, the sentence is about it. Elsewhere what
+    such attacks find is said first, structure and counts as without originals, since a thief needs no more for it.
     """
     judged = {name: dict(row) for name, row in results.items() if "does_not_apply" not in row}
     for row in judged.values():
@@ -161,15 +164,27 @@ def _verdict(results: Mapping[str, Mapping[str, Any]], structures: Mapping[str, 
         if "top1" in row and row["top1"] < row["top1_least"]:
             row["top1_low"] = 0.0
     verdict = judge(judged)
-    if verdict.level != UNBROKEN:
+    if verdict.level == UNBROKEN:
+        level, sentence = _with_counts(*judge_structure(structures), results)
+        return UNBROKEN if level == UNBROKEN else LEAKY, sentence
+    alone = {name: row for name, row in judged.items() if not _IN_THE_CLEAR.intersection(row["needs"])}
+    likeness = judge({name: row | {"leak": None} for name, row in alone.items()})
+    level, sentence = _with_counts(*judge_structure(structures), alone)
+    if likeness.level == BROKEN or level == likeness.level == UNBROKEN:
         return verdict.level, verdict.sentence
-    level, sentence = judge_structure(structures)
-    return _with_counts(UNBROKEN if level == UNBROKEN else LEAKY, sentence, results)
+    given = judge({name: row for name, row in judged.items() if name == BLIND or name not in alone})
+    said = (
+        ("", level, sentence),
+        ("Beside the originals, ", likeness.level, likeness.sentence),
+        ("No image in the clear was needed for that; with some, ", given.level, given.sentence),
+    )
+    texts = (intro + text.removeprefix(NOT_CONFIDENTIAL) for intro, level, text in said if level != UNBROKEN)
+    return verdict.level, NOT_CONFIDENTIAL + " ".join(texts)
 
 
 def _with_counts(level: str, sentence: str, results: Mapping[str, Mapping[str, Any]]) -> tuple[str, str]:
     """Add to a verdict on structure what was found by counting, or would have been."""
     if found := "; ".join(leaks(results)):
-        return (LEAKY, f"Not confidential: {found}.") if level == UNBROKEN else (level, f"{sentence} Moreover, {found}.")
+        return (LEAKY, f"{NOT_CONFIDENTIAL}{found}.") if level == UNBROKEN else (level, f"{sentence} Moreover, {found}.")
     limits = "; ".join(unseen(results))
     return level, f"{sentence} So would {limits}." if level == UNBROKEN and limits else sentence

@@ -94,7 +94,7 @@ def audit(
     _print_result(
         result, f"{path}: {target.num_images} of {found.num_found} images, {width} x {height} px", with_originals=truth is not None
     )
-    click.echo(result.sentence)
+    click.echo(f"{result.level}: {result.sentence}")
     if json_path is not None:
         about = {"path": str(path), "num_images": target.num_images, "num_found": found.num_found, "height": height, "width": width}
         about |= {"seed": seed, "with_originals": truth is not None}

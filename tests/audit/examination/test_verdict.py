@@ -114,3 +114,8 @@ def test_nothing_found_stands_beside_what_would_have_been():
     verdict = judge({"blind": BLIND, "x": found(**tried, **smallest_effects(tried)), "y": found(psnr=14.0, ssim=0.31)})
     assert verdict.level == UNBROKEN
     assert "would have been found, 80% of the time: an advantage of 0.50 (seen from 0.42) by x; an SSIM 0.1 above" in verdict.sentence
+
+
+def test_a_terminal_reads_the_level_that_the_sentence_is_the_reason_of():
+    assert judge({"x": found(psnr=37.2, ssim=0.98)}).said_of("toy").startswith("toy is broken: Not confidential: images rebuilt at 37 dB")
+    assert judge({"blind": BLIND}).said_of("toy").startswith("toy is unbroken: No attack here")
