@@ -103,7 +103,7 @@ class EncryptedSums:
             rehearse(self.board, terms, brought, hospitals)
         self.sent += folder_bytes(self.board.folder / "ciphertexts")
         with timed(self.seconds, "open"):
-            total = np.load(open_total(self.board, terms, self.private_dir, _keep) / "total.npy")
+            total = np.load(open_total(self.board, terms, self.private_dir, _keep) / "total.npy", allow_pickle=False)
         clear = np.sum([subject.integers(name, own, terms.films) for name, own in brought.items()], axis=0)
         if not np.array_equal(total, subject.total(clear, terms.films, brought.keys())):
             raise CryptoError(f"the opened total of run {terms.fingerprint[:16]} is not that of the hospitals' {subject.kind} sums")

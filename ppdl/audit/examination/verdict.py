@@ -24,6 +24,7 @@ MARGIN = 0.1  # SSIM above a blind guess
 ADVANTAGE = 0.1
 POWER = 0.8
 BLIND = "blind"
+EQUAL = 0.005  # of SSIM
 COSTLY = ("known", "public_key")  # needs that count more than any number of others, in this order
 ARTIFACT, VIEW, POOL = "artifact", "view", "pool"
 CHANCE = 0.5  # of an area under the ROC curve
@@ -38,8 +39,8 @@ class Verdict:
     Attributes:
         level: `broken`, `leaky` or `unbroken`.
         sentence: the reasons with their figures.
-        best_attack, best_ssim: of all rebuilt images, those nearest to the originals, a blind guess included; among those equal to two
-            digits, the one that needs least.
+        best_attack, best_ssim: of all rebuilt images, those nearest to the originals, a blind guess included; of attacks that are as good
+            to two digits best_attack is the one that needs least.
     """
 
     level: str
@@ -68,7 +69,7 @@ def judge(results: Mapping[str, Mapping[str, Any]]) -> Verdict:
     if rebuilt and rebuilt[0] >= REBUILT:
         cheapest = _cheapest(artifact)
         level, text = BROKEN, f"{NOT_CONFIDENTIAL}{_rebuilt(cheapest, artifact)}."
-        best = cheapest if best and round(best[0] - cheapest[0], 2) == 0 else best  # of equally good ones, the sentence's
+        best = (best[0], cheapest[1]) if best and best[0] - cheapest[0] < EQUAL else best  # the one that the sentence names
     elif rebuilt and _above(rebuilt, blind):
         level, text = LEAKY, f"{NOT_CONFIDENTIAL}{_rebuilt(rebuilt, artifact)}; a blind guess has SSIM {blind:.2f}."
     elif marks[ARTIFACT]:

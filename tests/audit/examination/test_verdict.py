@@ -32,6 +32,8 @@ def test_the_sentence_names_the_attack_that_needs_least():
     verdict = judge({"strong": found(psnr=90.0, ssim=1.0, needs=["ciphertexts", "public_key"]), "weak": found(psnr=30.0, ssim=0.9)})
     assert (verdict.best_attack, verdict.best_ssim) == ("strong", 1.0)
     assert "30 dB (SSIM 0.90) by weak" in verdict.sentence and "strong" not in verdict.sentence
+    near = judge({"strong": found(psnr=90.0, ssim=1.0, needs=["ciphertexts", "public_key"]), "weak": found(psnr=50.0, ssim=0.997)})
+    assert (near.best_attack, near.best_ssim) == ("weak", 1.0) and "by weak" in near.sentence
     known = {"given": found(psnr=90.0, ssim=1.0, needs=["known"]), "weak": found(psnr=30.0, ssim=0.9, needs=["prior", "symbols"])}
     assert "by weak" in judge(known).sentence
     key = {"keyed": found(psnr=90.0, ssim=1.0, needs=["public_key"]), "weak": known["weak"]}
