@@ -181,7 +181,7 @@ def hits(guess: np.ndarray, owner: np.ndarray, classes: np.ndarray, groups: np.n
 
 
 def related(estimates: np.ndarray, shares: np.ndarray, free: int) -> dict[str, Any]:
-    """Return Pearson's r of estimates and class shares, both (num_hospitals, num_classes), with Fisher's interval for `free` free shares."""
+    """Return Pearson's r of estimates and shares, both (num_hospitals, num_classes), with Fisher's interval for `free` free shares."""
     r, error = float(np.corrcoef(estimates.ravel(), shares.ravel())[0, 1]), 1 / np.sqrt(free - 2)
     low, high = np.tanh(np.arctanh(r) + Z * error * np.array([-1, 1]))
     return {"value": r, "low": float(low), "high": float(high), "found": float(np.tanh(FOUND * error)), "null": 0.0}
