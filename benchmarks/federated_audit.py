@@ -47,6 +47,7 @@ from ppdl.records.atomic import replacing
 from ppdl.training.federated.schedule import rate_of
 
 ROUNDS, SEED, SHARINGS, CONTROLS = (1, 2, 7, 14), 0, range(1, 9), 20
+ALL = "all four"
 CASES = [Case(IID, "float"), Case(BY_CLASS, "float")]
 Z, FOUND = 1.959964, 2.801585  # of a two-sided 95 % interval; and of one that is above its null 4 times of 5
 Arrays = Mapping[str, np.ndarray]
@@ -240,6 +241,12 @@ def film_attacks(losses: Arrays, names: Sequence[str], owner: np.ndarray, labels
         yield f"membership, {attack}", "sum", told(score("sum"), has, labels, groups)
 
 
+def together(rounds: Sequence[Arrays]) -> dict[str, np.ndarray]:
+    """Return losses whose changes are the sums of those of several rounds, each divided by its standard deviation over candidates."""
+    changes = [{name: before["before"] - after for name, after in before.items()} for before in rounds]
+    return {name: -sum(change[name] / (change[name].std() or 1.0) for change in changes) for name in rounds[0]}
+
+
 def figures(prepared: Prepared, out: Path) -> Iterator[dict[str, Any]]:
     """Yield a row for each attack, surface, federation and round."""
     index = prepared.index
@@ -251,10 +258,14 @@ def figures(prepared: Prepared, out: Path) -> Iterator[dict[str, Any]]:
         for number, own in enumerate(rows.values()):
             owner[own] = number
         films = np.array([np.bincount(labels[own], minlength=labels.max() + 1) for own in rows.values()])
-        for number in ROUNDS:
+        by_round = [{what: losses[f"{number} {what}"] for what in ("before", "sum", *rows)} for number in ROUNDS]
+        of = owner[candidates], labels[candidates], groups[candidates]
+        for attack, surface, row in film_attacks(together(by_round), list(rows), *of):
+            if attack != "membership, loss":  # losses are of one round
+                yield {"federation": case.sharing, "round": ALL, "attack": attack, "surface": surface, **row}
+        for number, found in zip(ROUNDS, by_round, strict=True):
             said = {"federation": case.sharing, "round": number}
-            found = {what: losses[f"{number} {what}"] for what in ("before", "sum", *rows)}
-            attacks = list(film_attacks(found, list(rows), owner[candidates], labels[candidates], groups[candidates]))
+            attacks = list(film_attacks(found, list(rows), *of))
             if case.sharing == BY_CLASS:
                 attacks += label_mix(np.stack([kept[f"{number} {name}"] for name in rows]), films)
             yield from ({**said, "attack": attack, "surface": surface, **row} for attack, surface, row in attacks)
@@ -269,13 +280,13 @@ def show(rows: Sequence[Mapping[str, Any]], errors: Arrays) -> None:
     table = Table(title="value [95 %] (null; found 4 times of 5)", title_justify="left")
     for name in ("federation", "attack", "update", *(f"round {number}" for number in ROUNDS)):
         table.add_column(name)
-    cells: dict[tuple[str, str, str], dict[int, str]] = {}
+    cells: dict[tuple[str, str, str], dict[int | str, str]] = {}
     for row in rows:
         text = f"{row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}] ({row['null']:.2f}; {row['found']:.2f})"
         cells.setdefault((row["federation"], row["attack"], row["surface"]), {})[row["round"]] = text
     for key, by_round in cells.items():
-        table.add_row(*key, *(by_round.get(number, "") for number in ROUNDS))
-    Console(width=190).print(table)
+        table.add_row(*key, *(by_round.get(number, "") for number in (*ROUNDS, ALL)))
+    Console(width=210).print(table)
     for number, found in errors.items():
         print(
             f"control, round {number}: relative error of {len(found)} films' features, median {np.median(found):.1e}, max {found.max():.1e}"
