@@ -251,7 +251,8 @@ def figures(prepared: Prepared, out: Path) -> Iterator[dict[str, Any]]:
     """Yield a row for each attack, surface, federation and round."""
     index = prepared.index
     labels, groups = index["label"].to_numpy(), np.unique(index["group"].to_numpy(), return_inverse=True)[1]
-    candidates = np.concatenate([prepared.rows("train"), prepared.rows("test")])
+    candidates, others = np.concatenate([prepared.rows("train"), prepared.rows("test")]), np.load(out / "audit_mixes.npz")
+    num_last = others[f"{ROUNDS[0]} last"].shape[1]
     for case in CASES:
         kept, losses = np.load(out / f"audit_{case.name}.npz"), np.load(out / f"audit_{case.name}_losses.npz")
         rows, owner = hospitals_of(prepared, case, SEED), np.full(len(labels), -1)
@@ -267,11 +268,10 @@ def figures(prepared: Prepared, out: Path) -> Iterator[dict[str, Any]]:
             said = {"federation": case.sharing, "round": number}
             attacks = list(film_attacks(found, list(rows), *of))
             if case.sharing == BY_CLASS:
-                attacks += label_mix(np.stack([kept[f"{number} {name}"] for name in rows]), films)
+                attacks += label_mix(np.stack([kept[f"{number} {name}"][-num_last:] for name in rows]), films)
             yield from ({**said, "attack": attack, "surface": surface, **row} for attack, surface, row in attacks)
-    found = np.load(out / "audit_mixes.npz")
     for number in (ROUNDS[0], ROUNDS[-1]):
-        for attack, surface, row in label_mix(found[f"{number} last"], found["films"]):
+        for attack, surface, row in label_mix(others[f"{number} last"], others["films"]):
             yield {"federation": "other sharings", "round": number, "attack": attack, "surface": surface, **row}
 
 
