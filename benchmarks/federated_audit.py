@@ -1,6 +1,6 @@
 """What one hospital's update tells of its films, against what the sum of all updates tells, in federated averaging on real X-rays.
 
-    python -m benchmarks.federated_audit out --root /data/xrays --classes COVID Normal "Viral Pneumonia" --weights FILE   # 8 core minutes
+    python -m benchmarks.federated_audit out --root /data/xrays --classes COVID Normal "Viral Pneumonia" --weights FILE   # 5 core minutes
     python -m benchmarks.federated_audit out --show           # the table of what is there
 
 Films, hospitals, network and rates are those of `benchmarks.federated_xrays`; updates are averaged in floating point, one seed. The key
@@ -8,10 +8,9 @@ holder with the server or with any hospital has one hospital's update; every par
 in OUT, and what is there is not trained again. Attackers know the weights of the round, and candidates with their labels: the 840 training
 films and the 240 test films. BatchNorm has the statistics of the candidates, under the weights that are asked.
 
-- **Class mix** of a hospital, from the update of the last layer: of its biases, and of its kernel summed over features. Besides the
-  federation, 24 hospitals of eight other sharings by class, each trained for one pass with a fresh optimizer from the weights of rounds 1
-  and 14. Sources: L. Zhu et al., "Deep Leakage from Gradients", NeurIPS 2019; A. Wainakh et al., "User-Level Label Leakage from Gradients
-  in Federated Learning", PoPETs 2022(2), for sums over features of one layer's gradient.
+- **Class mix** of a hospital, by class alone: from the update of the last layer, of its biases, and of its kernel averaged over features.
+  The sum has one mix, that of all films, which is opened before the first round. Source: A. Wainakh et al., "User-Level Label Leakage from
+  Gradients in Federated Learning", PoPETs 2022(2), here with steps of AdamW in the place of a gradient, and as an estimate of shares.
 - **Hospital** of a training film: whose update lowers its loss more than the others' do. Members are a hospital's films, others those of
   the other two.
 - **Membership**: members are training films, others the test films; by how much the update lowers the loss (M. Nasr et al.,
@@ -44,9 +43,8 @@ from ppdl.datasets.prepared.arrays import Prepared
 from ppdl.experiment.federation import Averaged, Federation
 from ppdl.pooling.sharing import Averaging
 from ppdl.records.atomic import replacing
-from ppdl.training.federated.schedule import rate_of
 
-ROUNDS, SEED, SHARINGS, CONTROLS = (1, 2, 7, 14), 0, range(1, 9), 20
+ROUNDS, SEED, CONTROLS, NUM_FEATURES = (1, 2, 7, 14), 0, 20, 1280
 ALL = "all four"
 CASES = [Case(IID, "float"), Case(BY_CLASS, "float")]
 Z, FOUND = 1.959964, 2.801585  # of a two-sided 95 % interval; and of one that is above its null 4 times of 5
@@ -96,20 +94,6 @@ def ask(prepared: Prepared, case: Case, kept: Arrays, options: argparse.Namespac
         mean = sum(films[name] * update for name, update in updates.items()) / sum(films.values())
         moves = {"before": np.zeros_like(weights), "sum": mean, **updates}
         found.update({f"{number} {what}": loss(weights + move) for what, move in moves.items()})
-    return found
-
-
-def mixes(prepared: Prepared, kept: Arrays, options: argparse.Namespace) -> dict[str, np.ndarray]:
-    """Train other hospitals for one pass: films by class (num_hospitals, num_classes), steps, and their updates of the last layer."""
-    shares = {seed: hospitals_of(prepared, CASES[1], seed) for seed in SHARINGS}
-    rows = {f"{name} of {seed}": own for seed, of in shares.items() for name, own in of.items()}
-    local, labels = local_of(prepared, rows, SEED, options), prepared.index["label"].to_numpy()
-    num_last, classes = sum(int(np.prod(v.shape)) for v in local.network.trainable_variables[-2:]), int(labels.max()) + 1
-    found: dict[str, np.ndarray] = {"films": np.array([np.bincount(labels[own], minlength=classes) for own in rows.values()])}
-    for number in (ROUNDS[0], ROUNDS[-1]):
-        rate, weights = rate_of(number - 1, options.rounds, options.learning_rate), kept[f"{number} weights"]
-        trained = [local.train(name, weights, None, number=0, epochs=1, rate=rate).weights for name in rows]
-        found[f"{number} last"] = np.array([(new - weights)[-num_last:] for new in trained])
     return found
 
 
@@ -188,29 +172,25 @@ def related(estimates: np.ndarray, shares: np.ndarray, free: int) -> dict[str, A
     return {"value": r, "low": float(low), "high": float(high), "found": float(np.tanh(FOUND * error)), "null": 0.0}
 
 
-def estimates(last: np.ndarray, films: np.ndarray) -> dict[str, np.ndarray]:
+def estimates(updates: np.ndarray, films: np.ndarray) -> dict[str, np.ndarray]:
     """Return two estimates of class shares, each (num_hospitals, num_classes) and known but for one factor and offset.
 
     Args:
-        last: updates of the last layer, kernel (num_features, num_classes) then bias, flat: (num_hospitals, num_weights).
+        updates: flat, the last layer last, kernel (NUM_FEATURES, num_classes) then bias: (num_hospitals, num_weights).
         films: of each hospital, (num_hospitals, num_classes): their number says how many steps moved the weights.
     """
     num_classes, steps = films.shape[1], np.ceil(films.sum(axis=1) / 32)
-    kernel = last[:, :-num_classes].reshape(len(last), -1, num_classes).mean(axis=1)
-    found = {"bias": last[:, -num_classes:], "kernel": kernel}
+    kernel = updates[:, -(NUM_FEATURES + 1) * num_classes : -num_classes].reshape(len(updates), NUM_FEATURES, num_classes).mean(axis=1)
+    found = {"bias": updates[:, -num_classes:], "kernel": kernel}
     return {name: (one - one.mean(axis=1, keepdims=True)) / steps[:, None] for name, one in found.items()}
 
 
 def label_mix(updates: np.ndarray, films: np.ndarray) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Yield attack, surface and figures; hospitals follow each other sharing by sharing, NUM_HOSPITALS each."""
-    shares, of = films / films.sum(axis=1, keepdims=True), films.sum(axis=1).reshape(-1, NUM_HOSPITALS)
-    mean = np.einsum("sh,shw->sw", of / of.sum(axis=1, keepdims=True), updates.reshape(*of.shape, -1)).repeat(NUM_HOSPITALS, axis=0)
-    free = len(of) * (films.shape[1] - 1)
-    for layer in ("bias", "kernel"):
-        yield f"class mix, {layer}", "single", related(estimates(updates, films)[layer], shares, free * (NUM_HOSPITALS - 1))
-        if free > 2:
-            everywhere = np.broadcast_to(films.sum(axis=0), films.shape)  # the sum's steps are nobody's
-            yield f"class mix, {layer}", "sum", related(estimates(mean, everywhere)[layer], shares, free)
+    """Yield attack, surface and figures, see `estimates`."""
+    # Shares of a hospital add up to 1, and films of a class to those of all, which are opened: so few of them are free.
+    shares, free = films / films.sum(axis=1, keepdims=True), (len(films) - 1) * (films.shape[1] - 1)
+    for layer, found in estimates(updates, films).items():
+        yield f"class mix, {layer}", "single", related(found, shares, free)
 
 
 def film_attacks(losses: Arrays, names: Sequence[str], owner: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> Iterator[Any]:
@@ -251,8 +231,7 @@ def figures(prepared: Prepared, out: Path) -> Iterator[dict[str, Any]]:
     """Yield a row for each attack, surface, federation and round."""
     index = prepared.index
     labels, groups = index["label"].to_numpy(), np.unique(index["group"].to_numpy(), return_inverse=True)[1]
-    candidates, others = np.concatenate([prepared.rows("train"), prepared.rows("test")]), np.load(out / "audit_mixes.npz")
-    num_last = others[f"{ROUNDS[0]} last"].shape[1]
+    candidates = np.concatenate([prepared.rows("train"), prepared.rows("test")])
     for case in CASES:
         kept, losses = np.load(out / f"audit_{case.name}.npz"), np.load(out / f"audit_{case.name}_losses.npz")
         rows, owner = hospitals_of(prepared, case, SEED), np.full(len(labels), -1)
@@ -268,11 +247,8 @@ def figures(prepared: Prepared, out: Path) -> Iterator[dict[str, Any]]:
             said = {"federation": case.sharing, "round": number}
             attacks = list(film_attacks(found, list(rows), *of))
             if case.sharing == BY_CLASS:
-                attacks += label_mix(np.stack([kept[f"{number} {name}"][-num_last:] for name in rows]), films)
+                attacks += label_mix(np.stack([kept[f"{number} {name}"] for name in rows]), films)
             yield from ({**said, "attack": attack, "surface": surface, **row} for attack, surface, row in attacks)
-    for number in (ROUNDS[0], ROUNDS[-1]):
-        for attack, surface, row in label_mix(others[f"{number} last"], others["films"]):
-            yield {"federation": "other sharings", "round": number, "attack": attack, "surface": surface, **row}
 
 
 def show(rows: Sequence[Mapping[str, Any]], errors: Arrays) -> None:
@@ -318,7 +294,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for case in CASES:
         kept = made(case.name, lambda case=case: train(prepared, case, options))
         made(f"{case.name}_losses", lambda case=case, kept=kept: ask(prepared, case, kept, options))
-    made("mixes", lambda: mixes(prepared, kept, options))
     errors = made("control", lambda: control(prepared, kept, options))
     rows = list(figures(prepared, options.out))
     facts = {"figures": rows, "control": {number: found.tolist() for number, found in errors.items()}}

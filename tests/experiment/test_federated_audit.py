@@ -90,10 +90,10 @@ def test_class_shares_are_told_by_updates_that_follow_them_and_by_no_others():
     rng = np.random.default_rng(4)
     films = np.concatenate([rng.multinomial(280, rng.dirichlet([0.3] * 3), 1) for _ in range(24)]) + 1
     shares, steps = films / films.sum(axis=1, keepdims=True), np.ceil(films.sum(axis=1, keepdims=True) / 32)
-    told = np.concatenate([np.repeat(shares[:, None], 5, axis=1).reshape(24, -1), shares], axis=1) * steps
+    told = np.concatenate([np.repeat(shares[:, None], audit.NUM_FEATURES, axis=1).reshape(24, -1), shares], axis=1) * steps
     told += rng.normal(size=told.shape) * 0.01
     for updates, least, most in ((told, 0.99, 1.0), (rng.normal(size=told.shape), -0.5, 0.5)):
-        rows = [row for _, surface, row in audit.label_mix(updates, films) if surface == "single"]
+        rows = [row for *_, row in audit.label_mix(updates, films)]
         assert len(rows) == 2 and all(least <= row["value"] <= most for row in rows)
         assert all((row["low"] > 0) == (least > 0) for row in rows)
 
