@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from filelock import FileLock
@@ -47,6 +47,9 @@ from ppdl.protections.view import plain_view
 from ppdl.records.atomic import replacing
 from ppdl.training.fitting.settings import Training
 from ppdl.training.networks.model import MobileNetV2
+
+if TYPE_CHECKING:
+    from ppdl.training.federated.local import Local
 
 PX, NUM_HOSPITALS, DIRICHLET, LEAST_FILMS, BITS, MARGIN = 96, 3, 0.3, 16, 16, 0.02
 IID, BY_CLASS = "iid", "by class"
@@ -120,14 +123,11 @@ class InTheClear:
         return subject.total(total, self.films, brought.keys())
 
 
-def train(prepared: Prepared, case: Case, seed: int, options: argparse.Namespace) -> tuple[dict[str, Any], np.ndarray]:
-    """Train one row with one seed; return its figures and the logits of the test films."""
+def local_of(prepared: Prepared, rows: Hospitals, seed: int, options: argparse.Namespace) -> Local:
+    """Return the network that hospitals with these rows train."""
     from ppdl.training.federated.local import Local
 
-    encrypted = case == ENCRYPTED
-    labels, start = prepared.index["label"].to_numpy(), time.process_time()
-    rows, splits = hospitals_of(prepared, case, seed), {name: prepared.rows(name) for name in ("validation", "test")}
-    films = {name: len(own) for name, own in rows.items()}
+    labels = prepared.index["label"].to_numpy()
     training = Training(
         epochs=options.rounds * options.epochs,
         batch_size=32,
@@ -143,7 +143,17 @@ def train(prepared: Prepared, case: Case, seed: int, options: argparse.Namespace
     )
     model = MobileNetV2(alpha=0.35, weights=options.weights, dropout=0.2, fine_tune_depth=None, batchnorm_momentum=0.9)
     counts = np.bincount(labels[prepared.rows("train")])
-    local = Local(plain_view(np.asarray(prepared.images)), labels, rows, model=model, training=training, class_counts=counts, seed=seed)
+    return Local(plain_view(np.asarray(prepared.images)), labels, rows, model=model, training=training, class_counts=counts, seed=seed)
+
+
+def train(prepared: Prepared, case: Case, seed: int, options: argparse.Namespace) -> tuple[dict[str, Any], np.ndarray]:
+    """Train one row with one seed; return its figures and the logits of the test films."""
+    encrypted = case == ENCRYPTED
+    labels, start = prepared.index["label"].to_numpy(), time.process_time()
+    rows, splits = hospitals_of(prepared, case, seed), {name: prepared.rows(name) for name in ("validation", "test")}
+    films = {name: len(own) for name, own in rows.items()}
+    counts = np.bincount(labels[prepared.rows("train")])
+    local = local_of(prepared, rows, seed, options)
     with tempfile.TemporaryDirectory() as folder:
         private_dir = Path(folder) / "private"
         total: Any = InTheClear(films, case.way == f"{BITS} bits")
