@@ -92,6 +92,8 @@ def test_sections_come_in_order(full: Page):
     order = ["verdicts", "pictures", "accuracy", "external", "lungs", "attacks", "frontier", "cost", "data", "cipher", "clear", "reproduce"]
     assert [name for name in page.ids if name in order] == order
     assert page.headings[0][0] == "h1" and page.headings[0][1].startswith("Can a network learn")
+    contents = "Verdicts Pictures Accuracy Another hospital Lungs Attacks Privacy and utility Cost Data In the clear Reproduce"
+    assert contents in " ".join(page.text.split())
 
 
 def test_synthetic_images_are_called_so_before_any_figure(full: Page, least: Page):
