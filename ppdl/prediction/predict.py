@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ class FileAnswer:
     unseen: float | None
     unlike: bool | None
 
-    @property
+    @cached_property
     def coloured(self) -> bool:
         """Whether the file is a coloured picture, of which the network saw the brightness alone."""
         return shows_colour(self.path)

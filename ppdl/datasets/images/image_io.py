@@ -77,7 +77,7 @@ def read_gray_bytes(content: bytes) -> np.ndarray:
 
 
 def shows_colour(path: Path) -> bool:
-    """Tell whether a file that `read_gray` reads is mostly coloured, see `is_coloured`; of DICOM, whose header says what it is, never.
+    """Tell whether a file that `read_gray` reads is coloured, see `is_coloured`; of DICOM, whose header says what it is, never.
 
     Raises:
         BadImageError: As `read_gray`.
