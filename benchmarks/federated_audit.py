@@ -73,7 +73,7 @@ def train(prepared: Prepared, case: Case, options: argparse.Namespace) -> dict[s
         for name in rows:
             (Path(folder) / "hospitals" / name).mkdir(parents=True)
         averaging = Averaging(NUM_HOSPITALS, options.rounds, options.epochs, 16)
-        args = case.name, local, films, averaging, options.learning_rate, total, Path(folder) / "hospitals", case.name
+        args = case.name, local, films, averaging, total, Path(folder) / "hospitals", case.name
         Federation(*args).run(Path(folder) / "rounds", after)
     return kept
 

@@ -125,7 +125,7 @@ class InTheClear:
 
 def local_of(prepared: Prepared, rows: Hospitals, seed: int, options: argparse.Namespace) -> Local:
     """Return the network that hospitals with these rows train."""
-    from ppdl.training.federated.local import Local
+    from ppdl.training.federated.local import Local, begun
 
     labels = prepared.index["label"].to_numpy()
     training = Training(
@@ -143,7 +143,9 @@ def local_of(prepared: Prepared, rows: Hospitals, seed: int, options: argparse.N
     )
     model = MobileNetV2(alpha=0.35, weights=options.weights, dropout=0.2, fine_tune_depth=None, batchnorm_momentum=0.9)
     counts = np.bincount(labels[prepared.rows("train")])
-    return Local(plain_view(np.asarray(prepared.images)), labels, rows, model=model, training=training, class_counts=counts, seed=seed)
+    view = plain_view(np.asarray(prepared.images))
+    network = begun(model, view, len(counts), seed)
+    return Local(network, training, view, labels, rows, hospitals=list(rows), class_counts=counts, seed=seed)
 
 
 def train(prepared: Prepared, case: Case, seed: int, options: argparse.Namespace) -> tuple[dict[str, Any], np.ndarray]:
@@ -173,7 +175,7 @@ def train(prepared: Prepared, case: Case, seed: int, options: argparse.Namespace
             return row | (total.figures() if encrypted else {})
 
         averaging = Averaging(NUM_HOSPITALS, options.rounds, options.epochs, BITS)
-        federation = Federation(case.name, local, films, averaging, options.learning_rate, total, private_dir / "hospitals", case.name)
+        federation = Federation(case.name, local, films, averaging, total, private_dir / "hospitals", case.name)
         found = federation.run(Path(folder) / "rounds", after)
     classes = {name: np.bincount(labels[own], minlength=len(counts)).tolist() for name, own in rows.items()}
     facts = {"case": vars(case), "seed": seed, "films_by_class": classes, "num_weights": len(found.weights), "encrypted": encrypted}

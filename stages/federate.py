@@ -22,7 +22,7 @@ from ppdl.pooling.sharing import Shares
 
 
 def run(cfg: DictConfig, workspace: Workspace) -> None:
-    from ppdl.training.federated.local import Local
+    from ppdl.training.federated.local import Local, begun
 
     name, node = branch(cfg, "federations")
     averaging = build(node, f"federations.{name}")
@@ -38,10 +38,11 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
     sums = EncryptedSums(Board(unfinished / "board"), private_dir, roster, cfg.keygen.key_bits, insecure, checkout())
 
     counts = count_classes(sums, {hospital: labels[own] for hospital, own in rows.items()}, prepared.class_names)
-    local = Local(view, labels, rows, model=model, training=training, class_counts=counts, seed=cfg.seed)
+    network = begun(model, view, len(counts), cfg.seed)
+    local = Local(network, training, view, labels, rows, hospitals=list(rows), class_counts=counts, seed=cfg.seed)
     parts = {"averaging": averaging, "model": model, "training": training, "seed": cfg.seed}
     digest = digest_of_federation(view, labels, rows, parts, local.model.get_weights())
-    federation = Federation(name, local, films, averaging, training.learning_rate, sums, private_dir / "hospitals", digest)
+    federation = Federation(name, local, films, averaging, sums, private_dir / "hospitals", digest)
     with run.tracked_rounds("stages.federate") as tracked, tqdm(total=averaging.rounds, desc=name, unit="round") as bar:
 
         def after(number: int, done: Averaged) -> dict[str, Any]:
@@ -53,10 +54,8 @@ def run(cfg: DictConfig, workspace: Workspace) -> None:
             return row
 
         averaged = federation.run(unfinished / "rounds", after)
-        local.set(averaged.weights, averaged.moments)
-        local.model.set_weights(local.network.get_weights())
         summary = {"num_hospitals": len(films), "num_films": sum(films.values())}
-        run.keep_averaged((local.model, local.network), averaged.history, summary, tracked)
+        run.keep_averaged((local.averaged(averaged.weights, averaged.moments), local.network), averaged.history, summary, tracked)
     federation.clear(unfinished / "rounds")
     last = averaged.history[-1]
     print(f"{name}: {len(averaged.history)} rounds of {len(films)} hospitals, validation accuracy {last['val_accuracy']:.3f}")

@@ -3,16 +3,13 @@
 Before the first round the films of each class are counted, so that the federation as a whole has every class although a hospital may not.
 Each round sums updates of the weights, then, under the new weights, the moments of what enters BatchNorm. Every sum is a run of
 `ppdl.pooling` of its own, under a fresh key.
-
-Source: FedAvg: McMahan et al., AISTATS 2017, algorithm 1; here with AdamW at the hospitals, whose moments stay there.
 """
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -21,7 +18,8 @@ import numpy as np
 
 from ppdl.config.cost import folder_bytes
 from ppdl.crypto.keys.keyfile import create_private_dir
-from ppdl.errors import CryptoError, DataError, PpdlError
+from ppdl.errors import CryptoError, PpdlError
+from ppdl.experiment.rounds import Rounds, Trainee, check_counts, timed
 from ppdl.pooling.board import Board
 from ppdl.pooling.hospital import KEPT, kept
 from ppdl.pooling.opening import abandon_run, open_total
@@ -32,17 +30,12 @@ from ppdl.pooling.subjects.counts import ClassCounts
 from ppdl.pooling.subjects.mean import MeanSums
 from ppdl.pooling.terms import Member, Terms
 from ppdl.protections.view import View
-from ppdl.records.atomic import replacing
-from ppdl.records.reading import read_arrays
-from ppdl.training.federated.schedule import GROWTH, largest_update, moment_ranges, rate_of
 from ppdl.training.fitting.state import State, digest_of, read_state, remove_state, write_state
 
 if TYPE_CHECKING:
     from ppdl.training.federated.local import Local
 
-MOMENT_BITS = 32  # a layer's channels may have variances of 0.8 beside mean squares of 7,900, and share a range
 _FLOAT64 = 1e-5  # of the bound, for what float64 rounds itself
-_AGAIN = "the rounds so far are of no use without it; delete it and the federation's folder below unfinished/, and run again"
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,20 +131,19 @@ def digest_of_federation(
 def count_classes(total: Sum, labels: Mapping[str, np.ndarray], class_names: tuple[str, ...]) -> np.ndarray:
     """Return how many training films of each class all hospitals have together. Raises: DataError when there is none of a class."""
     counts: np.ndarray = total(ClassCounts(class_names), labels)
-    if missing := [name for name, count in zip(class_names, counts, strict=True) if not count]:
-        raise DataError(f"every class needs a training film at some hospital; there is none of {', '.join(missing)}")
+    check_counts(counts, class_names)
     return counts
 
 
 @dataclass(frozen=True, eq=False)
 class Federation:
-    """Hospitals, and how they average.
+    """Hospitals of one process, and how they average.
 
     Attributes:
         name: of the federation.
         local: the network that they train in turn.
         films: training films by hospital, as declared.
-        averaging: the plan. learning_rate: the highest.
+        averaging: the plan.
         total: sums for them.
         private_dir: with a folder for each hospital, which what it trained never leaves.
         digest: of all that decides what is learned.
@@ -161,7 +153,6 @@ class Federation:
     local: Local
     films: Mapping[str, int]
     averaging: Averaging
-    learning_rate: float
     total: Sum
     private_dir: Path
     digest: str
@@ -175,33 +166,26 @@ class Federation:
         """
         state, started = read_state(state_dir, self.digest), time.perf_counter()
         history = list(state.history) if state else []
-        weights, moments = state.model if state else (self.local.weights, self.local.moments_before)
+        rounds = Rounds.begin(self.averaging, self.films, self.local)
+        if state is not None:
+            (rounds.weights, rounds.moments), rounds.num_opened = state.model, 2 * len(history)
         for number in range(len(history), self.averaging.rounds):
-            done = self._round(number, weights, moments)
-            weights, moments = done.weights, done.moments
-            history.append({"epoch": number, **after(number, done)})
+            figures = self._round(rounds)
+            history.append({"epoch": number, **after(number, Averaged(rounds.weights, rounds.moments, figures))})
             seconds = time.perf_counter() - started
-            write_state(state_dir, self.digest, State(history, number, [], [weights, moments], [], seconds))
-        return Averaged(weights, moments, {}, history)
+            write_state(state_dir, self.digest, State(history, number, [], [rounds.weights, rounds.moments], [], seconds))
+        return Averaged(rounds.weights, rounds.moments, {}, history)
 
-    def _round(self, number: int, weights: np.ndarray, before: np.ndarray) -> Averaged:
-        plan, seconds = self.averaging, dict[str, float]()
-        rate = rate_of(number, plan.rounds, self.learning_rate)
-        with timed(seconds, "train"):
-            updates = {name: self._trained(name, number, weights, rate) - weights.astype(np.float64) for name in self.films}
-        largest = largest_update(rate, self.local.num_steps(plan.epochs))
-        updated = MeanSums(f"update {number}", _sha256(weights), plan.bits, ((len(weights), largest),))
-        new = (weights + self._mean(updated, updates)).astype(np.float32)
-        with timed(seconds, "moments"):
-            moments = {name: self.local.moments(name, new) for name in self.films}
-        ranges = moment_ranges(self.local.sizes, np.split(before, 2)[1])
-        measured = MeanSums(f"moments {number}", _sha256(new), MOMENT_BITS, ranges)
-        if measured.clipped(moments):
-            raise DataError(
-                f"what enters a BatchNorm layer grew more than {GROWTH:g} times in round {number + 1}: lower training.learning_rate"
-            )
-        figures = {"learning_rate": rate, "clipped": updated.clipped(updates), **{f"{part}_s": spent for part, spent in seconds.items()}}
-        return Averaged(new, self._mean(measured, moments), figures)
+    def _round(self, rounds: Rounds) -> dict[str, float]:
+        figures, trainees = {"learning_rate": rounds.rate, "train_s": 0.0, "moments_s": 0.0}, self._trainees
+        for part in ("train_s", "moments_s"):
+            subject = rounds.subject
+            with timed(figures, part):
+                brought = {name: trainee.brings(rounds) for name, trainee in trainees.items()}
+            if not rounds.measures:
+                figures["clipped"] = subject.clipped(brought)
+            rounds.take(self._mean(subject, brought))
+        return figures
 
     def _mean(self, subject: MeanSums, brought: Mapping[str, np.ndarray]) -> np.ndarray:
         """Raises: CryptoError when rounding moved the mean by more than it can."""
@@ -211,39 +195,13 @@ class Federation:
             raise CryptoError(f"the mean of the hospitals' {subject.what} is further from that in floating point than rounding can be")
         return mean
 
-    def _trained(self, name: str, number: int, weights: np.ndarray, rate: float) -> np.ndarray:
-        """Return a hospital's weights after its training in a round: those that it has, where a kill came in between."""
-        path = self._path(name)
-        if number or path.exists():
-            kept = read_arrays(path, DataError, names=None, missing=_AGAIN, damaged=_AGAIN)
-            of = str(kept.pop("digest")), int(kept.pop("number"))
-            if of == (self.digest, number):
-                return kept["weights"]
-            if number and of != (self.digest, number - 1):
-                raise DataError(f"{path} is not what {name} had after round {number}: {_AGAIN}")
-        before = [kept[f"arr_{i}"] for i in range(len(kept) - 1)] if number else None
-        found = self.local.train(name, weights, before, number=number, epochs=self.averaging.epochs, rate=rate)
-        with replacing(path) as unfinished:
-            np.savez(unfinished, *found.optimizer, number=number, digest=self.digest, weights=found.weights)
-        return found.weights
-
     def clear(self, state_dir: Path) -> None:
         """Remove what a finished federation needs no more: hospitals keep neither their last weights nor their optimizers."""
-        for name in self.films:
-            self._path(name).unlink(missing_ok=True)
+        for trainee in self._trainees.values():
+            trainee.path.unlink(missing_ok=True)
         remove_state(state_dir)
 
-    def _path(self, name: str) -> Path:
-        return self.private_dir / name / f"{name}.{self.name}.npz"
-
-
-@contextmanager
-def timed(seconds: dict[str, float], part: str) -> Iterator[None]:
-    """Add what the block takes to a part's seconds."""
-    start = time.perf_counter()
-    yield
-    seconds[part] = seconds.get(part, 0.0) + time.perf_counter() - start
-
-
-def _sha256(weights: np.ndarray) -> str:
-    return hashlib.sha256(weights.tobytes()).hexdigest()
+    @property
+    def _trainees(self) -> dict[str, Trainee]:
+        paths = {name: self.private_dir / name / f"{name}.{self.name}.npz" for name in self.films}
+        return {name: Trainee(name, self.local, path, self.digest) for name, path in paths.items()}

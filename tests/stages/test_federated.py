@@ -17,7 +17,7 @@ from ppdl.datasets.preparing.prepare import prepare
 from ppdl.errors import ConfigError, DataError
 from ppdl.experiment import federation
 from ppdl.experiment.experiment import Experiment
-from ppdl.experiment.federation import Federation
+from ppdl.experiment.rounds import Trainee
 from ppdl.experiment.runs import runs_of
 from ppdl.pooling import opening
 from ppdl.pooling.sharing import Shares
@@ -126,8 +126,8 @@ def nothing_is_left(checkout):
 
 
 KILLS = [  # one after the other: where, and how often it is called before; the federation goes on in between
-    (Federation, "_trained", 2),  # round 1, at the second hospital
-    (Federation, "_trained", 6),  # round 2, at the second
+    (Trainee, "trained", 2),  # round 1, at the second hospital
+    (Trainee, "trained", 6),  # round 2, at the second
     (federation, "rehearse", 3),  # before its moments are summed
     (federation, "open_total", 5),  # round 3, before its moments are opened
     (federation, "write_state", 1),  # before the round is written down

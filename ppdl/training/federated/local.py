@@ -1,4 +1,4 @@
-"""One network that the hospitals of a process train in turn: its weights, and the statistics of its BatchNorm layers, as flat vectors.
+"""One network that hospitals train in turn: its weights, and the statistics of its BatchNorm layers, as flat vectors.
 
 BatchNorm normalises by the batch while it trains, so its moving averages decide nothing until the network is asked. They are set then, to
 the mean and variance of what enters each layer under the new weights, over the films of all hospitals: averages that hospitals kept
@@ -33,42 +33,30 @@ class Trained:
     optimizer: Sequence[np.ndarray]
 
 
-class Local:
-    """Train and ask one network for hospitals.
+def begun(model: MobileNetV2, view: View, num_classes: int, seed: int) -> keras.Model:
+    """Build the network that a federation starts from; `seed` decides what is random in it."""
+    keras.utils.set_random_seed(seed)
+    return model.build(view, num_classes)
+
+
+class Network:
+    """A network as the parties of a federation see it: the weights that are averaged, and the moments that BatchNorm takes.
 
     Args:
-        view: What the network is fed.
-        labels: (num_images,) int in [0, num_classes), one for each row of the view.
-        rows: By hospital, row numbers of its training films. A hospital may lack classes.
-        model, training: As of a central training. The rate is that of each round.
-        class_counts: Of all hospitals' training films, (num_classes,), none 0; with training.class_weights they weigh the classes.
-        seed: Of weights, order, augmentation and dropout.
+        model: a network as it starts. training: as of a central training. The rate is that of each round.
 
     Attributes:
-        sizes: channels of each BatchNorm layer that learns. moments_before: the moments that the network starts with, see `moments`.
+        sizes: channels of each BatchNorm layer that learns. moments_before: the moments that the network starts with, see `Local.moments`.
 
     Raises:
-        ConfigError: several devices, or what `MobileNetV2.build` refuses.
+        ConfigError: several devices.
     """
 
-    def __init__(
-        self,
-        view: View,
-        labels: np.ndarray,
-        rows: Mapping[str, np.ndarray],
-        *,
-        model: MobileNetV2,
-        training: Training,
-        class_counts: np.ndarray,
-        seed: int,
-    ) -> None:
+    def __init__(self, model: keras.Model, training: Training) -> None:
         if training.devices > 1:
             raise ConfigError(f"training.devices must be 1 where hospitals train in turn, got {training.devices}")
         set_num_threads(training.num_threads)
-        keras.utils.set_random_seed(seed)
-        self.view, self.labels = view, labels
-        self.model = model.build(view, len(class_counts))
-        self.network = compiled(self.model, training, training.learning_rate)
+        self.training, self.model, self.network = training, model, compiled(model, training, training.learning_rate)
         norms = [
             layer for layer in self.network._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
         ]
@@ -79,13 +67,60 @@ class Local:
         self.sizes = [int(np.prod(v.shape)) for v in self._means]
         means = _flat(self._means).astype(np.float64)
         self.moments_before = np.concatenate([means, _flat(self._variances) + means**2])
+
+    @property
+    def weights(self) -> np.ndarray:
+        """All that is trained, float32 (num_weights,)."""
+        return _flat(self._weights)
+
+    def set(self, weights: np.ndarray, moments: np.ndarray) -> None:
+        """Give the network its weights, and its BatchNorm layers the statistics that moments say."""
+        means, squares = np.split(moments, 2)
+        _assign(self._weights, weights)
+        _assign(self._means, means)
+        _assign(self._variances, np.maximum(squares - means**2, 0))
+
+    def averaged(self, weights: np.ndarray, moments: np.ndarray) -> keras.Model:
+        """Return the model with weights and moments, to be kept."""
+        self.set(weights, moments)
+        self.model.set_weights(self.network.get_weights())
+        return self.model
+
+
+class Local(Network):
+    """Train and ask one network for hospitals.
+
+    Args:
+        model, training: see `Network`.
+        view: What the network is fed.
+        labels: (num_images,) int in [0, num_classes), one for each row of the view.
+        rows: By hospital, row numbers of its training films. A hospital may lack classes.
+        hospitals: names of all that take part, those of `rows` among them.
+        class_counts: Of all hospitals' training films, (num_classes,), none 0; with training.class_weights they weigh the classes.
+        seed: Of order, augmentation and dropout.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        training: Training,
+        view: View,
+        labels: np.ndarray,
+        rows: Mapping[str, np.ndarray],
+        *,
+        hospitals: Sequence[str],
+        class_counts: np.ndarray,
+        seed: int,
+    ) -> None:
+        super().__init__(model, training)
+        self.view = view
         self._dropout = [v for v in self.network.variables if v.name == "seed_generator_state"]
         self._fresh = [np.array(v) for v in self.network.optimizer.variables]
         targets = np.eye(len(class_counts), dtype=np.float32)
         weigh = None
         if training.class_weights == "balanced":
             weigh = (class_counts.sum() / (len(class_counts) * class_counts)).astype(np.float32)
-        seeds = dict(zip(rows, np.random.SeedSequence(seed).generate_state(len(rows)).tolist(), strict=True))
+        seeds = dict(zip(hospitals, np.random.SeedSequence(seed).generate_state(len(hospitals)).tolist(), strict=True))
         self._seeds, self._batches, self._plain = seeds, dict[str, Batches](), dict[str, Batches]()
         for name, own in rows.items():
             few = {"batch_size": training.batch_size, "seed": seeds[name]}
@@ -94,15 +129,6 @@ class Local:
             self._batches[name] = Batches(view, own, targets[labels[own]], sample_weights=weights, augmentation=augmentation, **few)
             self._plain[name] = Batches(view, own, batch_size=_EVALUATED, seed=seeds[name])
         self._forward = _in_training_mode(self.network)
-
-    @property
-    def weights(self) -> np.ndarray:
-        """All that is trained, float32 (num_weights,)."""
-        return _flat(self._weights)
-
-    def num_steps(self, epochs: int) -> int:
-        """Count the steps of the largest hospital in so many passes."""
-        return epochs * max(map(len, self._batches.values()))
 
     def train(
         self, name: str, weights: np.ndarray, optimizer: Sequence[np.ndarray] | None, *, number: int, epochs: int, rate: float
@@ -148,13 +174,6 @@ class Local:
         """Return what the network says of some films with these weights and moments: (num_rows, num_classes) float32."""
         self.set(weights, moments)
         return np.asarray(self.network.predict(Batches(self.view, rows, batch_size=_EVALUATED), verbose=0), np.float32)
-
-    def set(self, weights: np.ndarray, moments: np.ndarray) -> None:
-        """Give the network its weights, and its BatchNorm layers the statistics that moments say."""
-        means, squares = np.split(moments, 2)
-        _assign(self._weights, weights)
-        _assign(self._means, means)
-        _assign(self._variances, np.maximum(squares - means**2, 0))
 
 
 def _in_training_mode(network: keras.Model) -> Any:

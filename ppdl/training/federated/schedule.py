@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -20,6 +20,11 @@ def rate_of(number: int, num_rounds: int, learning_rate: float) -> float:
     Source: Loshchilov and Hutter 2017 (arXiv 1608.03983), eq. 5 without restarts, by rounds.
     """
     return learning_rate * (FIRST if number == 0 else 0.5 * (1 + math.cos(math.pi * number / num_rounds)))
+
+
+def num_steps(films: Iterable[int], batch_size: int, epochs: int) -> int:
+    """Count the steps of the largest hospital in so many passes; `films`: how many training films each has."""
+    return epochs * math.ceil(max(films) / batch_size)
 
 
 def largest_update(rate: float, num_steps: int) -> float:

@@ -5,18 +5,22 @@ import pytest
 
 from ppdl.errors import ConfigError, DivergedError
 from ppdl.protections.view import plain_view
-from ppdl.training.federated.local import Local
-from ppdl.training.federated.schedule import largest_update
+from ppdl.training.federated.local import Local, begun
+from ppdl.training.federated.schedule import largest_update, num_steps
 from tests.training.toys import NUM_CLASSES, TinyNet, images_and_labels, training
 
 IMAGES, LABELS = images_and_labels()
 ROWS = {"anna": np.arange(40), "berta": np.flatnonzero(LABELS == 1)[15:], "clara": np.arange(40, 64)}  # berta has one class
 
+STEPS = num_steps(map(len, ROWS.values()), training().batch_size, 1)
+
 
 def make(**changes):
     settings = training(class_weights="balanced", num_threads=1, **changes)
     counts = np.bincount(LABELS, minlength=NUM_CLASSES)
-    return Local(plain_view(IMAGES), LABELS, ROWS, model=TinyNet(), training=settings, class_counts=counts, seed=3)
+    view = plain_view(IMAGES)
+    network = begun(TinyNet(), view, NUM_CLASSES, 3)
+    return Local(network, settings, view, LABELS, ROWS, hospitals=list(ROWS), class_counts=counts, seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -49,14 +53,14 @@ def test_an_optimizer_goes_on_from_where_the_hospital_left_it(local, start):
     kept = local.train("anna", one.weights, one.optimizer, number=1, epochs=1, rate=5e-3)
     afresh = local.train("anna", one.weights, None, number=1, epochs=1, rate=5e-3)
     steps = dict(zip([v.name for v in local.network.optimizer.variables], kept.optimizer, strict=True))
-    assert steps["iteration"] == 2 * local.num_steps(1) and steps["learning_rate"] == np.float32(5e-3)
+    assert steps["iteration"] == 2 * STEPS and steps["learning_rate"] == np.float32(5e-3)
     assert not np.array_equal(kept.weights, afresh.weights)
 
 
 def test_a_round_never_moves_a_weight_further_than_the_bound(local, start):
     for name in ROWS:
         moved = np.abs(local.train(name, start, None, number=0, epochs=2, rate=1e-2).weights - start)
-        assert 0 < moved.max() <= largest_update(1e-2, local.num_steps(2))
+        assert 0 < moved.max() <= largest_update(1e-2, 2 * STEPS)
 
 
 def test_moments_are_the_means_and_mean_squares_of_what_enters_batchnorm(local, start):
