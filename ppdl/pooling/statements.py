@@ -3,7 +3,7 @@
     {"format": "PPDL-POOL/1", "kind": KIND, "statement": {...}, "signature": HEX}
 
 KIND is `commitment`, by a hospital before any ciphertext is shown, `tally`, by each hospital whose ciphertexts are in the sum, or, over a
-network, `opened`, by the key holder of the head that it solved for.
+network, by the key holder: `called`, of the terms of a sum, and `opened`, of what it made of the total.
 The signed message is `b"PPDL-POOL/1 KIND\\0"` and the statement as canonical JSON. Each statement holds the digest of the terms, so
 none fits another run.
 
@@ -32,7 +32,7 @@ from ppdl.records.atomic import replacing
 from ppdl.records.reading import read_object
 
 FORMAT = "PPDL-POOL/1"
-COMMITMENT, TALLY, OPENED = "commitment", "tally", "opened"
+COMMITMENT, TALLY, CALLED, OPENED = "commitment", "tally", "called", "opened"
 
 
 @dataclass(frozen=True)
@@ -76,15 +76,28 @@ class Opened:
 
     Attributes:
         run: digest of the terms.
-        head_sha256: of the file head.json, which names that of the weights.
+        answer_sha256: of the file that stands for what was made of the total: of a head, head.json, which names that of the weights.
     """
 
     run: str
-    head_sha256: str
+    answer_sha256: str
 
 
-Statement = Commitment | Tally | Opened
-_KINDS: Mapping[str, type[Statement]] = {COMMITMENT: Commitment, TALLY: Tally, OPENED: Opened}
+@dataclass(frozen=True)
+class Called:
+    """One of the sums that follow each other under one invitation.
+
+    Attributes:
+        invitation: its digest. number: of the sum, from 0. run: digest of its terms.
+    """
+
+    invitation: str
+    number: int
+    run: str
+
+
+Statement = Commitment | Tally | Called | Opened
+_KINDS: Mapping[str, type[Statement]] = {COMMITMENT: Commitment, TALLY: Tally, CALLED: Called, OPENED: Opened}
 
 
 def hash_rows(ciphertexts: np.ndarray) -> str:

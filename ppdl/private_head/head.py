@@ -149,7 +149,7 @@ class QuantisedHead:
 def backbone_facts(node: Mapping[str, Any], prepared_px: int, sha256: str) -> dict[str, Any]:
     """Return what a head says of a backbone, whose configuration is `node` and whose file has this SHA-256: no path."""
     facts = {key: value for key, value in node.items() if key != "_target_"}
-    weights = Path(facts["weights"]).name  # of a file; other values have no folder
+    weights = facts["weights"] and Path(facts["weights"]).name  # of a file; other values have no folder
     return facts | {"weights": weights, "prepared_px": prepared_px, "sha256": sha256}
 
 

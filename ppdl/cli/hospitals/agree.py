@@ -20,9 +20,12 @@ def agree(folder: Path, invitation: Path) -> None:
     party = Party.load(folder)
     with party.alone():
         found = party.agree(invitation)
-    terms, subject = found.terms, found.subject
+    terms, averaging = found.terms, found.averaging
     films = ", ".join(f"{name} {num_films} films" for name, num_films in terms.films.items())
-    click.echo(f"{films}; {', '.join(subject.class_names)}; {subject.num_features} features; key of {terms.key_bits} bits; {found.address}")
-    if subject.accept_membership:
+    what = f"{found.head.num_features} features"
+    if averaging:
+        what = f"a network in {averaging.rounds} rounds of {averaging.epochs} passes, updates of {averaging.bits} bits"
+    click.echo(f"{films}; {', '.join(found.class_names)}; {what}; key of {terms.key_bits} bits; {found.address}")
+    if not averaging and found.head.accept_membership:
         click.echo("accept_membership: fewer than 16 films a feature may be opened, which tells the key holder whose films are there")
     click.echo(found.digest)

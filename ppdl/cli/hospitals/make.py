@@ -38,7 +38,8 @@ def make(role: str, folder: Path, name: str | None, films: Path | None, address:
         if name is None or films is None:
             raise click.UsageError("a hospital needs --name and --films")
         prepared = load_prepared(films)
-        card |= {"num_films": len(prepared.rows("train", "validation")), "class_names": list(prepared.class_names)}
+        card |= {"num_films": len(prepared.rows("train", "validation")), "num_train_films": len(prepared.rows("train"))}
+        card["class_names"] = list(prepared.class_names)
     elif role == "server":
         if address is None:
             raise click.UsageError("the server needs --address")

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from ppdl.experiment.averaging_party import HospitalCourse
+    from ppdl.serving.hospitals.invitation import Invitation
+    from ppdl.serving.hospitals.party import Party
 
 
 @click.command(short_help="Take part in the run that was agreed to.")
@@ -20,11 +27,11 @@ import click
     help="Seconds that another may be away.",
 )
 def run(folder: Path, listen: str | None, patience_s: float) -> None:
-    """Take part in the run that the party of FOLDER agreed to last, until the head lies there.
+    """Take part in the run that the party of FOLDER agreed to last, until the head or network lies there.
 
     Killed or cut off, the same command goes on where it was. A party that declines says why here, and tells the others that it did.
     """
-    from ppdl.serving.hospitals.invitation import BACKBONE, SERVER
+    from ppdl.serving.hospitals.invitation import HOSPITAL, SERVER
     from ppdl.serving.hospitals.party import Party
 
     party = Party.load(folder)
@@ -41,10 +48,43 @@ def run(folder: Path, listen: str | None, patience_s: float) -> None:
             for name, (came, went) in queue.traffic.items():
                 say(f"traffic {name}: {came} bytes came, {went} went")
         else:
-            from ppdl.experiment.pooled import own_films
+            from ppdl.config import checkout
             from ppdl.serving.hospitals.desk import Desk
 
-            facts, names = invitation.backbone, invitation.subject.class_names
-            films = partial(own_films, folder / "films", own / BACKBONE, facts["input_px"], facts["prepared_px"], list(names))
-            join(party, invitation, Desk(party, invitation, films), say, patience_s=patience_s)
-    say(f"done: all have the head, {own / 'board/opened.json'}" if party.role == SERVER else f"done: the head is {own / 'head'}")
+            course = _course(party, invitation, own, say)
+            join(party, invitation, Desk(party, invitation, course, checkout()), say, patience_s=patience_s)
+            if invitation.averaging and party.role == HOSPITAL:
+                _write_network(course, invitation, own / "network")
+    what = invitation.outcome
+    if party.role == SERVER:
+        say(f"done: all have the {what}, its digest is in {own / 'board'}")
+    elif (own / what).exists():
+        say(f"done: the {what} is {own / what}")
+    else:
+        say(f"done: all hospitals have the {what}")
+
+
+def _course(party: Party, invitation: Invitation, own: Path, say: Callable[[str], None]) -> Any:
+    """Return how the party follows the run."""
+    from ppdl.experiment.averaging_party import HospitalCourse, KeyHolderCourse, Plan
+    from ppdl.experiment.pooled import own_films
+    from ppdl.serving.hospitals.course import HeadCourse
+    from ppdl.serving.hospitals.invitation import HOSPITAL
+
+    model, films, file = invitation.model, party.folder / "films", own / invitation.file
+    if invitation.averaging is None or invitation.plan is None:
+        sides = model["input_px"], model["prepared_px"]
+        return HeadCourse(invitation, own, partial(own_films, films, file, *sides, list(invitation.class_names)))
+    plan = Plan.of(invitation.averaging, invitation.plan, model, file)
+    if party.role == HOSPITAL:
+        return HospitalCourse(invitation.terms, plan, own, say, name=party.name, films=films, digest=invitation.digest)
+    return KeyHolderCourse(invitation.terms, plan, own, say)
+
+
+def _write_network(course: HospitalCourse, invitation: Invitation, folder: Path) -> None:
+    """Write a folder that `ppdl predict --model` takes."""
+    from ppdl.prediction.recipe import PLAIN, Recipe
+
+    course.write(folder)
+    sides = course.plan.prepared_px, course.plan.px
+    Recipe(PLAIN, "pixels", tuple(invitation.class_names), *sides, None, invitation.digest, {}).write(folder)

@@ -1,7 +1,8 @@
 """The invitation to a run: what every party agrees on, holds the others to, and no server may change. Nothing in it is secret.
 
-invitation.json    {"format": "ppdl invitation v1", ...} the parts of `Invitation`
-backbone.keras     public; the terms name its SHA-256
+invitation.json    {"format": "ppdl invitation v2", ...} the parts of `Invitation`
+backbone.keras     of a head: public; the terms name its SHA-256
+network.keras      of a federation, in the place of a backbone: the network that all start from
 
 The key holder makes both and gives them to all; the digest of the first is what people compare by telephone.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -24,13 +25,17 @@ from ppdl.crypto.artifact.shards import hash_file
 from ppdl.crypto.keys.jwk import parse_public
 from ppdl.crypto.keys.keypair import PublicKey
 from ppdl.errors import DISTRIBUTION, ConfigError, KeyStoreError, install_extra
+from ppdl.pooling.sharing import Averaging
+from ppdl.pooling.subjects.counts import ClassCounts
 from ppdl.pooling.subjects.head import HeadSums
 from ppdl.pooling.terms import Terms, canonical
+from ppdl.private_head.head import ARRAYS_FILE, JSON_FILE
 from ppdl.records.atomic import replacing
 from ppdl.records.reading import read_object
+from ppdl.records.typecheck import check_types
 
-FORMAT = "ppdl invitation v1"
-FILE, BACKBONE = "invitation.json", "backbone.keras"
+FORMAT = "ppdl invitation v2"
+FILE, BACKBONE, NETWORK = "invitation.json", "backbone.keras", "network.keras"
 SERVER, HOSPITAL, KEY_HOLDER = "server", "hospital", "key-holder"
 _ASK = "get it from the key holder again"
 
@@ -40,9 +45,10 @@ class Invitation:
     """Say who takes part in a run, where, with what.
 
     Attributes:
-        terms: of the run.
+        terms: of the run; of a federation, of its first sum, which counts classes.
         public_key: members of its public key's file.
-        backbone: what the head says of its backbone.
+        model: what the head says of its backbone, or of the network that a federation starts from; `sha256` is that of its file.
+        plan: of a federation: rounds, epochs and bits as of `Averaging`, training as of `Training`, and the seed; None: of a head.
         address: HOST:PORT of the server. certificate: its own, PEM; no other certificate is trusted for it.
         holder_key: that the key holder signs the head with, Ed25519, in hex.
         node_keys: by name, of all hospitals and the key holder: the public key that Flower knows the party by, PEM.
@@ -55,7 +61,8 @@ class Invitation:
 
     terms: Terms
     public_key: Mapping[str, Any]
-    backbone: Mapping[str, Any]
+    model: Mapping[str, Any]
+    plan: Mapping[str, Any] | None
     address: str
     certificate: str
     holder_key: str
@@ -68,13 +75,55 @@ class Invitation:
             raise ConfigError(f"each hospital of the roster and the key holder must have a node key of its own: {_ASK}")
         if set(self.sealing_keys) != set(self.terms.roster):
             raise ConfigError(f"each hospital of the roster must have a key that the head is sealed for: {_ASK}")
-        if self.key.fingerprint != self.terms.fingerprint or self.backbone.get("sha256") != self.subject.backbone_sha256:
-            raise ConfigError(f"key, backbone and terms are of different runs: {_ASK}")
+        wanted = self.model.get("sha256") if self.averaging else self.head.backbone_sha256
+        if self.key.fingerprint != self.terms.fingerprint or not self.class_names or self.model.get("sha256") != wanted:
+            raise ConfigError(f"key, {Path(self.file).stem} and terms are of different runs: {_ASK}")
 
     @property
-    def subject(self) -> HeadSums:
-        """What the run sums. Raises: ConfigError when that is not for a head."""
+    def head(self) -> HeadSums:
+        """What the run sums for a head. Raises: ConfigError when it is for something else."""
         return HeadSums.of(self.terms.subject)
+
+    @property
+    def class_names(self) -> Sequence[str]:
+        """Of a head or a network, in their order."""
+        return (ClassCounts.of(self.terms.subject) if self.averaging else self.head).class_names
+
+    @cached_property
+    def averaging(self) -> Averaging | None:
+        """How hospitals average; None: they pool a head."""
+        if self.plan is None:
+            return None
+        parts: dict[str, Any] = {
+            "hospitals": len(self.terms.roster),
+            **{name: self.plan.get(name) for name in ("rounds", "epochs", "bits")},
+        }
+        check_types(Averaging, parts, "plan")
+        return Averaging(**parts)
+
+    @property
+    def num_sums(self) -> int:
+        """How many sums follow each other: one for a head; counts of classes and two a round for a federation."""
+        return 1 + 2 * self.averaging.rounds if self.averaging else 1
+
+    def labelled(self, phase: str, number: int) -> str:
+        """Return a phase as people read it: of a federation with its place in the row of sums."""
+        return f"{phase} {number + 1}/{self.num_sums}" if self.averaging else phase
+
+    @property
+    def outcome(self) -> str:
+        """What all have in the end."""
+        return "network" if self.averaging else "head"
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Files that the key holder makes of a total; the last stands for all."""
+        return ("total.npy",) if self.averaging else (ARRAYS_FILE, JSON_FILE)
+
+    @property
+    def file(self) -> str:
+        """Name of the file beside the invitation."""
+        return NETWORK if self.averaging else BACKBONE
 
     @cached_property
     def key(self) -> PublicKey:
@@ -94,24 +143,24 @@ class Invitation:
         """SHA-256 in hex of all parts: every message of the run holds it."""
         return hashlib.sha256(b"PPDL-POOL/1 invitation\0" + canonical(self.tree)).hexdigest()
 
-    def write(self, folder: Path, backbone: Path) -> None:
-        """Write the invitation and its backbone into a folder."""
+    def write(self, folder: Path, file: Path) -> None:
+        """Write the invitation and the file of its model into a folder."""
         folder.mkdir(parents=True, exist_ok=True)
-        with replacing(folder / BACKBONE) as unfinished:
-            shutil.copyfile(backbone, unfinished)
+        with replacing(folder / self.file) as unfinished:
+            shutil.copyfile(file, unfinished)
         with replacing(folder / FILE) as unfinished:
             unfinished.write_text(json.dumps({"format": FORMAT, **self.tree}, indent=1) + "\n", encoding="ascii")
 
     @classmethod
     def read(cls, folder: Path) -> Invitation:
-        """Read an invitation, and check that its backbone lies beside it. Raises: ConfigError."""
+        """Read an invitation, and check that the file of its model lies beside it. Raises: ConfigError."""
         tree = read_object(folder / FILE, ConfigError, missing=_ASK, damaged=_ASK, form=FORMAT)
         try:
             found = cls(**{**tree, "terms": Terms.from_tree(tree["terms"])})
         except (TypeError, KeyError, AttributeError) as error:
             raise ConfigError(f"{folder / FILE} is no invitation ({type(error).__name__}): {_ASK}") from None
-        if not (folder / BACKBONE).is_file() or hash_file(folder / BACKBONE) != found.subject.backbone_sha256:
-            raise ConfigError(f"{folder / BACKBONE} is missing, or not the backbone that the invitation names: {_ASK}")
+        if not (folder / found.file).is_file() or hash_file(folder / found.file) != found.model["sha256"]:
+            raise ConfigError(f"{folder / found.file} is missing, or not the {Path(found.file).stem} that the invitation names: {_ASK}")
         return found
 
 

@@ -71,6 +71,7 @@ class Queue:
 
     def __init__(self, invitation: Invitation, say: Say, patience_s: float) -> None:
         self._digest, self._say, self._patience_s, self._until = invitation.digest, say, patience_s, math.inf
+        self._labelled = invitation.labelled
         factory = LinkStateFactory(
             FLWR_IN_MEMORY_DB_NAME, NoOpFederationManager(simulation=False), ObjectStoreFactory(FLWR_IN_MEMORY_DB_NAME)
         )
@@ -102,7 +103,9 @@ class Queue:
             self.traffic[name][number] += int(headers.get("content-length", 0))
         return response
 
-    def ask(self, phase: str, files: Mapping[str, Files], may_stay_away: bool, text: str = "") -> Iterator[tuple[str, Files]]:
+    def ask(
+        self, phase: str, files: Mapping[str, Files], may_stay_away: bool, number: int = 0, text: str = ""
+    ) -> Iterator[tuple[str, Files]]:
         """Send a phase's files to parties by name, and give the answers as they come. See `conduct.Ask`.
 
         Raises:
@@ -111,25 +114,26 @@ class Queue:
         seen = dict.fromkeys(files, time.monotonic())
         sent: dict[str, tuple[str, str]] = {}  # name: the message, and when the node that it went to had been activated
         began, came, told = time.monotonic(), dict[str, Message](), list[str]()
+        label = phase if phase == END else self._labelled(phase, number)
         while seen and time.monotonic() < self._until:
             found = {node.node_id: node for node in self._state.get_node_info(node_ids=[self._nodes[name] for name in seen])}
             away = [name for name in seen if found[self._nodes[name]].status != "online"]
             late = [name for name in away if time.monotonic() - seen[name] > _AWAY_S]
             if late and late != told:
-                self._say(f"{phase}: waits for {', '.join(told := late)}")
+                self._say(f"{label}: waits for {', '.join(told := late)}")
             for name in list(seen):
                 node = found[self._nodes[name]]
                 if name not in away:
                     seen[name] = time.monotonic()
                     if sent.get(name, ("", ""))[1] != node.last_activated_at:
                         came.pop(name, None)
-                        sent[name] = self._push(name, phase, files[name], text), node.last_activated_at
+                        sent[name] = self._push(name, phase, files[name], str(number), text), node.last_activated_at
                 elif time.monotonic() - seen[name] > self._patience_s:
                     if not may_stay_away:
                         raise ServerError(
-                            f"{name} was away for {self._patience_s:.0f} s, and {phase} needs {', '.join(away)}: start all, then this"
+                            f"{name} was away for {self._patience_s:.0f} s, and {label} needs {', '.join(away)}: start all, then this"
                         )
-                    self._say(f"{phase} {name}: away, and left out")
+                    self._say(f"{label} {name}: away, and left out")
                     del seen[name]
             pending = {message: name for name, (message, _) in sent.items() if name in seen and name not in came}
             for reply in self._state.get_message_res(set(pending), self._run) if pending else ():
@@ -141,12 +145,12 @@ class Queue:
             for name, reply in list(came.items()):
                 if (parts := self._parts(reply)) is not None:
                     del came[name], seen[name]
-                    self._say(f"{phase} {name}: {time.monotonic() - began:.2f} s")
+                    self._say(f"{label} {name}: {time.monotonic() - began:.2f} s")
                     yield name, self._opened(reply, parts, name, phase)
             time.sleep(_POLL_S)
 
-    def _push(self, name: str, phase: str, files: Files, text: str) -> str:
-        message = Message(_record(files, run=self._digest, phase=phase, text=text), self._nodes[name], "query")
+    def _push(self, name: str, phase: str, files: Files, number: str, text: str) -> str:
+        message = Message(_record(files, run=self._digest, phase=phase, number=number, text=text), self._nodes[name], "query")
         message.metadata.__dict__["_message_id"] = message.object_id
         session = self._state.start_session(self._run)
         self._state.store_message_and_object_tree(remove_content_from_message(message), get_object_tree(message), session)
@@ -170,10 +174,10 @@ class Queue:
         return files
 
     def end(self, text: str) -> None:
-        """Tell the parties that come within seconds that the run ends: `text` says why without a head, and is empty when all have it."""
+        """Tell the parties that come within seconds that the run ends: `text` says why, and is empty when all have what comes of it."""
         self._until = time.monotonic() + _LEAVE_S
         with suppress(ServerError):
-            for _ in self.ask(END, {name: {} for name in self._nodes}, True, text):
+            for _ in self.ask(END, {name: {} for name in self._nodes}, True, text=text):
                 pass
 
 
@@ -209,7 +213,7 @@ def serving(party: Party, invitation: Invitation, say: Say, *, listen: str, pati
 
 
 def join(party: Party, invitation: Invitation, desk: Desk, say: Say, *, patience_s: float) -> None:
-    """Take part in a run until all have the head: a server that was killed before it knew so must find this party here.
+    """Take part in a run until all have what comes of it: a server that was killed before it knew so must find this party here.
 
     Args:
         patience_s: that the server may be away for.
@@ -219,13 +223,13 @@ def join(party: Party, invitation: Invitation, desk: Desk, say: Say, *, patience
         PpdlError: what this party declined, see `Desk`.
     """
     node = _Member(party, invitation, patience_s, say)
-    if desk.has_head:
-        say("the head is here; the server may not know that, and is told")
+    if desk.finished:
+        say(f"the {invitation.outcome} is here; the server may not know that, and is told")
     while True:
         try:
             node.activate()
         except ServerError:
-            if desk.has_head:
+            if desk.finished:
                 return
             raise
         try:
@@ -247,8 +251,10 @@ def _answered(node: _Member, message: Message, invitation: Invitation, desk: Des
             raise ConfigError("the server runs another invitation: roster, key, versions or address differ; nothing is sent")
         answer = {}
         if phase != END:
-            say(f"asked to {phase}")
-            answer = desk.answer(phase, files)
+            number = _number(about)
+            label = invitation.labelled(phase, number)
+            say(f"asked to {label}")
+            answer = desk.answer(phase, files, number)
     except PpdlError as error:
         with suppress(httpx.HTTPError):
             node.push(message, _record({}, run=invitation.digest, refused=type(error).__name__))
@@ -256,11 +262,13 @@ def _answered(node: _Member, message: Message, invitation: Invitation, desk: Des
     if phase == END:
         with suppress(httpx.HTTPError):  # the server leaves
             node.push(message, _record(answer, run=invitation.digest, refused=""))
-        if about.get("text") or not desk.has_head:
-            raise ServerError(f"the server ended the run: {_plain(about.get('text') or 'the head was made without this party')}")
+        if about.get("text") or not desk.finished:
+            raise ServerError(
+                f"the server ended the run: {_plain(about.get('text') or f'the {invitation.outcome} was made without this party')}"
+            )
         return True
     node.push(message, _record(answer, run=invitation.digest, refused=""))
-    say(f"{phase}: {time.monotonic() - began:.2f} s")
+    say(f"{label}: {time.monotonic() - began:.2f} s")
     return False
 
 
@@ -337,6 +345,12 @@ class _Member:
             if object_id in taken.objects_to_push:
                 own = {"node": self._node, "run_id": run, "session_id": taken.session_id}
                 self._client.PushObject(PushObjectRequest(object_id=object_id, object_content=part.deflate(), **own))
+
+
+def _number(about: Mapping[str, Any]) -> int:
+    """Return the number of the sum that a message is of. Raises: ArtifactError."""
+    with _none_of_a_run():
+        return int(about["number"])
 
 
 def _record(files: Files, **about: str) -> RecordDict:

@@ -1,13 +1,13 @@
 """The folder of a party: who it is, its keys, and the runs that it agreed to. Mode 0700, and nobody else's.
 
-card.json             {"format": "ppdl card v1", "role": ROLE, "name": NAME, ...} what others may know of it: the key holder gets a copy
+card.json             {"format": "ppdl card v2", "role": ROLE, "name": NAME, ...} what others may know of it: the key holder gets a copy
 films                 of a hospital: a link to its prepared images
 node.key              hospital, key holder: private key that Flower knows it by, ECDSA P-384, PEM
 seal.key              hospital: private key that the head is sealed for, X25519, PEM
 signing-*.json        hospital, key holder: private key that it signs statements with, Ed25519
 tls.key, tls.crt      server: private key and certificate of its address
 agreed.json           {"format": "ppdl pin v1", "sha256": DIGEST} of the invitation that it agreed to last
-runs/DIGEST/          of each such invitation: it, the party's copy of the board, and at last the head
+runs/DIGEST/          of each such invitation: it, the party's copies of the boards, and at last the head or network
 
 Beside these lie what a hospital and the key holder write down for themselves, see `hospital`, `contributions` and `opening`.
 """
@@ -41,19 +41,20 @@ from ppdl.pooling.board import Board
 from ppdl.pooling.opening import check_terms, left_keys
 from ppdl.pooling.pins import FORMAT as PIN
 from ppdl.pooling.rehearsal import call_run, hospital_key
+from ppdl.pooling.subjects.counts import ClassCounts
 from ppdl.pooling.subjects.head import HeadSums
 from ppdl.pooling.terms import NAME, Member, Terms
 from ppdl.private_head.head import backbone_facts
 from ppdl.records.reading import read_object
-from ppdl.serving.hospitals.invitation import BACKBONE, HOSPITAL, KEY_HOLDER, SERVER, Invitation, check_certificate, software
+from ppdl.serving.hospitals.invitation import HOSPITAL, KEY_HOLDER, SERVER, Invitation, check_certificate, software
 
-FORMAT = "ppdl card v1"
+FORMAT = "ppdl card v2"
 _MEMBERS = {
     SERVER: ("name", "address", "certificate"),
-    HOSPITAL: ("name", "node_key", "sealing_key", "signing_key", "num_films", "class_names"),
+    HOSPITAL: ("name", "node_key", "sealing_key", "signing_key", "num_films", "num_train_films", "class_names"),
     KEY_HOLDER: ("name", "node_key", "signing_key"),
 }
-_KINDS = {"num_films": int, "class_names": list}  # of values; all others are texts
+_KINDS = {"num_films": int, "num_train_films": int, "class_names": list}  # of values; all others are texts
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class Party:
     def call(
         self,
         cards: Sequence[Mapping[str, Any]],
-        backbone: Mapping[str, Any],
+        model: Mapping[str, Any],
         rules: Mapping[str, Any],
         *,
         allow_insecure_key: bool,
@@ -102,8 +103,8 @@ class Party:
 
         Args:
             cards: the server's and the hospitals'.
-            backbone: what the head is to say of it, see `facts_of`.
-            rules: of the terms, all that follow from neither cards nor backbone.
+            model: what is said of backbone or network, see `facts_of`.
+            rules: of a head, all of its terms that follow from neither cards nor backbone; of a federation `plan`, see `Invitation`.
 
         Raises:
             ConfigError: a card is missing or twice there, or the terms break a rule; no key is made then. KeyStoreError: see `call_run`.
@@ -113,11 +114,13 @@ class Party:
         if len(servers) != 1 or len(hospitals) + 1 < len(cards):
             got = ", ".join(f"{card['role']} {card['name']}" for card in cards)
             raise ConfigError(f"a run needs the cards of one server and of each hospital, once; got {got}")
-        roster = {name: Member(card["signing_key"], card["num_films"]) for name, card in sorted(hospitals.items())}
-        names = sorted({name for card in hospitals.values() for name in card["class_names"]})
-        own = {key: value for key, value in rules.items() if key != "key_bits"}
-        subject = HeadSums(class_names=names, backbone_sha256=backbone["sha256"], **own)
-        wanted = Terms("", rules["key_bits"], subject, roster)
+        own = dict(rules)
+        key_bits, plan = own.pop("key_bits"), own.pop("plan", None)
+        count = "num_train_films" if plan else "num_films"
+        roster = {name: Member(card["signing_key"], card[count]) for name, card in sorted(hospitals.items())}
+        names = class_names(cards)
+        subject = ClassCounts(names) if plan else HeadSums(class_names=names, backbone_sha256=model["sha256"], **own)
+        wanted = Terms("", key_bits, subject, roster)
         with tempfile.TemporaryDirectory(dir=self.folder) as root:
             board = Board(Path(root))
             terms = call_run(board, wanted, self.folder, allow_insecure_key=allow_insecure_key, project=project)
@@ -125,7 +128,7 @@ class Party:
         node_keys = {card["name"]: card["node_key"] for card in (*hospitals.values(), self.card)}
         sealing_keys = {name: card["sealing_key"] for name, card in hospitals.items()}
         place = servers[0]["address"], servers[0]["certificate"]
-        return Invitation(terms, public_key, backbone, *place, self.card["signing_key"], node_keys, sealing_keys, software())
+        return Invitation(terms, public_key, model, plan, *place, self.card["signing_key"], node_keys, sealing_keys, software())
 
     def left_keys(self, besides: Invitation) -> list[str]:
         """Name the private keys of the runs that the key holder called and never opened, all but one's."""
@@ -143,9 +146,9 @@ class Party:
         invitation = Invitation.read(source)
         self.check(invitation)
         folder = self.run_folder(invitation)
-        invitation.write(folder, source / BACKBONE)
-        save_public(folder / "board/public.json", invitation.key)
-        Board(folder / "board").write_terms(invitation.terms)
+        invitation.write(folder, source / invitation.file)
+        save_public(folder / "board/0/public.json", invitation.key)
+        Board(folder / "board/0").write_terms(invitation.terms)
         with only_writer(self.folder):
             replace_private(self.folder / "agreed.json", {"format": PIN, "sha256": invitation.digest})
         return invitation
@@ -180,7 +183,8 @@ class Party:
         else:
             keys = invitation.node_keys.get(self.name), invitation.sealing_keys.get(self.name)
             says = *keys, *((member.signing_key, member.num_films) if member else (None, None))
-        if says != tuple(self.card[key] for key in _MEMBERS[self.role][1:5]):
+        known = {**self.card, "num_films": self.card["num_train_films"]} if self.role == HOSPITAL and invitation.averaging else self.card
+        if says != tuple(known[key] for key in _MEMBERS[self.role][1:5]):
             raise ConfigError(
                 f"the invitation is not for {self.name} as {self.folder / 'card.json'} has it (keys, address, number of films): send the "
                 "key holder that card, for a new run"
@@ -200,7 +204,7 @@ def make_party(folder: Path, card: Mapping[str, Any], project: Path, *, films: P
     """Make a party's folder with its keys, and return the file of its card.
 
     Args:
-        card: role, name, and of a hospital `num_films` and `class_names`, of the server `address`.
+        card: role, name, and of a hospital `num_films`, `num_train_films` and `class_names`, of the server `address`.
         project: that no private key may lie in.
         films: a hospital's prepared images.
         days: that the server's certificate is valid.
@@ -236,8 +240,13 @@ def make_party(folder: Path, card: Mapping[str, Any], project: Path, *, films: P
     return path
 
 
+def class_names(cards: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the names of all classes that hospitals have, in order."""
+    return sorted({name for card in cards for name in card.get("class_names", ())})
+
+
 def facts_of(node: Mapping[str, Any], prepared_px: int, path: Path) -> dict[str, Any]:
-    """Return what a head is to say of the backbone that a configuration gave and a file holds, for `Party.call`."""
+    """Return what is said of the backbone or network that a configuration gave and a file holds, for `Party.call`."""
     return backbone_facts(node, prepared_px, hash_file(path))
 
 

@@ -19,7 +19,8 @@ def rate_of(number: int, num_rounds: int, learning_rate: float) -> float:
 
     Source: Loshchilov and Hutter 2017 (arXiv 1608.03983), eq. 5 without restarts, by rounds.
     """
-    return learning_rate * (FIRST if number == 0 else 0.5 * (1 + math.cos(math.pi * number / num_rounds)))
+    part = FIRST if number == 0 else 0.5 * (1 + math.cos(math.pi * number / num_rounds))
+    return learning_rate * round(part, 12)  # machines whose cosines differ in the last bit must agree on the range of an update
 
 
 def num_steps(films: Iterable[int], batch_size: int, epochs: int) -> int:

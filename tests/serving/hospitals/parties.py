@@ -155,7 +155,7 @@ class Parties:
 
     def digests(self) -> dict[str, str]:
         """Return the SHA-256 of each party's head.json, which names that of the weights; of the server the one that it was told."""
-        told = json.loads((self.run_folder("server") / "board/opened.json").read_text())["statement"]["head_sha256"]
+        told = json.loads((self.run_folder("server") / "board/0/opened.json").read_text())["statement"]["answer_sha256"]
         return {party: hash_file(self.run_folder(party) / "head/head.json") for party in PARTIES[1:]} | {"server": told}
 
 

@@ -22,6 +22,7 @@ from ppdl.private_head.head import backbone_facts, load_head
 from ppdl.serving.hospitals import invitation as invitations
 from ppdl.serving.hospitals import party as parties
 from ppdl.serving.hospitals.conduct import conduct
+from ppdl.serving.hospitals.course import HeadCourse
 from ppdl.serving.hospitals.desk import _SUITE, COMMIT, COUNTERSIGN, KEEP, OPEN, OPENED_FILE, RELEASE, Desk
 from ppdl.serving.hospitals.invitation import Invitation, check_certificate
 from ppdl.serving.hospitals.party import Party, make_party, read_card, split_address
@@ -45,7 +46,7 @@ class Place:
         self.root, self.asked = root, []
         self.make("server", address="127.0.0.1:9443")
         for name in NAMES:
-            self.make("hospital", name, num_films=NUM_FILMS, class_names=CLASSES)
+            self.make("hospital", name, num_films=NUM_FILMS, num_train_films=NUM_FILMS, class_names=CLASSES)
         self.make("key-holder")
         self.invitation = self.call()
         for name in ("server", *NAMES):
@@ -68,21 +69,26 @@ class Place:
         return holder.agree(self.root / "invitation")
 
     def desk(self, name):
-        return Desk(self.party(name), self.invitation, lambda: films()[name])
+        return self.desk_of(name, films().get(name))
+
+    def desk_of(self, name, own):
+        party = self.party(name)
+        course = HeadCourse(self.invitation, party.run_folder(self.invitation), lambda: own)
+        return Desk(party, self.invitation, course, self.root / "project")
 
     @property
     def board(self):
-        return Board(self.party("server").run_folder(self.invitation) / "board")
+        return Board(self.party("server").run_folder(self.invitation) / "board/0")
 
     def conduct(self, **instead):
         """Have the run done; `instead`: by phase, a function of (desk, files) that answers in a desk's place."""
 
-        def ask(phase, files, may_stay_away):
+        def ask(phase, files, may_stay_away, number):
             for name, brought in files.items():
                 self.asked.append((phase, name))
-                yield name, instead.get(phase, lambda desk, files: desk.answer(phase, files))(self.desks[name], brought)
+                yield name, instead.get(phase, lambda desk, files: desk.answer(phase, files, number))(self.desks[name], brought)
 
-        conduct(self.board.folder, self.invitation, ask)
+        conduct(self.board.folder.parent, self.invitation, ask)
 
     def heads(self):
         folders = [self.party(name).run_folder(self.invitation) / "head" for name in (*NAMES, "key-holder")]
@@ -165,34 +171,34 @@ def test_the_server_cannot_replace_what_a_hospital_has_committed_to(place):
     own = place.desks["anna"].answer(COMMIT, {})["commitments/anna.json"]
     others = {path: content for name in NAMES[1:] for path, content in place.desks[name].answer(COMMIT, {}).items()}
     place.desks["anna"].answer(RELEASE, others | {"commitments/anna.json": b"{}"})
-    assert (place.desks["anna"].board.commitments / "anna.json").read_bytes() == own
+    assert (place.desks["anna"].board(0).commitments / "anna.json").read_bytes() == own
 
 
 def test_a_head_that_the_key_holder_did_not_sign_is_kept_by_nobody(place):
     """Anybody can seal for a hospital."""
 
     def of_somebody_else(desk, files):
-        load_head(place.desks["key-holder"].board.folder / "head").save(place.root / "other")
+        load_head(place.desks["key-holder"].board(0).folder / "answer").save(place.root / "other")
         tree = json.loads((place.root / "other/head.json").read_text())
         other = json.dumps(tree | {"temperature": 2.0}).encode()
         key = X25519PublicKey.from_public_bytes(bytes.fromhex(place.invitation.sealing_keys["anna"]))
         path = "sealed/anna/head.json"
-        info = f"PPDL-POOL/1 {place.invitation.digest} {path}".encode()
+        info = f"PPDL-POOL/1 {place.invitation.digest} 0 {path}".encode()
         return desk.answer(KEEP, files | {path: _SUITE.encrypt(other, key, info)})
 
-    with pytest.raises(ArtifactError, match="is not the head that the key holder signed in this run: nothing is kept of it"):
+    with pytest.raises(ArtifactError, match="is not what the key holder signed in this run: nothing is kept of it"):
         place.conduct(keep=of_somebody_else)
     assert place.heads() == []
 
     def exchanged(desk, files):
         return desk.answer(KEEP, files | {"sealed/anna/head.npz": (place.board.folder / "sealed/berta/head.npz").read_bytes()})
 
-    with pytest.raises(ArtifactError, match="is no head that was sealed for this party in this run"):
+    with pytest.raises(ArtifactError, match="was not sealed for this party in this run"):
         place.conduct(keep=exchanged)
 
     def signed_by_a_hospital(desk, files):
         path = place.root / "opened.json"
-        statement = Opened(place.invitation.terms.digest, hash_file(desk.board.folder / "head/head.json"))
+        statement = Opened(place.invitation.terms.digest, hash_file(desk.board(0).folder / "answer/head.json"))
         write_signed(path, OPENED, statement, parties.hospital_key(place.root / "anna"))
         return desk.answer(OPEN, files) | {OPENED_FILE: path.read_bytes()}
 
@@ -217,7 +223,7 @@ def test_the_server_carries_the_head_and_does_not_have_it(place):
         (COMMIT, {"commitments/anna.json": b"x"}, "cannot be read as JSON"),
         (RELEASE, {"ciphertexts/anna.npy": b"x"}, "cannot be read .ValueError"),
         (COUNTERSIGN, {"tallies/anna.json": b"{}"}, "is no signed tally"),
-        (OPEN, {OPENED_FILE: b"{}"}, "key-holder answered open with other files than the sealed heads"),
+        (OPEN, {OPENED_FILE: b"{}"}, "key-holder answered open with other files than what it sealed"),
         (KEEP, {}, "anna keeps another head"),
     ],
 )
@@ -233,18 +239,18 @@ def test_a_hospital_that_stays_away_after_all_committed_is_left_out(tmp_path):
     place.root, place.asked = tmp_path, []
     place.make("server", address="127.0.0.1:9443")
     for name in (*NAMES, "dora"):
-        place.make("hospital", name, num_films=NUM_FILMS, class_names=CLASSES)
+        place.make("hospital", name, num_films=NUM_FILMS, num_train_films=NUM_FILMS, class_names=CLASSES)
     place.make("key-holder")
     place.invitation = place.call(("server", *NAMES, "dora"))
     for name in ("server", *NAMES, "dora"):
         place.party(name).agree(tmp_path / "invitation")
     own = films() | {"dora": dataclasses.replace(films()["anna"], labels=films()["anna"].labels[::-1])}
-    desks = {name: Desk(place.party(name), place.invitation, lambda name=name: own[name]) for name in (*own, "key-holder")}
+    desks = {name: place.desk_of(name, own.get(name)) for name in (*own, "key-holder")}
 
     class Killed(Exception):
         pass
 
-    def ask(phase, files, may_stay_away, *, alive):
+    def ask(phase, files, may_stay_away, number, *, alive):
         for name, brought in files.items():
             if name != "dora" or not may_stay_away or alive:
                 yield name, desks[name].answer(phase, brought)
@@ -252,8 +258,8 @@ def test_a_hospital_that_stays_away_after_all_committed_is_left_out(tmp_path):
                     raise Killed
 
     with pytest.raises(Killed):
-        conduct(place.board.folder, place.invitation, partial(ask, alive=False))
-    conduct(place.board.folder, place.invitation, partial(ask, alive=True))  # dora is back: hospitals have signed a sum without her
+        conduct(place.board.folder.parent, place.invitation, partial(ask, alive=False))
+    conduct(place.board.folder.parent, place.invitation, partial(ask, alive=True))  # dora is back: hospitals have signed a sum without her
     assert sorted(place.board.read_tally().contributors) == list(NAMES) and len(place.heads()) == 4
 
 
@@ -275,7 +281,7 @@ def test_an_invitation_is_held_to_what_the_party_is(place):
         ({"sealing_keys": {}}, "each hospital of the roster must have a key that the head is sealed for"),
         ({"sealing_keys": tree["sealing_keys"] | {"anna": "0"}}, "is not for anna as"),
         ({"node_keys": {}}, "each hospital of the roster and the key holder must have a node key"),
-        ({"backbone": {"sha256": "0"}}, "key, backbone and terms are of different runs"),
+        ({"model": {"sha256": "0"}}, "key, backbone and terms are of different runs"),
         ({"public_key": {"kty": "x"}}, "a public Paillier key has"),
         ({"certificate": "x"}, "the server's certificate is none in PEM"),
         ({"more": 1}, "is no invitation"),
@@ -345,7 +351,7 @@ def test_a_run_needs_cards_of_one_server_and_of_each_hospital_once(place):
     with pytest.raises(ConfigError, match="96 films are summed over 9 features"):
         place.call(num_features=9)
     assert len(list((place.root / "key-holder").glob("*.terms.json"))) == 1  # no key was made for these
-    card = {"format": "ppdl card v1", **read_card(place.root / "anna/card.json")}
+    card = {"format": "ppdl card v2", **read_card(place.root / "anna/card.json")}
     for key, value in (("node_key", None), ("num_films", "40"), ("num_films", True), ("class_names", "COVID"), ("role", ["hospital"])):
         (place.root / "card.json").write_text(json.dumps(card | {key: value}))
         with pytest.raises(ConfigError, match=f"card.json is no party's card: its {key} is missing, or no "):
@@ -360,7 +366,8 @@ def test_an_address_is_a_host_and_a_port(address):
 
 
 def test_the_key_holder_refuses_a_second_total_over_the_network_too(place):
-    place.conduct()
+    with pytest.raises(KeyError):
+        place.conduct(keep=lambda desk, files: {}["killed"])
     tally = json.loads((place.board.folder / "tally.json").read_text())
     tally["contributors"].pop("anna")
     files = {"tally.json": json.dumps(tally).encode()}

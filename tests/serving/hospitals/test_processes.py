@@ -219,7 +219,7 @@ def test_another_run_is_refused_by_the_party_and_all_others_hear_of_it(server, m
     called = first.terms.tree | first.terms.tree["subject"]
     rules = {key: value for key, value in called.items() if key in ("key_bits", "num_features", "feature_bits", "strengths")}
     options = {"allow_insecure_key": False, "project": server.root / "project"}
-    other = holder.call(cards, first.backbone, rules | {"accept_membership": True}, **options)
+    other = holder.call(cards, first.model, rules | {"accept_membership": True}, **options)
     other.write(server.root / "clara/invitation", server.root / "key-holder/invitation/backbone.keras")
     server.type("clara", "agree")
     for party in ("key-holder", "clara"):
