@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 ACCURACY = ("test/accuracy", "test/accuracy_low", "test/accuracy_high")
 SSIM = "audit/best_ssim"
+_PICTURES = ".png", ".svg", ".pdf"
 
 
 @click.command(short_help="Accuracy against the best attacker, over all experiments on the data built here.")
@@ -37,6 +38,8 @@ def frontier(out: Path | None) -> None:
     dvc exp apply NAME       # of one of them, whose data are then built here
     ppdl sweep frontier
     """
+    if out is not None and out.suffix.lower() not in _PICTURES:
+        raise click.BadParameter(f"the figure's file must end in {', '.join(_PICTURES)}, got {out}", param_hint="--out")
     store = checkout_store()
 
     from ppdl.config import checkout

@@ -21,9 +21,9 @@ _log = logging.getLogger(__name__)
 
 
 def mask_path(image_path: str) -> str:
-    """Return where the mask of `CLASS/images/NAME.EXT` is, if there is one."""
+    """Return where the mask of `CLASS/images/NAME.EXT`, or of `CLASS/NAME.EXT`, is, if there is one."""
     path = PurePosixPath(image_path)
-    return str(path.parent.with_name(MASKS_FOLDER) / f"{path.stem}.png")
+    return f"{path.parts[0]}/{MASKS_FOLDER}/{path.stem}.png"
 
 
 def have_masks(raw_dir: Path, paths: Sequence[str]) -> bool:

@@ -61,7 +61,7 @@ class Dataset(ABC):
 
     @abstractmethod
     def write_raw(self, out_dir: Path) -> None:
-        """Write the images below `out_dir/CLASS/images/` and their index to `out_dir/index.csv` (see `write_index`).
+        """Write the images below `out_dir/CLASS/` and their index to `out_dir/index.csv` (see `write_index`).
 
         Raises:
             DataError: The source is missing, or an image cannot be used and `on_bad_image` is `raise`.

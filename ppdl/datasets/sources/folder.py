@@ -70,7 +70,7 @@ class Folder(Dataset):
         if self.patients is None or self.root is None:
             return super().column(name, paths)
         root = open_root(self.root)
-        copied = {f"{label}/images/{path.name}": path for label, found in find_images(root, self.classes).items() for path in found}
+        copied = {path.relative_to(root).as_posix(): path for found in find_images(root, self.classes).values() for path in found}
         wanted = [copied[path] for path in paths if path in copied]
         if len(wanted) < len(paths):
             raise DataError(f"{len(paths) - len(wanted)} films are no longer below {root}: put them back, or run `dvc repro`")
@@ -78,7 +78,7 @@ class Folder(Dataset):
         return [said[path] for path in wanted]
 
     def write_raw(self, out_dir: Path) -> None:
-        """Copy the images to `out_dir/CLASS/images/` and write their index, last.
+        """Copy the images to `out_dir`, each at its place below `root`, and write their index, last.
 
         Raises:
             ConfigError: `root` is not set, or `classes` names an unknown class.
@@ -150,7 +150,9 @@ def find_images(root: Path, classes: Sequence[str] | None) -> dict[str, list[Pat
 
 
 def copy_images(images: dict[str, list[Path]], patients: dict[Path, str], out_dir: Path, root: Path) -> None:
-    """Copy images to `out_dir/CLASS/images/`, their masks beside them, then write the index, so that a crash leaves none.
+    """Copy images to `out_dir`, their masks beside them, then write the index, so that a crash leaves none.
+
+    Each keeps its place below `root`: messages and reports of later stages name it by that.
 
     Raises:
         ConfigError: `out_dir` and `root` lie in each other.
@@ -168,9 +170,9 @@ def copy_images(images: dict[str, list[Path]], patients: dict[Path, str], out_di
     rows = []
     with tqdm(total=len(paths), desc="copy images", unit="image") as progress:
         for name, found in images.items():
-            (out_dir / name / "images").mkdir(parents=True, exist_ok=True)
+            (out_dir / found[0].parent.relative_to(root)).mkdir(parents=True, exist_ok=True)
             for path in found:
-                copy = f"{name}/images/{path.name}"
+                copy = path.relative_to(root).as_posix()
                 _copy(path, out_dir / copy)
                 mask = path.parent.with_name(MASKS_FOLDER) / f"{path.stem}.png"
                 if path.parent.name == "images" and mask.is_file():

@@ -76,6 +76,8 @@ def test_the_command_draws_and_prints_where_git_ignores_it(add, built, tmp_path,
         frontier("--out", "made/x.svg").exit_code == 0
         and b"phantom, 3 images, 1 of them for testing" in (tmp_path / "made/x.svg").read_bytes()
     )
+    refused = frontier("--out", "made/x.xyz")
+    assert refused.exit_code == 2 and "must end in .png, .svg, .pdf, got made/x.xyz" in refused.output.replace("\n", " ")
 
 
 def test_runs_of_other_data_are_counted_named_and_replace_no_point(add, built):

@@ -10,6 +10,9 @@ import pytest
 from PIL import Image
 
 from ppdl.config.components import construct
+from ppdl.datasets.images.masks import have_masks
+from ppdl.datasets.preparing.prepare import read_raw_index
+from ppdl.datasets.preparing.scan import read_pictures, select
 from ppdl.datasets.sources.folder import Folder
 from ppdl.errors import ConfigError, DataError
 
@@ -45,7 +48,21 @@ def test_both_layouts_may_be_mixed(write_classes, write_raw, picture):
     (root / "Normal").mkdir()
     for number in range(3):
         Image.fromarray(picture(number)).save(root / "Normal" / f"n{number}.jpg")
-    assert names(write_raw(root))[3:] == [f"Normal/images/n{i}.jpg" for i in range(3)]
+    assert names(write_raw(root))[3:] == [f"Normal/n{i}.jpg" for i in range(3)]
+
+
+def test_a_bad_image_is_named_as_it_lies_below_the_root(write_classes, write_raw, picture, tmp_path):
+    root = write_classes(COVID=3, masks=3)  # a class may be called so
+    for name in ("masks", "COVID"):
+        for path in (root / name / "images").iterdir():
+            path.rename(root / name / path.name)
+        (root / name / "images").rmdir()
+    (root / "COVID/masks-0.png").write_bytes(b"no picture")
+    index = names(write_raw(root))
+    assert not have_masks(tmp_path / "raw", index)
+    found = read_pictures(tmp_path / "raw", index, tmp_path / "spool", prepared_px=16, num_workers=1)
+    with pytest.raises(DataError, match=r"(?m)^  COVID/masks-0\.png: unreadable"):
+        select(read_raw_index(tmp_path / "raw"), found, on_bad_image="raise")
 
 
 def test_what_a_mac_puts_beside_unpacked_files_is_no_class(write_classes, write_raw, caplog):

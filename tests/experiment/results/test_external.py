@@ -124,7 +124,7 @@ def test_a_folder_that_does_not_fit_is_refused_by_name(trained, tmp_path, classe
     cfg.evaluation.external = {"hospital_b": FOLDER | {"root": str(tmp_path / "there")}}
     with pytest.raises(DataError, match=r"evaluation\.external\.hospital_b must") as caught:
         external.run(cfg, Workspace(trained.root, tmp_path / "out"))
-    assert said in str(caught.value) and (not known or f"COVID/images/0.png is {film} (train)" in str(caught.value))
+    assert said in str(caught.value) and (not known or f"COVID/0.png is {film} (train)" in str(caught.value))
 
 
 def test_films_that_are_left_out_are_listed(trained, tmp_path, caplog):
@@ -134,7 +134,7 @@ def test_films_that_are_left_out_are_listed(trained, tmp_path, caplog):
     cfg.evaluation.external = {"hospital_b": FOLDER | {"root": str(tmp_path / "there"), "on_bad_image": "drop"}}
     external.run(cfg, Workspace(trained.root, tmp_path / "out"))
     listed = (tmp_path / "out/data/external/prepared/hospital_b/dropped.csv").read_text().splitlines()
-    assert len(listed) == 2 and listed[1].startswith("COVID/images/1.png,") and "hospital_b: 1 images are not used" in caplog.text
+    assert len(listed) == 2 and listed[1].startswith("COVID/1.png,") and "hospital_b: 1 images are not used" in caplog.text
 
 
 def test_a_name_that_figures_have_is_refused():
