@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ppdl.config import construct
 from ppdl.datasets.prepared.reduced import Reduced
 from ppdl.errors import ConfigError, DataError
 from ppdl.evaluation.predictions.calibration import calibrate
@@ -22,7 +23,6 @@ from ppdl.pooling.terms import Terms
 from ppdl.protections.view import plain_view
 from ppdl.records.atomic import replacing
 from ppdl.records.reading import read_arrays
-from ppdl.records.typecheck import check_types
 from ppdl.training.fitting.settings import Training
 
 if TYPE_CHECKING:
@@ -63,9 +63,8 @@ class Plan:
         sides: Any = model.get("input_px"), model.get("prepared_px")
         if not isinstance(training, Mapping) or not all(type(value) is int for value in (plan.get("seed"), *sides)):
             raise ConfigError("the invitation must say how to train, the seed and both sides of images: get it from the key holder again")
-        check_types(Training, training, "plan.training")
         px, prepared_px = sides
-        return cls(averaging, Training(**training), plan["seed"], px, prepared_px, network)
+        return cls(averaging, construct(Training, training, "plan.training"), plan["seed"], px, prepared_px, network)
 
 
 def write_network(model: MobileNetV2, px: int, num_classes: int, seed: int, path: Path) -> None:
@@ -89,10 +88,10 @@ class KeyHolderCourse:
 
     def __init__(self, terms: Terms, plan: Plan, folder: Path, say: Callable[[str], None]) -> None:
         self.terms, self.plan, self.folder, self._say = terms, plan, folder, say
-        self.number, self._kept = 0, dict[str, np.ndarray]()
+        self.number, self._kept = 0, dict[str, Any]()
         if (folder / _STATE).exists():
             self._kept = read_arrays(folder / _STATE, DataError, names=None, missing=_ASK, damaged=_ASK)
-            self.number = int(self._kept["number"])
+            self.number = int(self._kept.pop("number"))
 
     @property
     def classes(self) -> ClassCounts:
@@ -123,7 +122,7 @@ class KeyHolderCourse:
                 self._say(f"round {self.rounds.number} of {self.plan.averaging.rounds}{self._told()}")
         self.number += 1
         with replacing(self.folder / _STATE) as unfinished:
-            np.savez(unfinished, allow_pickle=False, number=self.number, **self._kept)
+            np.savez(unfinished, number=self.number, **self._kept)
 
     @cached_property
     def rounds(self) -> Rounds:

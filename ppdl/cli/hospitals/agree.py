@@ -22,9 +22,10 @@ def agree(folder: Path, invitation: Path) -> None:
         found = party.agree(invitation)
     terms, averaging = found.terms, found.averaging
     films = ", ".join(f"{name} {num_films} films" for name, num_films in terms.films.items())
-    what = f"{found.head.num_features} features"
     if averaging:
-        what = f"a network in {averaging.rounds} rounds of {averaging.epochs} passes, updates of {averaging.bits} bits"
+        what = f"a network in {averaging.rounds} rounds, {averaging.epochs} passes each, updates of {averaging.bits} bits"
+    else:
+        what = f"{found.head.num_features} features"
     click.echo(f"{films}; {', '.join(found.class_names)}; {what}; key of {terms.key_bits} bits; {found.address}")
     if not averaging and found.head.accept_membership:
         click.echo("accept_membership: fewer than 16 films a feature may be opened, which tells the key holder whose films are there")

@@ -57,7 +57,7 @@ def run(folder: Path, listen: str | None, patience_s: float) -> None:
                 _write_network(course, invitation, own / "network")
     what = invitation.outcome
     if party.role == SERVER:
-        say(f"done: all have the {what}, its digest is in {own / 'board'}")
+        say(f"done: all have the {what}, {own / 'board' / str(invitation.num_sums - 1) / 'opened.json'}")
     elif (own / what).exists():
         say(f"done: the {what} is {own / what}")
     else:

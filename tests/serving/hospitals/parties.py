@@ -16,29 +16,39 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from ppdl.config import PARAMS, PROJECT, Workspace, build, plain
+from ppdl.config.place import CONF
 from ppdl.crypto.artifact.shards import hash_file
 from ppdl.datasets.prepared.arrays import load_prepared
 from ppdl.datasets.prepared.splitting import Split
 from ppdl.datasets.preparing.prepare import prepare
 from ppdl.pooling.sharing import Shares
-from stages import hospitals, pool
+from stages import federate, hospitals, pool
 from stages import open as opens
 from tests.processes import free_port
 
 VENV = PROJECT / ".venv-hospitals"
 PAGE = PROJECT / "docs/howto/hospitals.md"
-HEAD, ADDRESS = "pooled_head", "pool.example.org:9443"
+HEAD, FEDERATION, ADDRESS = "pooled_head", "averaging", "pool.example.org:9443"
+SMALL = {  # of a federation: a network of three layers, of which no party but the key holder needs the code
+    "input_px": 32,
+    "model": {"_target_": "tests.training.toys.Narrow"},
+    "training": {"batch_size": 8},
+    "federations": {FEDERATION: {**OmegaConf.load(CONF / "federation/averaging.yaml"), "rounds": 2}},
+    "federated": [FEDERATION],
+    "branch": FEDERATION,
+}
 NAMES = ("anna", "berta", "clara")
 PARTIES = ("server", *NAMES, "key-holder")
 TIMEOUT_S = 300
 
 
 class Films:
-    """Phantoms that three hospitals share, and the head that the pipeline's stages make of all."""
+    """Phantoms that three hospitals share, and the head and the network that the pipeline's stages make of all."""
 
     def __init__(self, root: Path, num_images: int = 120) -> None:
         self.root = root
-        self.cfg = OmegaConf.merge(OmegaConf.load(PARAMS), {"dataset": {"num_images": num_images, "size_px": 128}, "branch": HEAD})
+        own = {"dataset": {"num_images": num_images, "size_px": 128}, "branch": HEAD}
+        self.cfg = OmegaConf.merge(OmegaConf.load(PARAMS), own)
         self.cfg.keygen.private_dir = str(root / "keys")
         (root / "data").mkdir(parents=True)
         build(self.cfg.dataset, "dataset").write_raw(root / "data/raw")
@@ -66,6 +76,20 @@ class Films:
             stage.run(self.cfg, Workspace(self.root, self.root))
         return self.root / "models" / HEAD
 
+    def network_of_the_stage(self) -> Path:
+        """Run the pipeline's stage federate on all films, and return the network's file."""
+        shutil.copy(self.root / f"data/hospitals/{HEAD}.json", self.root / f"data/hospitals/{FEDERATION}.json")
+        federate.run(OmegaConf.merge(self.cfg, SMALL), Workspace(self.root, self.root))
+        return self.root / "models" / FEDERATION / "model.keras"
+
+    def kept_in(self, folder: Path) -> None:
+        """Write a checkout that keeps the federation, as `ppdl keep` does: code, conf/ and params.yaml."""
+        for part in ("ppdl", "conf", "dvc.yaml", "tests/training/toys.py"):
+            (folder / part).parent.mkdir(parents=True, exist_ok=True)
+            copy = shutil.copytree if (PROJECT / part).is_dir() else shutil.copy
+            copy(PROJECT / part, folder / part)
+        OmegaConf.save(OmegaConf.merge(self.cfg, SMALL), folder / "params.yaml")
+
 
 class Parties:
     """The parties of one run, up to where each gives the page's last command.
@@ -87,17 +111,21 @@ class Parties:
             self.type(party, "make")
         for party in PARTIES[:-1]:  # by e-mail, say
             shutil.copy(self.folder(party) / "card.json", root / "key-holder" / f"{party}.json")
-        self.said = {"key-holder": self.type("key-holder", "call")}
+        self.invite("call")
+
+    def invite(self, verb: str) -> None:
+        """Have the key holder call a run, and all agree to it."""
+        self.said = {"key-holder": self.type("key-holder", verb)}
         for party in PARTIES[:-1]:
-            shutil.copytree(root / "key-holder/invitation", root / party / "invitation")
+            shutil.rmtree(self.root / party / "invitation", ignore_errors=True)
+            shutil.copytree(self.root / "key-holder/invitation", self.root / party / "invitation")
             self.said[party] = self.type(party, "agree")
 
     def folder(self, party: str) -> Path:
         return self.root / party / "pool"
 
     def run_folder(self, party: str) -> Path:
-        (found,) = (self.folder(party) / "runs").iterdir()
-        return found
+        return self.folder(party) / "runs" / json.loads((self.folder(party) / "agreed.json").read_text())["sha256"][:16]
 
     def environment(self, party: str) -> dict[str, str]:
         kept = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PPDL_PRIVATE_KEY_DIR", "VIRTUAL_ENV")}
@@ -167,6 +195,6 @@ def commands() -> dict[tuple[str, str], str]:
         for party in PARTIES:
             if party in re.split(r"[ ,]+", first.strip("# ")):
                 for line in lines:
-                    if match := re.match(r"ppdl hospitals (\w+)", line):
-                        found[party, match[1]] = line.replace("NAME", party)
+                    if match := re.match(r"ppdl hospitals (\w+)(?:.* (--federation))?", line):
+                        found[party, " ".join(filter(None, match.groups()))] = line.replace("NAME", party)
     return found

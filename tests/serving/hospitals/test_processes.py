@@ -6,8 +6,11 @@ import json
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from ppdl.cli import main
 from ppdl.crypto.artifact.shards import hash_file
 from ppdl.serving.hospitals import party as parties
 from ppdl.serving.hospitals.invitation import Invitation
@@ -98,6 +101,58 @@ def test_no_private_key_is_left_that_opens_what_was_released(ended):
     assert not [path for path in ended.folder("key-holder").glob("*.json") if len(path.stem) == 64]
 
 
+@pytest.fixture(scope="module")
+def federated(agreed, films, tmp_path_factory):
+    """The same parties' federation, in which a hospital, the key holder and the server are killed at work and started again."""
+    root = tmp_path_factory.mktemp("federated")
+    parties = Parties(root / "parties", None, agreed)
+    films.kept_in(root / "kept")
+    parties.more_env = {"PYTHONPATH": str(root / "kept")}
+    parties.invite("call --federation")
+    parties.more_env = {}
+    try:
+        for party in PARTIES:
+            parties.start(party)
+        for party, said in [("anna", "asked to commit 2/5"), ("key-holder", "asked to open 3/5"), ("server", "keep 4/5 ")]:
+            parties.wait_for(party, said)
+            parties.kill(party)
+            parties.start(party)
+        parties.codes = parties.ends()
+        yield parties
+    finally:
+        parties.stop()
+
+
+def test_all_hospitals_have_the_network_of_the_pipelines_stage_though_three_parties_were_killed(federated, films):
+    parties = federated
+    assert parties.codes == dict.fromkeys(PARTIES, 0), {party: parties.printed(party)[-1000:] for party in PARTIES}
+    assert "a network in 2 rounds, 1 passes each" in parties.said["anna"]
+    expected = variables(films.network_of_the_stage())
+    for name in NAMES:
+        folder = parties.run_folder(name)
+        found = variables(folder / "network/model.keras")
+        assert len(found) == len(expected) and all(map(np.array_equal, found, expected)), name
+        assert not (folder / "trained.npz").exists()
+        assert "round 2 of 2: " in parties.printed(name)
+    assert not [path for path in parties.folder("key-holder").glob("*.json") if len(path.stem) == 64]
+    weights = [value.tobytes() for value in expected if value.size > 20]
+    files = [path for path in parties.folder("server").rglob("*") if path.is_file()]
+    assert weights and not [path for path in files if any(weight in path.read_bytes() for weight in weights)]
+
+
+def test_a_hospital_asks_the_network(federated, films):
+    image = next((films.root / "data/raw").rglob("*.png"))
+    done = CliRunner().invoke(main, ["predict", str(image), "--model", str(federated.run_folder("clara") / "network"), "--json"])
+    assert done.exit_code == 0, done.output
+    assert "Viral Pneumonia" in done.output
+
+
+def variables(path: Path) -> list[np.ndarray]:
+    import keras
+
+    return [np.array(v) for v in keras.models.load_model(path).variables if "seed" not in v.name]
+
+
 @pytest.fixture
 def server(agreed, tmp_path):
     """The server alone, waiting."""
@@ -146,7 +201,7 @@ elif change == "expired":  # and its owner serves it all the same
 elif change == "claimed":
     parties.Party.key = lambda self, name: ec.generate_private_key(ec.SECP384R1())
 try:
-    join(party, found, type("Desk", (), {"has_head": False}), print, patience_s=2)
+    join(party, found, type("Desk", (), {"finished": False}), print, patience_s=2)
 except ServerError as error:
     print(error)
 """
