@@ -72,8 +72,10 @@ def test_what_was_recorded_holds():
     if killed := table.recorded("pool_kills"):
         assert killed["num_kills"] == sum(killed["num_steps"].values()) >= 20 and killed["held_out"] > 0
     if killed := table.recorded("hospital_kills"):
-        assert [(kill["party"], kill["phase"]) for kill in killed["kills"]] == [kill[:2] for kill in hospital_kills.KILLS]
-        assert killed["is_the_stages_head"] and killed["all_the_same_head"] and all(kill["same_head"] for kill in killed["kills"])
+        assert killed["is_the_stages_head"]
+        for of, kills in ((killed, hospital_kills.KILLS), (killed["federation"], hospital_kills.FEDERATED)):
+            assert [(kill["party"], kill["phase"]) for kill in of["kills"]] == [kill[:2] for kill in kills]
+            assert of["all_the_same"] and all(kill["the_same"] for kill in of["kills"])
     if fuzz := table.recorded("fuzz"):
         assert fuzz["num_cases"] >= 100_000 and fuzz["peak_memory_bytes"] < fuzz["memory_limit_bytes"]
         assert all(row["slowest_s"] < fuzz["deadline_s"] for row in fuzz["targets"].values())

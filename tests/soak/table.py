@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -111,26 +112,31 @@ def _of_pool_kills() -> list[tuple[str, str, str, str]]:
 
 
 def _of_hospital_kills() -> list[tuple[str, str, str, str]]:
-    killed, command = recorded("hospital_kills"), "`python -m tests.soak.hospital_kills`"
-    promise = (
-        "SIGKILL of any party of a run over a network in any of its phases, then its command again: all have the head of an undisturbed run"
-    )
-    if killed is None:
-        return [(promise, command, "not recorded yet", "")]
+    found, command = recorded("hospital_kills"), "`python -m tests.soak.hospital_kills`"
+    promise = "SIGKILL of any party of a {} over a network in {}, then its command again: all have the {} of an undisturbed run"
+    promises = promise.format("pooled head", "any of its phases", "head"), promise.format("federation", "phases of all its sums", "network")
+    if found is None:
+        return [(promise, command, "not recorded yet", "") for promise in promises]
+    load = f"{found['date']}, {found['cores']} cores, load {found['load'][0]:.1f} before and {found['load'][1]:.1f} after"
+    return [
+        (promise, command, _holds(of["all_the_same"] and found["is_the_stages_head"]), f"{_kills(of)}; {load}")
+        for promise, of in zip(promises, (found, found["federation"]), strict=True)
+    ]
+
+
+def _kills(found: Mapping[str, Any]) -> str:
     phases: dict[str, list[str]] = {}
-    for kill in killed["kills"]:
+    for kill in found["kills"]:
         phases.setdefault(kill["party"], []).append(kill["phase"])
     parties: dict[str, list[str]] = {}
     for party, names in phases.items():
         parties.setdefault(", ".join(names), []).append(party)
     where = "; ".join(f"{', '.join(names)}: {of}" for of, names in parties.items())
-    seconds, same = ([kill[key] for kill in killed["kills"]] for key in ("seconds", "same_head"))
-    how = (
-        f"{killed['num_kills']} kills ({where}), {sum(same)} with that head, which is also the one of the pipeline's stages; "
-        f"{min(seconds):.0f} to {max(seconds):.0f} s from start to end, {killed['seconds']:.0f} s undisturbed; "
-        f"{killed['date']}, {killed['cores']} cores, load {killed['load'][0]:.1f} before and {killed['load'][1]:.1f} after"
+    seconds, same = ([kill[key] for kill in found["kills"]] for key in ("seconds", "the_same"))
+    return (
+        f"{found['num_kills']} kills ({where}), {sum(same)} with the same; "
+        f"{min(seconds):.0f} to {max(seconds):.0f} s from start to end, {found['seconds']:.0f} s undisturbed"
     )
-    return [(promise, command, _holds(killed["all_the_same_head"] and killed["is_the_stages_head"]), how)]
 
 
 def _of_fuzz() -> list[tuple[str, str, str, str]]:

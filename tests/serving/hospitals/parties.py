@@ -10,7 +10,9 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from omegaconf import OmegaConf
@@ -18,7 +20,7 @@ from omegaconf import OmegaConf
 from ppdl.config import PARAMS, PROJECT, Workspace, build, plain
 from ppdl.config.place import CONF
 from ppdl.crypto.artifact.shards import hash_file
-from ppdl.datasets.prepared.arrays import load_prepared
+from ppdl.datasets.prepared.arrays import Prepared, load_prepared
 from ppdl.datasets.prepared.splitting import Split
 from ppdl.datasets.preparing.prepare import prepare
 from ppdl.pooling.sharing import Shares
@@ -61,12 +63,8 @@ class Films:
 
     def of(self, name: str, folder: Path) -> None:
         """Write what one hospital has prepared: its share of the pooled films, and no others."""
-        prepared = load_prepared(self.root / "data/prepared")
         rows = list(Shares.read(self.root / f"data/hospitals/{HEAD}.json").rows.values())[NAMES.index(name)]
-        folder.mkdir(parents=True)
-        np.save(folder / "images.npy", prepared.images[rows])
-        prepared.index.iloc[rows].to_csv(folder / "index.csv", index=False)
-        (folder / "meta.json").write_text(json.dumps(prepared.meta | {"num_images": len(rows)}))
+        write_rows(load_prepared(self.root / "data/prepared"), rows, folder)
 
     def head_of_the_stages(self, backbone: Path) -> Path:
         """Run the pipeline's stages pool and open on all films, with this backbone, and return the head's folder."""
@@ -82,13 +80,13 @@ class Films:
         federate.run(OmegaConf.merge(self.cfg, SMALL), Workspace(self.root, self.root))
         return self.root / "models" / FEDERATION / "model.keras"
 
-    def kept_in(self, folder: Path) -> None:
-        """Write a checkout that keeps the federation, as `ppdl keep` does: code, conf/ and params.yaml."""
-        for part in ("ppdl", "conf", "dvc.yaml", "tests/training/toys.py"):
-            (folder / part).parent.mkdir(parents=True, exist_ok=True)
-            copy = shutil.copytree if (PROJECT / part).is_dir() else shutil.copy
-            copy(PROJECT / part, folder / part)
-        OmegaConf.save(OmegaConf.merge(self.cfg, SMALL), folder / "params.yaml")
+
+def write_rows(prepared: Prepared, rows: Sequence[int], folder: Path) -> None:
+    """Write some prepared films as a hospital has prepared its own."""
+    folder.mkdir(parents=True)
+    np.save(folder / "images.npy", prepared.images[rows])
+    prepared.index.iloc[rows].to_csv(folder / "index.csv", index=False)
+    (folder / "meta.json").write_text(json.dumps(prepared.meta | {"num_images": len(rows)}))
 
 
 class Parties:
@@ -111,11 +109,23 @@ class Parties:
             self.type(party, "make")
         for party in PARTIES[:-1]:  # by e-mail, say
             shutil.copy(self.folder(party) / "card.json", root / "key-holder" / f"{party}.json")
-        self.invite("call")
 
-    def invite(self, verb: str) -> None:
-        """Have the key holder call a run, and all agree to it."""
-        self.said = {"key-holder": self.type("key-holder", verb)}
+    def invite(self, federation: Mapping[str, Any] | None = None) -> None:
+        """Have the key holder call a run, and all agree to it.
+
+        Args:
+            federation: what its checkout keeps, and that the run is of; None: of a head, as params.yaml has it.
+        """
+        if federation is not None:
+            kept = self.root / "kept"
+            for part in ("ppdl", "conf", "dvc.yaml", "tests/training/toys.py"):
+                (kept / part).parent.mkdir(parents=True, exist_ok=True)
+                copy = shutil.copytree if (PROJECT / part).is_dir() else shutil.copy
+                copy(PROJECT / part, kept / part)
+            OmegaConf.save(OmegaConf.merge(OmegaConf.load(PARAMS), federation), kept / "params.yaml")
+            self.more_env = {"PYTHONPATH": str(kept)}
+        self.said = {"key-holder": self.type("key-holder", "call" if federation is None else "call --federation")}
+        self.more_env = {}
         for party in PARTIES[:-1]:
             shutil.rmtree(self.root / party / "invitation", ignore_errors=True)
             shutil.copytree(self.root / "key-holder/invitation", self.root / party / "invitation")
@@ -182,9 +192,13 @@ class Parties:
                 process.wait()
 
     def digests(self) -> dict[str, str]:
-        """Return the SHA-256 of each party's head.json, which names that of the weights; of the server the one that it was told."""
-        told = json.loads((self.run_folder("server") / "board/0/opened.json").read_text())["statement"]["answer_sha256"]
-        return {party: hash_file(self.run_folder(party) / "head/head.json") for party in PARTIES[1:]} | {"server": told}
+        """Return the SHA-256 of head.json at each party, or of a federation's last total; of the server the one that it was told."""
+        number, answer = 0, "head/head.json"
+        if plan := json.loads((self.run_folder("server") / "invitation.json").read_text())["plan"]:
+            number = 2 * plan["rounds"]
+            answer = f"board/{number}/answer/total.npy"
+        told = json.loads((self.run_folder("server") / f"board/{number}/opened.json").read_text())["statement"]["answer_sha256"]
+        return {party: hash_file(self.run_folder(party) / answer) for party in PARTIES[1:]} | {"server": told}
 
 
 def commands() -> dict[tuple[str, str], str]:

@@ -15,7 +15,7 @@ from ppdl.crypto.artifact.shards import hash_file
 from ppdl.serving.hospitals import party as parties
 from ppdl.serving.hospitals.invitation import Invitation
 from ppdl.serving.hospitals.party import Party, read_card
-from tests.serving.hospitals.parties import NAMES, PARTIES, VENV, Films, Parties
+from tests.serving.hospitals.parties import NAMES, PARTIES, SMALL, VENV, Films, Parties
 
 pytestmark = pytest.mark.skipif(not (VENV / "bin/ppdl").exists(), reason="`make hospitals` makes the environment that these need")
 
@@ -40,7 +40,9 @@ def films(tmp_path_factory):
 @pytest.fixture(scope="module")
 def agreed(films, tmp_path_factory):
     """All commands of the page but the last."""
-    return Parties(tmp_path_factory.mktemp("agreed") / "parties", films)
+    parties = Parties(tmp_path_factory.mktemp("agreed") / "parties", films)
+    parties.invite()
+    return parties
 
 
 @pytest.fixture(scope="module")
@@ -102,14 +104,11 @@ def test_no_private_key_is_left_that_opens_what_was_released(ended):
 
 
 @pytest.fixture(scope="module")
-def federated(agreed, films, tmp_path_factory):
+def federated(agreed, tmp_path_factory):
     """The same parties' federation, in which a hospital, the key holder and the server are killed at work and started again."""
     root = tmp_path_factory.mktemp("federated")
     parties = Parties(root / "parties", None, agreed)
-    films.kept_in(root / "kept")
-    parties.more_env = {"PYTHONPATH": str(root / "kept")}
-    parties.invite("call --federation")
-    parties.more_env = {}
+    parties.invite(SMALL)
     try:
         for party in PARTIES:
             parties.start(party)
