@@ -32,7 +32,9 @@ _LEVELS = (UNBROKEN, LEAKY, BROKEN)
 @click.option("--max-images", type=click.IntRange(min=1), default=300, show_default=True, help="Read at most as many, evenly spaced.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write all figures to this file.")
 @click.option(
-    "--out", type=click.Path(path_type=Path, file_okay=False), help="Write contact sheets into this folder: seen, rebuilt, original."
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write contact sheets into this folder, a new or an empty one: seen, rebuilt, original.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the attackers' random choices.")
 @click.option("--fail-on", type=click.Choice(_LEVELS[1:]), help="Exit with 1 when the verdict is this, or worse.")
@@ -72,7 +74,10 @@ def audit(
     from ppdl.audit.folder.pictures import Pictures, classes_of, read_originals, read_pictures, read_prior, target_of_pictures
     from ppdl.crypto.keys.keyfile import load_public
     from ppdl.datasets.phantoms.public import public_phantoms
+    from ppdl.errors import ConfigError
 
+    if out is not None and out.is_dir() and any(out.iterdir()):
+        raise ConfigError(f"--out {out}: must be a new or an empty folder, so that no sheet of another audit lies among those of this one")
     if public_key is not None or size is not None or holds_integers(path):
         key = None if public_key is None else load_public(public_key, None)
         found: Pictures = read_integers(path, key, size, max_images=max_images)

@@ -98,6 +98,8 @@ def test_writes_sheets(folders, tmp_path, images):
     run(folders, tmp_path, images, "--out", str(tmp_path / "sheets"), "--originals", str(folders / "plain"), "--max-images", "10")
     with Image.open(tmp_path / "sheets" / "as_is.png") as sheet:
         assert sheet.size == (3 * 68 * 2, 8 * 68 * 2)
+    result = CliRunner().invoke(main, ["artifact", "audit", str(tmp_path / "encrypted"), "--out", str(tmp_path / "sheets")])
+    assert result.exit_code == 1 and "must be a new or an empty folder" in " ".join(result.output.split())
 
 
 def test_arrays_of_wide_integers_are_audited(folders, tmp_path, images):
