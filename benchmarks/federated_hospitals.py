@@ -3,7 +3,7 @@
     python -m benchmarks.federated_hospitals out --root /data/xrays --classes COVID Normal "Viral Pneumonia" --weights FILE
 
 After `make hospitals-setup`; 10 to 30 minutes of two cores. Films, shares and settings are those of `benchmarks.federated_xrays`,
-iid, 16 bits, seed 0; five processes give the commands of docs/howto/hospitals.md on 127.0.0.1 with TLS, and share the cores of this machine.
+iid, 16 bits, seed 0; five processes give the commands of docs/howto/hospitals.md on 127.0.0.1 with TLS, and share this machine.
 """
 
 from __future__ import annotations
