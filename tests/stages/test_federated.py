@@ -9,11 +9,9 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from ppdl.config import PARAMS, Workspace, build, plain
+from ppdl.config import PARAMS, Workspace
 from ppdl.config.check import check_config
 from ppdl.datasets.prepared.arrays import load_prepared
-from ppdl.datasets.prepared.splitting import Split
-from ppdl.datasets.preparing.prepare import prepare
 from ppdl.errors import ConfigError, DataError
 from ppdl.experiment import federation
 from ppdl.experiment.experiment import Experiment
@@ -23,6 +21,7 @@ from ppdl.pooling import opening
 from ppdl.pooling.sharing import Shares
 from stages import federate, hospitals
 from tests.secrets_search import find_private_key
+from tests.stages.phantoms import prepare_phantoms
 
 NAME, ROUNDS = "averaging", 3
 SMALL = {
@@ -75,11 +74,7 @@ def checkout(tmp_path_factory):
     """Share films out by class, so that each hospital lacks all classes but one, and federate."""
     found = Checkout(tmp_path_factory.mktemp("checkout"), tmp_path_factory.mktemp("keys"))
     root, cfg = found.root, found.cfg
-    (root / "data").mkdir()
-    build(cfg.dataset, "dataset").write_raw(root / "data/raw")
-    params = plain({key: cfg[key] for key in ("dataset", "split", "prepared_px")})
-    split = Split(**plain(cfg.split))
-    prepare(root / "data/raw", root / "data/prepared", root / "reports", split=split, prepared_px=32, on_bad_image="raise", params=params)
+    prepare_phantoms(cfg, root)
     with pytest.MonkeyPatch.context() as patch:
         with contextlib.redirect_stdout(found.said):
             hospitals.run(cfg, found.workspace)

@@ -9,19 +9,18 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from ppdl.config import PARAMS, Workspace, branch, build, plain
+from ppdl.config import PARAMS, Workspace, branch
 from ppdl.crypto.keys.keystore import ensure_keypair
 from ppdl.crypto.keys.purpose import INFERENCE
 from ppdl.datasets.prepared.arrays import load_prepared
 from ppdl.datasets.prepared.reduced import Reduced
-from ppdl.datasets.prepared.splitting import Split
-from ppdl.datasets.preparing.prepare import prepare
 from ppdl.errors import ConfigError, DataError, KeyStoreError
 from ppdl.experiment.experiment import Experiment
 from ppdl.experiment.training.head_run import head_run, integer_features
 from ppdl.private_head.head import load_head
 from ppdl.training.networks.model import MobileNetV2
 from stages import audit_head, external, private_inference, train_head
+from tests.stages.phantoms import prepare_phantoms
 
 NAME = "private_head"
 SMALL = {
@@ -49,11 +48,7 @@ def checkout(tmp_path_factory):
     network = MobileNetV2(alpha=0.35, weights=None, dropout=0.0, fine_tune_depth=None, batchnorm_momentum=None)
     network.backbone((32, 32)).save_weights(root / "random.weights.h5")
     cfg.heads[NAME].backbone.weights = str(root / "random.weights.h5")
-    (root / "data").mkdir()
-    build(cfg.dataset, "dataset").write_raw(root / "data/raw")
-    params = plain({key: cfg[key] for key in ("dataset", "split", "prepared_px")})
-    split = Split(**plain(cfg.split))
-    prepare(root / "data/raw", root / "data/prepared", root / "reports", split=split, prepared_px=64, on_bad_image="raise", params=params)
+    prepare_phantoms(cfg, root)
     key = {"key_bits": 512, "allow_insecure_key": True, "project": root, "purpose": INFERENCE}
     ensure_keypair(root / "keys/inference.json", private_dir, **key)
     with pytest.MonkeyPatch.context() as patch:

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 from ppdl.audit.examination.quality import image_psnr, image_ssim
 from ppdl.audit.examination.records import headlines
-from ppdl.config import PARAMS, Workspace, build, plain
+from ppdl.config import PARAMS, Workspace
 from ppdl.config.check import check_config
 from ppdl.crypto.keys.keypair import generate_keypair
 from ppdl.crypto.keys.keystore import ensure_keypair, save_private
@@ -21,8 +21,6 @@ from ppdl.crypto.keys.purpose import FEDERATION, INFERENCE
 from ppdl.datasets.phantoms.public import PUBLIC_SEED
 from ppdl.datasets.prepared.arrays import load_prepared
 from ppdl.datasets.prepared.reduced import Reduced
-from ppdl.datasets.prepared.splitting import Split
-from ppdl.datasets.preparing.prepare import prepare
 from ppdl.errors import ArtifactError, ConfigError, DataError, KeyStoreError
 from ppdl.evaluation.report.content import read_pictures
 from ppdl.experiment import public_backbone
@@ -39,6 +37,7 @@ from ppdl.training.networks.features import extract_features, load_backbone
 from stages import audit_pool, backbone, hospitals, pool, private_inference
 from stages import open as opens
 from tests.secrets_search import find_private_key, private_keys
+from tests.stages.phantoms import prepare_phantoms
 
 NAME = "pooled_head"
 SMALL = {
@@ -91,11 +90,7 @@ def checkout(tmp_path_factory):
     """Run the stages once, up to private inference; look for the run's private key before it is used and goes."""
     found = Checkout(tmp_path_factory.mktemp("checkout"), tmp_path_factory.mktemp("keys"))
     root, cfg = found.root, found.cfg
-    (root / "data").mkdir()
-    build(cfg.dataset, "dataset").write_raw(root / "data/raw")
-    params = plain({key: cfg[key] for key in ("dataset", "split", "prepared_px")})
-    split = Split(**plain(cfg.split))
-    prepare(root / "data/raw", root / "data/prepared", root / "reports", split=split, prepared_px=64, on_bad_image="raise", params=params)
+    prepare_phantoms(cfg, root)
     key = {"key_bits": 512, "allow_insecure_key": True, "project": root, "purpose": INFERENCE}
     ensure_keypair(root / "keys/inference.json", found.private_dir, **key)
     with pytest.MonkeyPatch.context() as patch:

@@ -17,16 +17,15 @@ from typing import Any
 import numpy as np
 from omegaconf import OmegaConf
 
-from ppdl.config import PARAMS, PROJECT, Workspace, build, plain
+from ppdl.config import PARAMS, PROJECT, Workspace
 from ppdl.config.place import CONF
 from ppdl.crypto.artifact.shards import hash_file
 from ppdl.datasets.prepared.arrays import Prepared, load_prepared
-from ppdl.datasets.prepared.splitting import Split
-from ppdl.datasets.preparing.prepare import prepare
 from ppdl.pooling.sharing import Shares
 from stages import federate, hospitals, pool
 from stages import open as opens
 from tests.processes import free_port
+from tests.stages.phantoms import prepare_phantoms
 
 VENV = PROJECT / ".venv-hospitals"
 PAGE = PROJECT / "docs/howto/hospitals.md"
@@ -52,13 +51,7 @@ class Films:
         own = {"dataset": {"num_images": num_images, "size_px": 128}, "branch": HEAD}
         self.cfg = OmegaConf.merge(OmegaConf.load(PARAMS), own)
         self.cfg.keygen.private_dir = str(root / "keys")
-        (root / "data").mkdir(parents=True)
-        build(self.cfg.dataset, "dataset").write_raw(root / "data/raw")
-        params = plain({key: self.cfg[key] for key in ("dataset", "split", "prepared_px")})
-        split, px = Split(**plain(self.cfg.split)), self.cfg.prepared_px
-        prepare(
-            root / "data/raw", root / "data/prepared", root / "reports", split=split, prepared_px=px, on_bad_image="raise", params=params
-        )
+        prepare_phantoms(self.cfg, root)
         hospitals.run(self.cfg, Workspace(root, root))
 
     def of(self, name: str, folder: Path) -> None:
