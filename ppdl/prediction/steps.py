@@ -30,13 +30,15 @@ from ppdl.protections.steps.stem import FilterStep
 from ppdl.protections.view import View, plain_view
 
 KINDS: dict[str, type] = {"stem": FilterStep, "reveal": Reveal}  # of the steps after encryption
+_MOST_ENLARGED = 8  # times: an image of fewer pixels shows no lung
 _FEW_IMAGES = 8  # from here on starting worker processes costs less than it saves
 
 
 def read_images(
     paths: Iterable[Any], prepared_px: int, read: Callable[[Any], np.ndarray] = read_gray, *, input_px: int | None = None
 ) -> tuple[np.ndarray, list[Any], dict[Any, str]]:
-    """Read image files as stage `split` does: 8-bit gray, squashed to a square of `prepared_px` by area mean.
+    """Read image files as stage `split` does: 8-bit gray, squashed to a square of `prepared_px` by area mean. Those that it would
+    enlarge more than 8 times are not read.
 
     Args:
         paths: files, or what `read` takes.
@@ -51,7 +53,11 @@ def read_images(
     images, readable, bad = [], [], {}
     for path in paths:
         try:
-            images.append(area_resize(read(path), prepared_px))
+            gray = read(path)
+            if min(gray.shape) * _MOST_ENLARGED < prepared_px:
+                height, width = gray.shape
+                raise BadImageError(f"too small: {width} x {height} px, and at least {-(-prepared_px // _MOST_ENLARGED)} a side are needed")
+            images.append(area_resize(gray, prepared_px))
             readable.append(path)
         except BadImageError as error:
             bad[path] = str(error)

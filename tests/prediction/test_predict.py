@@ -19,6 +19,7 @@ from ppdl.evaluation.predictions.calibration import apply_temperature
 from ppdl.evaluation.predictions.likeness import fit_likeness
 from ppdl.prediction.network import open_network
 from ppdl.prediction.predict import as_json, find_network, predict_files, refuse_overlays, write_overlays
+from ppdl.prediction.steps import read_images
 from ppdl.protections.context import KeyHolder
 from ppdl.protections.schemes.deterministic import Deterministic
 from ppdl.protections.steps.noise import NOISE_FILE, load_noise_secret
@@ -267,3 +268,12 @@ def test_a_recipe_cannot_have_anything_called_but_a_protection(trained, nobody, 
     with pytest.raises(TrackingError, match="nothing of it was run"):
         predict_files(hostile, trained.raw_test_images()[:1], nobody)
     assert not (tmp_path / "mark").exists()
+
+
+def test_an_image_of_too_few_pixels_to_show_a_lung_is_not_read(tmp_path):
+    files = [tmp_path / f"{height}.png" for height in (2, 7, 8)]
+    for path, shape in zip(files, [(2, 2), (7, 200), (8, 8)], strict=True):
+        Image.fromarray(np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)).save(path)
+    images, readable, bad = read_images(files, 64)
+    assert readable == files[2:] and images.shape == (1, 64, 64)
+    assert list(bad.values()) == [f"too small: {size} px, and at least 8 a side are needed" for size in ("2 x 2", "200 x 7")]
