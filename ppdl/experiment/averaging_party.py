@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from ppdl.training.federated.local import Local, Network
     from ppdl.training.networks.model import MobileNetV2
 
-_STATE, _TRAINED, _TOTAL = "rounds.npz", "trained.npz", "total.npy"
+_STATE, _TRAINED, _TOTAL = "rounds.npz", "trained.npz", "total.npz"
 _ASK = "restore it, or have the key holder call a new run"
 
 
@@ -106,23 +107,27 @@ class KeyHolderCourse:
 
     def make(self, total: np.ndarray, folder: Path) -> None:
         folder.mkdir(mode=0o700, exist_ok=True)
-        np.save(folder / _TOTAL, total)
+        np.savez(folder / _TOTAL, total=total, salt=np.frombuffer(secrets.token_bytes(32), np.uint8))  # or its digest tells small counts
 
     def take(self, folder: Path) -> None:
-        total, size = np.load(folder / _TOTAL, allow_pickle=False), self.subject.num_sums - (self.number > 0)
-        if total.shape != (size,) or not np.isfinite(total).all():
-            raise DataError(f"{folder / _TOTAL} is no total of {size} values, got {total.dtype} {total.shape}: {_ASK}")
-        if not self.number:
-            check_counts(total, self.classes.class_names)
-            self._kept = {"counts": total}
-        else:
+        path, size = folder / _TOTAL, self.subject.num_sums - (self.number > 0)
+        total = read_arrays(path, DataError, names=("total",), missing=_ASK, damaged=_ASK)["total"]
+        if total.shape != (size,) or total.dtype.kind not in "if" or not np.isfinite(total).all():
+            raise DataError(f"{path} is no total of {size} values, got {total.dtype} {total.shape}: {_ASK}")
+        if self.number:
             self.rounds.take(total)
             self._kept |= {"weights": self.rounds.weights, "moments": self.rounds.moments}
-            if not self.rounds.measures:
-                self._say(f"round {self.rounds.number} of {self.plan.averaging.rounds}{self._told()}")
+            if self.rounds.number == self.plan.averaging.rounds:
+                self._end()
+        else:
+            self.classes.total(total, self.terms.films, self.terms.films)
+            check_counts(total, self.classes.class_names)
+            self._kept["counts"] = total
         self.number += 1
         with replacing(self.folder / _STATE) as unfinished:
             np.savez(unfinished, number=self.number, **self._kept)
+        if self.number > 1 and not self.rounds.measures:
+            self._say(f"round {self.rounds.number} of {self.plan.averaging.rounds}{self._told()}")
 
     @cached_property
     def rounds(self) -> Rounds:
@@ -143,18 +148,39 @@ class KeyHolderCourse:
         """Return what this party can say of a round, for itself."""
         return ""
 
+    def _end(self) -> None:
+        """Keep what comes of the last round."""
+
 
 class HospitalCourse(KeyHolderCourse):
     """What the key holder follows, with films to train on.
 
     Args:
         name: of the hospital. films: folder of its prepared images. digest: of the invitation. For the others see `KeyHolderCourse`.
+        recipe: adds what `ppdl predict` needs to the folder `network`, which the network of the last round is written to.
+
+    Raises:
+        DataError: the films are others than at the first sum; or see `read_films`.
     """
 
-    def __init__(self, terms: Terms, plan: Plan, folder: Path, say: Callable[[str], None], *, name: str, films: Path, digest: str) -> None:
+    def __init__(
+        self,
+        terms: Terms,
+        plan: Plan,
+        folder: Path,
+        say: Callable[[str], None],
+        *,
+        name: str,
+        films: Path,
+        digest: str,
+        recipe: Callable[[Path], None],
+    ) -> None:
         super().__init__(terms, plan, folder, say)
         self.prepared, self.labels = read_films(films, plan.prepared_px, self.classes.class_names)
-        self._name, self._digest = name, digest
+        self._name, self._digest, self._recipe = name, digest, recipe
+        same = str(self._kept.setdefault("films", np.array(self.prepared.sha256))) == self.prepared.sha256
+        if not same and self.number <= 2 * plan.averaging.rounds:
+            raise DataError(f"{films} holds other films, labels or splits than when the run began: bring those back, or call a new run")
 
     def brings(self) -> np.ndarray:
         if not self.number:
@@ -171,14 +197,16 @@ class HospitalCourse(KeyHolderCourse):
         view = plain_view(Reduced(self.prepared.images, self.plan.px))
         return Local(load_model(self.plan.network), self.plan.training, view, self.labels, own, **few)
 
-    def write(self, folder: Path) -> None:
+    def _end(self) -> None:
         """Write the network of the last round, with a temperature by this hospital's own validation films."""
         from ppdl.training.networks.predict import save_model
 
+        folder = self.folder / "network"
         folder.mkdir(exist_ok=True)
         rows, logits = self._validated()
         calibrate(self.labels[rows], logits, f"{self._name}'s own validation films").write(folder)
         save_model(self.network.averaged(self.rounds.weights, self.rounds.moments), folder / "model.keras")
+        self._recipe(folder)
         (self.folder / _TRAINED).unlink(missing_ok=True)
 
     def _told(self) -> str:

@@ -134,7 +134,7 @@ class Trainee:
 
 def check_counts(counts: np.ndarray, class_names: Sequence[str]) -> None:
     """Refuse counts of all hospitals' training films, (num_classes,), that lack a class. Raises: DataError."""
-    if missing := [name for name, count in zip(class_names, counts, strict=True) if not count]:
+    if missing := [name for name, count in zip(class_names, counts, strict=True) if count < 1]:
         raise DataError(f"every class needs a training film at some hospital; there is none of {', '.join(missing)}")
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from ppdl.crypto.artifact.shards import hash_file
 from ppdl.datasets.prepared.arrays import META_KEYS
 from ppdl.errors import ConfigError, DataError
 from ppdl.evaluation.predictions.calibration import load_calibration
@@ -62,6 +64,10 @@ def plan_of(parties, **changes):
     return dataclasses.replace(found, **changes)
 
 
+def recipe(folder):
+    (folder / "recipe").write_text("recipe")
+
+
 def course_of(parties, name, folder, said=None):
     roster = {name: SimpleNamespace(num_films=number) for name, number in FILMS.items()}
     terms = SimpleNamespace(subject=ClassCounts(CLASSES), films=FILMS, roster=roster)
@@ -69,7 +75,7 @@ def course_of(parties, name, folder, said=None):
     say = (said if said is not None else []).append
     if name == "key-holder":
         return KeyHolderCourse(terms, plan_of(parties), folder, say)
-    return HospitalCourse(terms, plan_of(parties), folder, say, name=name, films=parties / name / "films", digest="run")
+    return HospitalCourse(terms, plan_of(parties), folder, say, name=name, films=parties / name / "films", digest="run", recipe=recipe)
 
 
 def run(courses, num_sums):
@@ -120,15 +126,13 @@ def test_a_party_that_was_killed_goes_on_from_what_it_took(parties, ended, tmp_p
         assert again.number == num_sums and np.array_equal(again.rounds.weights, ended.courses[name].rounds.weights)
 
 
-def test_a_hospital_keeps_the_network_and_nothing_of_its_training(ended, tmp_path):
+def test_a_hospital_keeps_the_network_and_nothing_of_its_training(ended):
     import keras
 
-    course = ended.courses["berta"]
-    assert (ended.root / "berta/trained.npz").exists()
-    course.write(tmp_path / "network")
-    assert not (ended.root / "berta/trained.npz").exists()
-    assert load_calibration(tmp_path / "network").num_images == 6
-    model = keras.models.load_model(tmp_path / "network/model.keras")
+    course, folder = ended.courses["berta"], ended.root / "berta"
+    assert not (folder / "trained.npz").exists()
+    assert load_calibration(folder / "network").num_images == 6 and (folder / "network/recipe").read_text() == "recipe"
+    model = keras.models.load_model(folder / "network/model.keras")
     rows = course.prepared.rows("validation")
     logits = np.asarray(model(IMAGES[ROWS["berta"][rows]], training=False))
     assert logits == pytest.approx(course.network.logits(rows, course.rounds.weights, course.rounds.moments), abs=1e-4)
@@ -140,8 +144,20 @@ def test_what_is_no_total_of_the_sum_is_not_taken(parties, tmp_path):
     holder.make(np.array([1, 2]), out)
     with pytest.raises(DataError, match=r"is no total of 3 values, got int64 \(2,\)"):
         holder.take(out)
-    holder.make(np.array([60, 36, 0]), out)
-    with pytest.raises(DataError, match="every class needs a training film at some hospital; there is none of down"):
+    films = sum(FILMS.values())
+    for counts, message in [
+        ([films, 1, 0], "add up to those declared"),
+        ([films - 1, 1, 0], "every class needs a training film.* of down"),
+    ]:
+        holder.make(np.array(counts), out)
+        with pytest.raises(DataError, match=message):
+            holder.take(out)
+    for content in (b"", b"x", b"PK"):
+        (out / "total.npz").write_bytes(content)
+        with pytest.raises(DataError, match=r"total\.npz cannot be read as arrays"):
+            holder.take(out)
+    holder.make(np.array(["a", "b", "c"]), out)
+    with pytest.raises(DataError, match="is no total of 3 values"):
         holder.take(out)
     run(courses, 1)
     holder.make(np.full(holder.subject.num_values, np.nan), out)
@@ -150,6 +166,26 @@ def test_what_is_no_total_of_the_sum_is_not_taken(parties, tmp_path):
     with pytest.raises(ConfigError, match="the key holder brings nothing"):
         holder.brings()
     assert holder.number == 1
+
+
+def test_the_digest_of_what_is_made_of_a_total_tells_nothing_of_it(parties, tmp_path):
+    holder, counts = course_of(parties, "key-holder", tmp_path / "key-holder"), np.array([40, 30, 26])
+    digests = set()
+    for number in range(2):
+        holder.make(counts, tmp_path / str(number))
+        digests.add(hash_file(tmp_path / str(number) / "total.npz"))
+    assert len(digests) == 2
+
+
+def test_films_that_changed_since_the_first_sum_are_refused(parties, tmp_path):
+    shutil.copytree(parties, tmp_path / "parties")
+    there = tmp_path / "parties"
+    run({name: course_of(there, name, tmp_path / name) for name in (*ROWS, "key-holder")}, 1)
+    course_of(there, "anna", tmp_path / "anna")
+    path = there / "anna/films/index.csv"
+    path.write_text(path.read_text().replace(",validation", ",train", 1))
+    with pytest.raises(DataError, match="holds other films, labels or splits than when the run began"):
+        course_of(there, "anna", tmp_path / "anna")
 
 
 def test_a_plan_that_lacks_a_part_is_refused(parties):

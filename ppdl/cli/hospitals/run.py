@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from ppdl.experiment.averaging_party import HospitalCourse
     from ppdl.serving.hospitals.invitation import Invitation
     from ppdl.serving.hospitals.party import Party
 
@@ -31,7 +30,7 @@ def run(folder: Path, listen: str | None, patience_s: float) -> None:
 
     Killed or cut off, the same command goes on where it was. A party that declines says why here, and tells the others that it did.
     """
-    from ppdl.serving.hospitals.invitation import HOSPITAL, SERVER
+    from ppdl.serving.hospitals.invitation import SERVER
     from ppdl.serving.hospitals.party import Party
 
     party = Party.load(folder)
@@ -53,8 +52,6 @@ def run(folder: Path, listen: str | None, patience_s: float) -> None:
 
             course = _course(party, invitation, own, say)
             join(party, invitation, Desk(party, invitation, course, checkout()), say, patience_s=patience_s)
-            if invitation.averaging and party.role == HOSPITAL:
-                _write_network(course, invitation, own / "network")
     what = invitation.outcome
     if party.role == SERVER:
         say(f"done: all have the {what}, {own / 'board' / str(invitation.num_sums - 1) / 'opened.json'}")
@@ -68,6 +65,7 @@ def _course(party: Party, invitation: Invitation, own: Path, say: Callable[[str]
     """Return how the party follows the run."""
     from ppdl.experiment.averaging_party import HospitalCourse, KeyHolderCourse, Plan
     from ppdl.experiment.pooled import own_films
+    from ppdl.prediction.recipe import PLAIN, Recipe
     from ppdl.serving.hospitals.course import HeadCourse
     from ppdl.serving.hospitals.invitation import HOSPITAL
 
@@ -76,15 +74,8 @@ def _course(party: Party, invitation: Invitation, own: Path, say: Callable[[str]
         sides = model["input_px"], model["prepared_px"]
         return HeadCourse(invitation, own, partial(own_films, films, file, *sides, list(invitation.class_names)))
     plan = Plan.of(invitation.averaging, invitation.plan, model, file)
+    recipe = Recipe(PLAIN, "pixels", tuple(invitation.class_names), plan.prepared_px, plan.px, None, invitation.digest, {})
     if party.role == HOSPITAL:
-        return HospitalCourse(invitation.terms, plan, own, say, name=party.name, films=films, digest=invitation.digest)
+        about: dict[str, Any] = {"name": party.name, "films": films, "digest": invitation.digest, "recipe": recipe.write}
+        return HospitalCourse(invitation.terms, plan, own, say, **about)
     return KeyHolderCourse(invitation.terms, plan, own, say)
-
-
-def _write_network(course: HospitalCourse, invitation: Invitation, folder: Path) -> None:
-    """Write a folder that `ppdl predict --model` takes."""
-    from ppdl.prediction.recipe import PLAIN, Recipe
-
-    course.write(folder)
-    sides = course.plan.prepared_px, course.plan.px
-    Recipe(PLAIN, "pixels", tuple(invitation.class_names), *sides, None, invitation.digest, {}).write(folder)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-from ppdl.errors import ArtifactError, PpdlError
+from ppdl.errors import ArtifactError
 from ppdl.pooling.board import Board, read_rows
 from ppdl.pooling.server import add_contributions
 from ppdl.pooling.statements import COMMITMENT, TALLY, read_commitments, read_signed
@@ -28,6 +28,7 @@ from ppdl.serving.hospitals.desk import (
     Files,
     brought,
     commitment,
+    place_call,
     read_called,
     read_opened,
     released,
@@ -67,13 +68,7 @@ def _call(board: Board, invitation: Invitation, number: int, ask: Ask) -> None:
     for name, files in ask(CALL, {KEY_HOLDER: {}}, False, number):
         if files.keys() != set(CALL_FILES):
             raise ArtifactError(f"{name} answered {CALL} with other files than {', '.join(CALL_FILES)}: call a new run")
-        for path in CALL_FILES:
-            write_file(board.folder / path, files[path])
-    try:
-        read_called(board, invitation, number)
-    except PpdlError:
-        shutil.rmtree(board.folder)
-        raise
+        place_call(board, files, invitation, number)
 
 
 def _sum(board: Board, invitation: Invitation, number: int, ask: Ask) -> None:

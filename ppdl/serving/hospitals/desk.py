@@ -13,7 +13,9 @@ sum and the file's name.
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,12 +24,13 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 
 from ppdl.crypto.artifact.shards import hash_file
-from ppdl.errors import ArtifactError
+from ppdl.errors import ArtifactError, PpdlError
 from ppdl.pooling.board import Board
 from ppdl.pooling.hospital import KEPT, Hospital, kept
 from ppdl.pooling.opening import abandon_run, open_total
 from ppdl.pooling.rehearsal import call_run, hospital_key
 from ppdl.pooling.statements import CALLED, OPENED, Called, Opened, read_signed, write_signed
+from ppdl.pooling.subjects.base import Subject
 from ppdl.pooling.terms import Terms
 from ppdl.serving.hospitals.course import Course, write_file
 from ppdl.serving.hospitals.invitation import HOSPITAL, Invitation
@@ -97,18 +100,21 @@ class Desk:
             PpdlError: see `Hospital` and `open_total`.
         """
         name, names, board = self.party.name, self.invitation.terms.roster, self.board(number)
+        if not 0 <= number < self.invitation.num_sums:
+            raise ArtifactError(f"the server asked for another sum than the {self.invitation.num_sums} of this run: nothing is done")
         phases = {COMMIT, RELEASE, COUNTERSIGN, KEEP} if self.party.role == HOSPITAL else {OPEN, KEEP} | ({CALL} if number else set())
         if phase not in phases or not files.keys() <= brought(phase, names, name, self.invitation.parts, number):
             raise ArtifactError(f"the server asked for {phase!r} with files that {name} does not take for it: nothing is done")
-        if phase == KEEP and number == self.course.number - 1:  # the server was killed before it had the answer
+        again = phase == KEEP and number == self.course.number - 1 and (board.folder / OPENED_FILE).exists()
+        if again:  # the server was killed before it had the answer
             return {OPENED_FILE: (board.folder / OPENED_FILE).read_bytes()}
         if number != self.course.number:
             raise ArtifactError(
                 f"the server asked to {phase} sum {number + 1}, and {name} is at sum {self.course.number + 1}: call a new run"
             )
-        for path in files.keys() - {commitment(name), released(name)}:
-            if path in CALL_FILES and (board.folder / path).exists() and (board.folder / path).read_bytes() != files[path]:
-                raise ArtifactError(f"the key holder called sum {number + 1} twice, and {name} takes part once: call a new run")
+        if files.keys() & set(CALL_FILES):
+            self._take_call(board, files, number)
+        for path in files.keys() - {commitment(name), released(name), *CALL_FILES}:
             write_file(board.folder / path, files[path])
         return {path: (board.folder / path).read_bytes() for path in getattr(self, f"_{phase}")(number)}
 
@@ -124,10 +130,14 @@ class Desk:
         write_signed(board.folder / CALL_FILES[-1], CALLED, called, hospital_key(self.party.folder))
         return list(CALL_FILES)
 
+    def _take_call(self, board: Board, files: Files, number: int) -> None:
+        """Take what the key holder called, if it follows from the sums before, and the first one alone."""
+        if not (board.folder / CALL_FILES[-1]).exists():
+            place_call(board, files, self.invitation, number, self.course.subject)
+        elif any((board.folder / path).read_bytes() != content for path, content in files.items()):
+            raise ArtifactError(f"the key holder called sum {number + 1} twice, and {self.party.name} takes part once: call a new run")
+
     def _commit(self, number: int) -> list[str]:
-        terms = read_called(self.board(number), self.invitation, number)
-        if replace(terms, subject=self.course.subject).tree != terms.tree:
-            raise ArtifactError(f"sum {number + 1} was called of something else than follows from the sums before: nothing is sent")
         self._forget(number - 1)
         self._hospital(number).commit(self.course.brings())
         return [commitment(self.party.name)]
@@ -175,12 +185,13 @@ class Desk:
         return Hospital(self.party.name, terms, board, self.party.folder, hospital_key(self.party.folder))
 
     def _forget(self, number: int) -> None:
-        """Remove what a hospital kept of a sum that all have the outcome of, and its board."""
-        if (board := self.board(number)).folder.exists():
+        """Remove what a hospital kept of a sum that all have the outcome of, then its board."""
+        board = self.board(number)
+        with suppress(PpdlError):  # a kill left a part of the board, and nothing of the other
             terms = read_called(board, self.invitation, number)
             for what in KEPT:
                 kept(self.party.folder, self.party.name, terms, what).unlink(missing_ok=True)
-            shutil.rmtree(board.folder)
+        shutil.rmtree(board.folder, ignore_errors=True)
 
     def _info(self, number: int, path: str) -> bytes:
         return f"PPDL-POOL/1 {self.invitation.digest} {number} {path}".encode("ascii")
@@ -199,6 +210,27 @@ def read_called(board: Board, invitation: Invitation, number: int) -> Terms:
     if called != Called(invitation.digest, number, terms.digest) or wanted.tree != terms.tree:
         raise ArtifactError(f"{board.folder} is not of sum {number + 1} of this run: call a new one")
     return terms
+
+
+def place_call(board: Board, files: Files, invitation: Invitation, number: int, subject: Subject | None = None) -> None:
+    """Put what the key holder called onto a board, once it is seen to be right.
+
+    Args:
+        subject: what the sum must be of; None: the server, which cannot tell.
+
+    Raises: ArtifactError, ConfigError, KeyStoreError when it is not; nothing is put there then.
+    """
+    with tempfile.TemporaryDirectory(dir=board.folder.parent, prefix=".called-") as folder:
+        called = Board(Path(folder))
+        for path in files.keys() & set(CALL_FILES):
+            write_file(called.folder / path, files[path])
+        terms = read_called(called, invitation, number)
+        if called.public_key(terms).key_bits != terms.key_bits:
+            raise ArtifactError(f"sum {number + 1} was called under a key of another length than all agreed to: nothing is sent")
+    if subject is not None and replace(terms, subject=subject).tree != terms.tree:
+        raise ArtifactError(f"sum {number + 1} was called of something else than follows from the sums before: nothing is sent")
+    for path in CALL_FILES:
+        write_file(board.folder / path, files[path])
 
 
 def read_opened(board: Board, invitation: Invitation, number: int) -> Opened:

@@ -118,7 +118,7 @@ class Invitation:
     @property
     def parts(self) -> tuple[str, ...]:
         """Files that the key holder makes of a total; the last stands for all."""
-        return ("total.npy",) if self.averaging else (ARRAYS_FILE, JSON_FILE)
+        return ("total.npz",) if self.averaging else (ARRAYS_FILE, JSON_FILE)
 
     @property
     def file(self) -> str:

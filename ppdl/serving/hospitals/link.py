@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import socket
 import ssl
 import threading
@@ -170,7 +171,7 @@ class Queue:
         if about.get("run") != self._digest:
             raise ServerError(f"{name} answers for another run: it must agree to this one's invitation")
         if about.get("refused"):
-            raise ServerError(f"{name} declined to {phase} ({_plain(about['refused'])}): what it printed says why")
+            raise ServerError(f"{name} declined to {phase}: what it printed says why")
         return files
 
     def end(self, text: str) -> None:
@@ -252,12 +253,12 @@ def _answered(node: _Member, message: Message, invitation: Invitation, desk: Des
         answer = {}
         if phase != END:
             number = _number(about)
-            label = invitation.labelled(phase, number)
+            label = invitation.labelled(_plain(phase), number)
             say(f"asked to {label}")
             answer = desk.answer(phase, files, number)
-    except PpdlError as error:
+    except PpdlError:
         with suppress(httpx.HTTPError):
-            node.push(message, _record({}, run=invitation.digest, refused=type(error).__name__))
+            node.push(message, _record({}, run=invitation.digest, refused="declined"))  # why may follow from what was decrypted
         raise
     if phase == END:
         with suppress(httpx.HTTPError):  # the server leaves
@@ -350,6 +351,8 @@ class _Member:
 def _number(about: Mapping[str, Any]) -> int:
     """Return the number of the sum that a message is of. Raises: ArtifactError."""
     with _none_of_a_run():
+        if not re.fullmatch("[0-9]{1,6}", str(about["number"])):
+            raise ValueError
         return int(about["number"])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import time
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -189,8 +191,14 @@ class Parties:
         number, answer = 0, "head/head.json"
         if plan := json.loads((self.run_folder("server") / "invitation.json").read_text())["plan"]:
             number = 2 * plan["rounds"]
-            answer = f"board/{number}/answer/total.npy"
+            answer = f"board/{number}/answer/total.npz"
         told = json.loads((self.run_folder("server") / f"board/{number}/opened.json").read_text())["statement"]["answer_sha256"]
+        networks = {}
+        for name in NAMES if plan else ():
+            with zipfile.ZipFile(self.run_folder(name) / "network/model.keras") as file:
+                networks[name] = hashlib.sha256(file.read("model.weights.h5")).hexdigest()
+        if len(set(networks.values())) > 1:
+            return networks
         return {party: hash_file(self.run_folder(party) / answer) for party in PARTIES[1:]} | {"server": told}
 
 

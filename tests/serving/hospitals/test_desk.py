@@ -167,6 +167,13 @@ def test_a_party_takes_no_phase_and_no_file_that_is_not_its_own(place, name, pha
     assert {path: path.stat().st_mtime_ns for path in (place.root / name).rglob("*")} == before
 
 
+def test_a_head_is_made_of_one_sum_whatever_the_server_asks_for_then(place):
+    place.conduct()
+    for name, phase in [("key-holder", "call"), ("anna", COMMIT), ("anna", KEEP)]:
+        with pytest.raises(ArtifactError, match="the server asked for another sum than the 1 of this run: nothing is done"):
+            place.desks[name].answer(phase, {}, 1)
+
+
 def test_the_server_cannot_replace_what_a_hospital_has_committed_to(place):
     own = place.desks["anna"].answer(COMMIT, {})["commitments/anna.json"]
     others = {path: content for name in NAMES[1:] for path, content in place.desks[name].answer(COMMIT, {}).items()}

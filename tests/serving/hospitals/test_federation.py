@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from ppdl.pooling.opening import left_keys
 from ppdl.pooling.statements import CALLED, Called, write_signed
 from ppdl.pooling.subjects.counts import ClassCounts
 from ppdl.pooling.subjects.mean import MeanSums
+from ppdl.serving.hospitals import desk as desks
 from ppdl.serving.hospitals import invitation as invitations
 from ppdl.serving.hospitals import party as parties
 from ppdl.serving.hospitals.conduct import conduct
@@ -55,10 +57,10 @@ class Steps:
 
     def make(self, total, folder):
         folder.mkdir(exist_ok=True)
-        np.save(folder / "total.npy", total)
+        np.savez(folder / "total.npz", total=total)
 
     def take(self, folder):
-        self.path.write_text(json.dumps([*self.totals, np.load(folder / "total.npy").tolist()]))
+        self.path.write_text(json.dumps([*self.totals, np.load(folder / "total.npz")["total"].tolist()]))
 
 
 class Federated(Place):
@@ -179,7 +181,9 @@ def test_a_hospital_sends_nothing_to_a_sum_that_does_not_follow_or_that_somebody
     ]:
         with pytest.raises(ArtifactError, match=message):
             anna.answer(COMMIT, files, 1)
-        shutil.rmtree(anna.board(1).folder)
+        assert not anna.board(1).folder.exists()
+    with pytest.raises(ConfigError, match="cannot be read as JSON"):
+        anna.answer(COMMIT, right | {"terms.json": b"x"}, 1)
     anna.answer(COMMIT, right, 1)
     with pytest.raises(ArtifactError, match="the key holder called sum 2 twice, and anna takes part once"):
         anna.answer(COMMIT, right | {"called.json": b"{}"}, 1)
@@ -190,6 +194,54 @@ def test_a_hospital_sends_nothing_to_a_sum_that_does_not_follow_or_that_somebody
         anna.answer(RELEASE, right, 1)
     place.conduct()
     assert len(place.totals()[0]) == 3
+
+
+def test_no_party_does_anything_for_a_sum_that_the_run_has_not(place):
+    place.conduct()
+    for name, phase in [("key-holder", CALL), ("key-holder", KEEP), ("anna", COMMIT), ("anna", KEEP)]:
+        for number in (-1, 3):
+            before = sorted((place.root / name).rglob("*"))
+            with pytest.raises(ArtifactError, match="the server asked for another sum than the 3 of this run: nothing is done"):
+                place.desks[name].answer(phase, {}, number)
+            assert sorted((place.root / name).rglob("*")) == before
+
+
+def test_a_hospital_that_was_killed_while_it_cleared_a_finished_sum_goes_on(place, monkeypatch):
+    right = shutil.rmtree
+
+    def killed(path, *arguments, **options):
+        if Path(path).name != "1":
+            return right(path, *arguments, **options)
+        (path / "called.json").unlink()  # one file, and the power goes
+        raise KeyboardInterrupt
+
+    def at_anna(desk, files):
+        if desk.party.name == "anna":
+            monkeypatch.setattr(shutil, "rmtree", killed)
+        return desk.answer(COMMIT, files, 2)
+
+    with pytest.raises(KeyboardInterrupt):
+        place.conduct(commit_2=at_anna)
+    monkeypatch.setattr(shutil, "rmtree", right)
+    place.conduct()
+    assert len(place.totals()[0]) == 3 and not (place.desks["anna"].folder / "1").exists()
+
+
+def test_a_sum_under_a_key_of_another_length_is_not_taken_part_in(place):
+    def short(desk, files):
+        real = desks.call_run
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(desks, "call_run", lambda board, wanted, *a, **k: shortened(board, real, wanted, *a, **k))
+            return desk.answer(CALL, files, 1)
+
+    def shortened(board, real, wanted, private_dir, **options):
+        called = real(board, dataclasses.replace(wanted, key_bits=272), private_dir, **options)
+        terms = dataclasses.replace(called, key_bits=256)
+        board.write_terms(terms)
+        return terms
+
+    with pytest.raises(ArtifactError, match="sum 2 was called under a key of another length than all agreed to"):
+        place.conduct(call_1=short)
 
 
 def test_a_call_that_is_none_is_not_kept(place):
