@@ -28,8 +28,8 @@ LEGEND = """\
 - **bytes a pixel** (`answer/bytes_per_pixel`): bytes stored for each byte of the images. **seconds to protect**
   (`answer/protect_seconds`): encryption, filters and decryption together, on the machine that ran them.
 - **utility**: against plain at the margin that was set before: non-inferior, inferior, inconclusive, or too few groups (patients) to tell.
-- **leakage**: `broken`, the ciphertexts give the images away; `leaky`, what the trainer sees does, or something less; `unbroken`, none of
-  our attacks got anything, which is no proof; `not attacked`, nobody tried.
+- **leakage**: `broken`, the ciphertexts give the images away; `leaky`, what the trainer sees does, or something
+  less, such as whose films trained a head; `unbroken`, none of our attacks got anything, which is no proof; `not attacked`, nobody tried.
 
 Tick runs and press *Compare* for everything side by side, or choose the chart symbol for bars. A run's page has its figures (Artifacts) and
 what was found in words. Accuracy without leakage says nothing: never quote one alone. Not a medical device."""

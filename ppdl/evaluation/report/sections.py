@@ -30,6 +30,7 @@ SHOWN = {  # of an attack's figures, in the other tables
     *("auc", "auc_low", "auc_high", "auc_least", "auc_found", "party"),
     *("knowledge", "needs", "source", "surface", "does_not_apply", "by_count", "union"),
 }
+_CHANCE = 0.5  # area under the ROC curve
 STEPS = ("encrypt", "stem", "reveal", "pool", "open", "inference")
 LEARNED, NOT_LEARNED, UNDECIDED, PRIVATE, POOLED = "learned", "not learned", "undecided", "private", "pooled"
 SUMMARY = {
@@ -40,6 +41,8 @@ SUMMARY = {
     POOLED: "Test images of {} were classified on ciphertexts, by a head that was trained on sums under encryption: the key holder saw one "
     "total over all hospitals' films.",
     "broken": "Attackers rebuilt the images of {}.",
+    "view": "Attackers rebuilt the images of {} from the view that its network was given.",
+    "pool": "Some parties can tell whose films {} was trained on.",
     "leaky": "Attackers got something out of {}.",
     "unbroken": "No attack here got anything out of {}, which is no proof that none can.",
 }
@@ -85,9 +88,19 @@ def _summary(content: ReportContent) -> list[str]:
     """Answer the question of the title."""
     names: dict[str, list[str]] = {}
     for name, audit in content.audit.items():
-        for said in (_learned(content, name), audit["verdict"]["level"]):
+        for said in (_learned(content, name), _given_away(audit)):
             names.setdefault(said, []).append(name)
     return [text.format(listed(names[said])) for said, text in SUMMARY.items() if said in names]
+
+
+def _given_away(audit: Mapping[str, Any]) -> str:
+    """Return the verdict's level; of one that is leaky, whether a view gives the images away, or sums tell whose films are in them."""
+    level, attacks = audit["verdict"]["level"], audit["attacks"]
+    if level != "leaky":
+        return str(level)
+    if attacks.get(audit["verdict"]["best_attack"], {}).get("surface") == "view":
+        return "view"
+    return "pool" if any(found.get("auc_low", 0) > _CHANCE for found in attacks.values()) else str(level)
 
 
 def _few(content: ReportContent) -> int | None:

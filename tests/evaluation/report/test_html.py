@@ -15,6 +15,7 @@ from ppdl.errors import DataError
 from ppdl.evaluation.report.content import PictureRow, Rebuilding, ReportContent, read_content, read_pictures
 from ppdl.evaluation.report.formatting import data_uri
 from ppdl.evaluation.report.html import write_html
+from ppdl.evaluation.report.sections import _summary
 from tests.evaluation.report_content import BRANCHES, CONFIG, chest, full_content, least_content
 
 MAX_BYTES = 3_000_000
@@ -222,6 +223,25 @@ def test_a_new_protection_and_a_new_attack_need_no_change(tmp_path: Path):
     details = content.details | {"branches": BRANCHES | {"rot13": "rot13"}}
     text = page_of(replace(content, audit=audit | dict(content.audit), metrics=metrics, details=details), tmp_path).text
     assert "oracle a crystal ball SSIM 0.50" in text and "rot13 leaky So." in text
+
+
+@pytest.mark.parametrize(
+    ("attack", "said"),
+    [
+        (
+            {"ssim": 0.99, "psnr": 40.0, "surface": "view"},
+            "Attackers rebuilt the images of homomorphic from the view that its network was given.",
+        ),
+        ({"auc": 0.8, "auc_low": 0.7, "surface": "pool"}, "Some parties can tell whose films homomorphic was trained on."),
+        ({"ssim": 0.6, "psnr": 12.0, "surface": "artifact"}, "Attackers got something out of homomorphic."),
+    ],
+)
+def test_the_first_paragraph_says_what_a_leaky_run_gave_away(attack, said):
+    verdict = {"level": "leaky", "sentence": "So.", "best_attack": "oracle" if "ssim" in attack else None, "best_ssim": attack.get("ssim")}
+    content = least_content()
+    audit = {"homomorphic": {"attacks": {"oracle": {"knowledge": "x", **attack}}, "verdict": verdict}}
+    metrics = {"homomorphic": content.metrics["opaque"]} | dict(content.metrics)
+    assert said in _summary(replace(content, audit=audit, metrics=metrics))
 
 
 def test_who_tells_members_stands_with_the_interval_and_what_would_have_been_found(tmp_path: Path):
