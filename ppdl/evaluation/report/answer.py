@@ -88,7 +88,7 @@ class Answer:
         difference = [points(self.comparison[key]) for key in ("difference", "low", "high")] if self.comparison else []
         metrics, tags, best = self.metrics, self.tags, self.verdict["best_ssim"]
         gain = "" if self.attacker_gain is None else f" (+{self.attacker_gain:.2f})"
-        forms = {"bytes_per_pixel": ".2f", "protect_seconds": ".3g"}
+        forms = {"bytes_per_pixel": ".2f", "protect_seconds": ",.0f" if (metrics["protect_seconds"] or 0) >= 1000 else ".3g"}
         return [
             f"[{self.run}]({link})" if link else self.run,
             f"{accuracy:.1f} [{low:.1f}, {high:.1f}]",

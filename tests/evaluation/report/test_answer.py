@@ -19,6 +19,8 @@ def build(**changes) -> Answer:
 def test_figures_come_from_the_run_its_audit_and_its_costs():
     found = build()
     assert found.metrics == {"accuracy": 0.8507, "attacker_gain": 0.5999, "bytes_per_pixel": 1.048, "protect_seconds": 1.75}
+    slow = build(costs=[{"seconds": 1284.0}])
+    assert "1,284" in slow.row()
     assert found.tags == {"utility": "inconclusive", "leakage": "broken"}
 
 
