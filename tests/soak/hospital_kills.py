@@ -64,7 +64,7 @@ def run(parties: Parties, kill: tuple[str, str, str] | None = None, limit_s: flo
         parties.stop()
     found["seconds"] = round(time.monotonic() - began, 1)
     without = {party: code for party, code in codes.items() if code != 0}
-    if not without and len(same := set(parties.digests().values())) == 1:
+    if not without and len(set(parties.digests().values())) == 1 == len(same := parties.outcomes()):
         return found | {"sha256": same.pop()}
     lines = {party: ["", *parties.printed(party).splitlines()][-1] if code else f"no end in {limit_s} s" for party, code in without.items()}
     return found | {"ended": lines or parties.digests()}
