@@ -122,7 +122,7 @@ class Reveal:
             executor=context.executor,
             progress=context.progress,
         )
-        logger.info("%s: %s", sums.path, check)
+        logger.debug("%s: %s", sums.path, check)
         release = Release(weights, self.clip, self.clip_detail, self.noise)
         secret = load_noise_secret(private_dir, project=project) if self.noise else None
         header = self._header(source, sums, release, check, secret)
