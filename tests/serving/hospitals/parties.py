@@ -34,6 +34,7 @@ PAGE = PROJECT / "docs/howto/hospitals.md"
 HEAD, FEDERATION, ADDRESS = "pooled_head", "averaging", "pool.example.org:9443"
 SMALL = {  # of a federation: a network of three layers, of which no party but the key holder needs the code
     "input_px": 32,
+    "keygen": {"key_bits": 2048},
     "model": {"_target_": "tests.training.toys.Narrow"},
     "training": {"batch_size": 8},
     "federations": {FEDERATION: {**OmegaConf.load(CONF / "federation/averaging.yaml"), "rounds": 2}},
