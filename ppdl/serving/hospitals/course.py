@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -44,7 +45,7 @@ class HeadCourse:
     """
 
     def __init__(self, invitation: Invitation, folder: Path, films: Callable[[], Any]) -> None:
-        self.subject, self.brings = invitation.head, films
+        self.subject, self.brings = invitation.head, cache(films)
         self.make = invitation.head.solver(invitation.model)
         self._folder = folder
 

@@ -94,20 +94,31 @@ class Place:
         folders = [self.party(name).run_folder(self.invitation) / "head" for name in (*NAMES, "key-holder")]
         return [folder for folder in folders if (folder / "head.json").exists()]
 
+    @classmethod
+    def agreed(cls, root):
+        """Make the folders below `root`, and return where they lie."""
+        with pytest.MonkeyPatch.context() as patch:
+            for module in (invitations, parties):
+                patch.setattr(module, "software", lambda: dict(SOFTWARE))
+            return cls(root / "place").root
+
+    @classmethod
+    def copied(cls, agreed, root):
+        """Copy folders that `agreed` made."""
+        found = object.__new__(cls)
+        found.root, found.asked = shutil.copytree(agreed, root / "place", symlinks=True), []
+        found.invitation = Invitation.read(found.root / "invitation")
+        return found
+
 
 @pytest.fixture(scope="module")
 def agreed(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (invitations, parties):
-            patch.setattr(module, "software", lambda: dict(SOFTWARE))
-        return Place(tmp_path_factory.mktemp("agreed") / "place").root
+    return Place.agreed(tmp_path_factory.mktemp("agreed"))
 
 
 @pytest.fixture
 def place(agreed, tmp_path):
-    found = object.__new__(Place)
-    found.root, found.asked = shutil.copytree(agreed, tmp_path / "place", symlinks=True), []
-    found.invitation = Invitation.read(found.root / "invitation")
+    found = Place.copied(agreed, tmp_path)
     found.desks = {name: found.desk(name) for name in (*NAMES, "key-holder")}
     return found
 

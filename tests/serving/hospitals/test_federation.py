@@ -17,14 +17,13 @@ from ppdl.pooling.statements import CALLED, Called, write_signed
 from ppdl.pooling.subjects.counts import ClassCounts
 from ppdl.pooling.subjects.mean import MeanSums
 from ppdl.serving.hospitals import desk as desks
-from ppdl.serving.hospitals import invitation as invitations
 from ppdl.serving.hospitals import party as parties
 from ppdl.serving.hospitals.conduct import conduct
 from ppdl.serving.hospitals.desk import CALL, COMMIT, COUNTERSIGN, KEEP, OPEN, RELEASE, Desk
 from ppdl.serving.hospitals.invitation import Invitation
 from ppdl.serving.hospitals.party import Party, read_card
 from tests.pooling.test_rehearsal import NAMES
-from tests.serving.hospitals.test_desk import CLASSES, SOFTWARE, Place
+from tests.serving.hospitals.test_desk import CLASSES, Place
 from tests.serving.hospitals.test_desk import software as software
 
 PLAN = {"rounds": 1, "epochs": 1, "bits": 8, "training": {}, "seed": 1}
@@ -104,18 +103,12 @@ class Federated(Place):
 
 @pytest.fixture(scope="module")
 def agreed(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (invitations, parties):
-            patch.setattr(module, "software", lambda: dict(SOFTWARE))
-        return Federated(tmp_path_factory.mktemp("agreed") / "place").root
+    return Federated.agreed(tmp_path_factory.mktemp("agreed"))
 
 
 @pytest.fixture
 def place(agreed, tmp_path):
-    found = object.__new__(Federated)
-    found.root, found.asked = shutil.copytree(agreed, tmp_path / "place", symlinks=True), []
-    found.invitation = Invitation.read(found.root / "invitation")
-    return found
+    return Federated.copied(agreed, tmp_path)
 
 
 def test_all_take_the_same_totals_of_all_sums_and_nothing_is_left_that_opens_one(place):
