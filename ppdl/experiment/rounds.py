@@ -27,7 +27,10 @@ if TYPE_CHECKING:
     from ppdl.training.federated.local import Local, Network
 
 MOMENT_BITS = 32  # a layer's channels may have variances of 0.8 beside mean squares of 7,900, and share a range
-_AGAIN = "the rounds so far are of no use without it; delete it and the federation's folder below unfinished/, and run again"
+_AGAIN = (
+    "the rounds so far are of no use without it: restore it, or begin anew; in one process by deleting it and the federation's folder below "
+    "unfinished/, on machines of their own by a new call"
+)
 
 
 @dataclass
