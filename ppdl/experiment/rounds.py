@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 MOMENT_BITS = 32  # a layer's channels may have variances of 0.8 beside mean squares of 7,900, and share a range
 _AGAIN = (
-    "the rounds so far are of no use without it: restore it, or begin anew; in one process by deleting it and the federation's folder below "
-    "unfinished/, on machines of their own by a new call"
+    "the rounds so far are of no use without it: restore it, or begin anew; in one process by deleting it and the federation's folder "
+    "below unfinished/, on machines of their own by a new call"
 )
 
 
