@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.command(short_help="What a trained network says of IMAGEs.")
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--model", help="models:/NAME@ALIAS, or a folder.  [default: models/ of the checkout, as `dvc repro` built it]")
+@click.option("--model", help="models:/NAME@ALIAS, or a folder such as models/plain/pixels.  [default: what `dvc repro` built]")
 @click.option("--protection", help="Use the network that was trained on this protection.  [default: plain]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--gradcam", type=click.Path(path_type=Path, file_okay=False), help="Write to this folder, as PNG, where the network looked.")

@@ -16,7 +16,7 @@ from ppdl.crypto.artifact.shards import hash_file
 from ppdl.crypto.keys.keypair import PublicKey
 from ppdl.crypto.keys.keystore import load_public
 from ppdl.datasets.prepared.arrays import load_prepared
-from ppdl.errors import ArtifactError, KeyStoreError
+from ppdl.errors import ArtifactError, ConfigError, KeyStoreError
 from ppdl.evaluation.predictions.calibration import Calibration, apply_temperature, load_calibration
 from ppdl.evaluation.predictions.likeness import Likeness
 from ppdl.prediction.recipe import PLAIN, RECIPE_FILE, Recipe, read_recipe
@@ -178,8 +178,13 @@ def open_network(folder: Path) -> Network:
     """Open a model folder (`models/NAME/VIEW` of a checkout) or the data of a registered model.
 
     Raises:
-        PpdlError: a part is missing, damaged, or of another key or artifact than the network was trained on.
+        PpdlError: the folder is of a head, or holds those of views; a part is missing, damaged, or of another key or artifact than the
+            network was trained on.
     """
+    if (folder / "head.json").is_file():
+        raise ConfigError(f"{folder} holds a head, which answers on ciphertexts: start it with `ppdl serve`, and ask it with --server")
+    if views := sorted(record.parent.name for record in folder.glob("*/run.json")):
+        raise ConfigError(f"{folder} holds a network for each view; give one of {', '.join(str(folder / view) for view in views)}")
     if not (folder / RECIPE_FILE).is_file():
         network = in_checkout(Recipe.of_record(read_record(folder / "run.json")), folder, (folder / "../../..").resolve())
     else:

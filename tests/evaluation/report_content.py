@@ -252,6 +252,7 @@ def _data() -> dict:
         "num_raw": 1003,
         "num_images": 1000,
         "num_enlarged": 0,
+        "num_without_patient": 0,
         "num_groups": 336,
         "largest_group": 3,
         "dropped": {"bad_image": 1, "exact_duplicate": 2, "conflicting_class": 0},

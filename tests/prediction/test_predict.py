@@ -197,6 +197,14 @@ def test_a_model_without_its_calibration_or_its_record_is_refused(trained, moved
         open_network(folder)
 
 
+def test_a_folder_of_a_head_or_of_views_says_what_to_ask_instead(trained, tmp_path):
+    (tmp_path / "head.json").write_text("{}")
+    with pytest.raises(ConfigError, match="holds a head, which answers on ciphertexts: start it with `ppdl serve`"):
+        open_network(tmp_path)
+    with pytest.raises(ConfigError, match=r"give one of .*models/plain/pixels$"):
+        open_network(trained.root / "models/plain")
+
+
 def test_a_run_that_does_not_record_its_sizes_is_refused(moved):
     path = moved / "models/plain/pixels/run.json"
     record = json.loads(path.read_text())

@@ -21,16 +21,12 @@ from ppdl.pooling import opening
 from ppdl.pooling.sharing import Shares
 from stages import federate, hospitals
 from tests.secrets_search import find_private_key
-from tests.stages.phantoms import prepare_phantoms
+from tests.stages.phantoms import prepare_phantoms, small_config
 
 NAME, ROUNDS = "averaging", 3
 SMALL = {
     "dataset": {"num_images": 60, "size_px": 48, "images_per_patient": 1},
     "prepared_px": 32,
-    "input_px": 32,
-    "branch": NAME,
-    "keygen": {"key_bits": 512, "allow_insecure_key": True},
-    "split": {"near_duplicate_bits": 0},
     "model": {"_target_": "tests.training.toys.Narrow"},
     "training": {"batch_size": 8},
     "federations": {NAME: {"_target_": "ppdl.pooling.sharing.Averaging", "hospitals": "class", "rounds": ROUNDS, "epochs": 1, "bits": 16}},
@@ -43,8 +39,8 @@ class Checkout:
 
     def __init__(self, root, private_dir, store=None):
         self.root, self.private_dir, self.workspace, self.store = root, private_dir, Workspace(root, root), store or root / "mlflow.db"
-        self.cfg = OmegaConf.merge(OmegaConf.load(PARAMS), SMALL)
-        self.cfg.keygen.private_dir, self.cfg.evaluation.external = str(private_dir), {}
+        self.cfg = small_config(NAME, private_dir, SMALL)
+        self.cfg.evaluation.external = {}
         self.keys, self.said = [], io.StringIO()
 
     def federate(self, patch, **changes):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from ppdl.config import PARAMS, Workspace, branch
+from ppdl.config import Workspace, branch
 from ppdl.crypto.keys.keystore import ensure_keypair
 from ppdl.crypto.keys.purpose import INFERENCE
 from ppdl.datasets.prepared.arrays import load_prepared
@@ -20,16 +20,12 @@ from ppdl.experiment.training.head_run import head_run, integer_features
 from ppdl.private_head.head import load_head
 from ppdl.training.networks.model import MobileNetV2
 from stages import audit_head, external, private_inference, train_head
-from tests.stages.phantoms import prepare_phantoms
+from tests.stages.phantoms import prepare_phantoms, small_config
 
 NAME = "private_head"
 SMALL = {
     "dataset": {"num_images": 48, "size_px": 48, "images_per_patient": 1},
     "prepared_px": 64,
-    "input_px": 32,
-    "branch": NAME,
-    "keygen": {"key_bits": 512, "allow_insecure_key": True},
-    "split": {"near_duplicate_bits": 0},
     "audit": {"num_prior": 8},
     "evaluation": {"external": {"other_device": {"num_images": 12, "size_px": 48}}},
     "heads": {NAME: {"backbone": {"input_px": 32, "layers": ["block_3_expand_relu"]}}},
@@ -41,10 +37,9 @@ ATTACKS = ("blind", "ratio", "distinguisher")
 def checkout(tmp_path_factory):
     """Run the three stages once; return the configuration and the folder."""
     root, private_dir = tmp_path_factory.mktemp("checkout"), tmp_path_factory.mktemp("keys")
-    cfg = OmegaConf.merge(OmegaConf.load(PARAMS), SMALL)
+    cfg = small_config(NAME, private_dir, SMALL)
     cfg.attacks = {key: cfg.attacks[key] for key in ATTACKS}
     cfg.attacks.distinguisher.num_trials = 40
-    cfg.keygen.private_dir = str(private_dir)
     network = MobileNetV2(alpha=0.35, weights=None, dropout=0.0, fine_tune_depth=None, batchnorm_momentum=None)
     network.backbone((32, 32)).save_weights(root / "random.weights.h5")
     cfg.heads[NAME].backbone.weights = str(root / "random.weights.h5")

@@ -37,16 +37,12 @@ from ppdl.training.networks.features import extract_features, load_backbone
 from stages import audit_pool, backbone, hospitals, pool, private_inference
 from stages import open as opens
 from tests.secrets_search import find_private_key, private_keys
-from tests.stages.phantoms import prepare_phantoms
+from tests.stages.phantoms import prepare_phantoms, small_config
 
 NAME = "pooled_head"
 SMALL = {
     "dataset": {"num_images": 96, "size_px": 48, "images_per_patient": 2},
     "prepared_px": 64,
-    "input_px": 32,
-    "branch": NAME,
-    "keygen": {"key_bits": 512, "allow_insecure_key": True},
-    "split": {"near_duplicate_bits": 0},
     "heads": {NAME: {"backbone": {"input_px": 32}}},
 }
 
@@ -56,8 +52,7 @@ class Checkout:
 
     def __init__(self, root, private_dir):
         self.root, self.private_dir, self.workspace = root, private_dir, Workspace(root, root)
-        self.cfg = OmegaConf.merge(OmegaConf.load(PARAMS), SMALL)
-        self.cfg.keygen.private_dir = str(private_dir)
+        self.cfg = small_config(NAME, private_dir, SMALL)
         self.cfg.evaluation.external = {}
         self.totals: list[Sums] = []
         self.said = io.StringIO()

@@ -162,4 +162,4 @@ def _why_unknown(content: bytes) -> str:
         kind = {1: "unsigned", 2: "signed", 3: "float"}.get(max(tags.get(_SAMPLE_FORMAT, (1,))), "complex or untyped")
         what = f"a TIFF of {max(bits)} bits a sample ({kind}, {len(bits)} a pixel, photometric interpretation {photometric})"
         return f"{what} is not supported; save it as a PNG of 8 or 16 bits"
-    return f"unreadable: not one of {', '.join(FORMATS)}, or its header is damaged"
+    return f"unreadable: not one of {', '.join(FORMATS)}, DICOM, or its header is damaged"

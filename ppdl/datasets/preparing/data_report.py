@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,7 @@ def write_report(
     selection: Selection,
     clusters: np.ndarray,
     split: Split,
-    *,
-    num_masks: int,
+    counts: Mapping[str, int],
 ) -> None:
     """Write `data.json`, `dropped.csv` and `data/contact_sheet.png` below `report_dir`.
 
@@ -38,11 +37,10 @@ def write_report(
         images: (num_images, prepared_px, prepared_px) uint8.
         index: The index of the prepared images.
         clusters: (num_images,) cluster of near duplicates of each image.
-        num_masks: Images with a lung mask.
+        counts: `num_masks`, images with a lung mask, and `num_without_patient`, images whose patient is unknown.
     """
     (report_dir / "data").mkdir(parents=True, exist_ok=True)
-    summary = summarise(index, class_names, selection, clusters, split, num_masks=num_masks)
-    _warn(summary)
+    _warn(summary := summarise(index, class_names, selection, clusters, split, counts))
     with replacing(report_dir / "data.json") as path:
         path.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     write_dropped(report_dir, selection)
@@ -59,7 +57,7 @@ def write_dropped(folder: Path, selection: Selection) -> None:
 
 
 def summarise(
-    index: pd.DataFrame, class_names: Sequence[str], selection: Selection, clusters: np.ndarray, split: Split, *, num_masks: int
+    index: pd.DataFrame, class_names: Sequence[str], selection: Selection, clusters: np.ndarray, split: Split, counts: Mapping[str, int]
 ) -> dict[str, Any]:
     """Return the content of `data.json`: numbers (a DVC metric) and, as lists, the files that they count."""
     sizes = np.bincount(clusters)
@@ -70,7 +68,7 @@ def summarise(
     return {
         "num_raw": len(index) + len(selection.dropped),
         "num_images": len(index),
-        "num_masks": num_masks,
+        **counts,
         "num_enlarged": sum(picture.enlarged for picture in selection.pictures),
         "num_for_processing": len(for_processing),
         "num_groups": int(index["group"].nunique()),
@@ -127,6 +125,9 @@ def _warn(summary: dict[str, Any]) -> None:
         _log.warning("%d of %d images are not used: %s (see dropped.csv)", dropped, summary["num_raw"], summary["dropped"])
     if summary["num_enlarged"]:
         _log.warning("%d images are smaller than the prepared size and were enlarged", summary["num_enlarged"])
+    if summary["num_without_patient"]:
+        said = "%d of %d images name no patient: one patient's may be in training and in test, and figures too good (see dataset.patients)"
+        _log.warning(said, summary["num_without_patient"], summary["num_images"])
     if summary["num_for_processing"]:
         _log.warning(
             "%d images are FOR PROCESSING (DICOM's Presentation Intent Type), so not as a viewer shows them: see data.json",

@@ -148,8 +148,7 @@ def _open_store(path: Path) -> State:
             level=logging.WARNING,
             fields={
                 "state": str(path),
-                "meaning": "what was answered before is charged again when it is sent again. Where an older state was lost, its budgets "
-                "are too: clients may ask for more than a budget in all",
+                "meaning": "as at a first start. Where an older state was lost, so are its budgets: clients may ask for more in all",
             },
         )
     return store

@@ -197,8 +197,8 @@ def write_bad(kind: str, path: Path, pixels: np.ndarray) -> None:
     ("kind", "reason"),
     [
         ("empty", r"the file is empty \(0 bytes\)"),
-        ("text", "unreadable: not one of PNG, JPEG, BMP, TIFF, WEBP, or its header is damaged"),
-        ("gif", "unreadable: not one of PNG, JPEG, BMP, TIFF, WEBP"),
+        ("text", "unreadable: not one of PNG, JPEG, BMP, TIFF, WEBP, DICOM, or its header is damaged"),
+        ("gif", "unreadable: not one of PNG, JPEG, BMP, TIFF, WEBP, DICOM"),
         ("truncated png", "^unreadable: truncated or damaged$"),
         ("truncated jpg", "^unreadable: truncated or damaged$"),
         ("truncated bmp", "^unreadable: truncated or damaged$"),

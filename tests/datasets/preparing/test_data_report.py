@@ -47,7 +47,7 @@ def test_the_files_are_whole_and_the_same_each_time(tmp_path):
     split = Split(test_fraction=0.2, validation_fraction=0.1, num_folds=None, fold=None, near_duplicate_bits=26, seed=1)
     contents = []
     for _ in range(2):
-        write_report(tmp_path, images, index, NAMES, selection, np.arange(12), split, num_masks=0)
+        write_report(tmp_path, images, index, NAMES, selection, np.arange(12), split, {"num_masks": 0, "num_without_patient": 0})
         contents.append({path.name: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()})
     assert contents[0] == contents[1]
     assert set(contents[0]) == {"data.json", "dropped.csv", "contact_sheet.png"}

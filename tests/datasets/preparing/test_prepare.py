@@ -140,6 +140,13 @@ def test_near_duplicates_share_a_group_across_classes(run, raw, picture):
     assert run(near_duplicate_bits=0)[1]["num_groups"] == 21
 
 
+def test_images_without_a_patient_are_counted_and_said(run, raw, picture, caplog):
+    raw.add("a.png", picture(50, (128, 128)), patient="P1")
+    _, report = run()
+    assert report["num_without_patient"] == 20
+    assert "20 of 21 images name no patient: one patient's may be in training and in test" in caplog.text
+
+
 def test_a_patient_shares_a_group_with_the_duplicates_of_the_images(run, raw, picture):
     raw.add("a.png", picture(50, (128, 128)), patient="P1")
     raw.add("b.png", picture(51, (128, 128)), patient="P1")
@@ -191,7 +198,7 @@ def add_bad(raw):
         raw.add("empty.png", b""): "the file is empty (0 bytes)",
         raw.add("flat.png", np.full((9, 9), 7, np.uint8)): "constant: every pixel is 7",
         raw.add("cut.png", whole.getvalue()[:-300], "Normal"): "unreadable: truncated or damaged",
-        raw.add("text.png", b"no image", "Normal"): "unreadable: not one of PNG, JPEG, BMP, TIFF, WEBP, or its header is damaged",
+        raw.add("text.png", b"no image", "Normal"): "unreadable: not one of PNG, JPEG, BMP, TIFF, WEBP, DICOM, or its header is damaged",
     }
 
 

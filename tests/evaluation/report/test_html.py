@@ -121,6 +121,12 @@ def test_the_summary_follows_from_the_figures(full: Page, tmp_path: Path):
     assert "learned from deterministic, opaque and homomorphic." in text and "opaque BEATS chance" in text
 
 
+def test_images_without_a_patient_are_told_on_top(full: Page, tmp_path: Path):
+    text = page_of(full_content(data={**full_content().data, "num_without_patient": 1000}), tmp_path).text
+    assert text.index("1,000 of 1,000 images name no patient.") < text.index("learned from deterministic")
+    assert "name no patient" not in full.text
+
+
 def test_that_nothing_was_learned_is_said_where_the_images_could_have_shown_it(tmp_path: Path):
     wide = {"accuracy": 0.5, "accuracy_low": 0.09, "accuracy_high": 0.91, "num_groups": 8}
     metrics = {name: found if name == "baselines" else {**found, **wide} for name, found in full_content().metrics.items()}
