@@ -53,7 +53,7 @@ def build(folder: Path, weights: str) -> Any:
     from ppdl.private_head.head import BACKBONE_FILE
     from ppdl.training.networks.features import Backbone, save_backbone
 
-    backbone = Backbone(weights=weights, alpha=ALPHA, input_px=PREPARED_PX, layer=None).build(folder)
+    backbone = Backbone(weights=weights, alpha=ALPHA, input_px=PREPARED_PX, layers=None).build(folder)
     said = {"alpha": ALPHA, "prepared_px": PREPARED_PX, "input_px": PREPARED_PX, "sha256": save_backbone(backbone, folder / BACKBONE_FILE)}
     head = build_head(folder, backbone.output_shape[-1], said)
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (FILE_PX, FILE_PX), dtype=np.uint8)).save(folder / "image.png")
