@@ -182,4 +182,5 @@ def software() -> dict[str, str]:
     try:
         return {name: version(name) for name in (DISTRIBUTION, "flwr")}
     except PackageNotFoundError as error:
-        raise ConfigError(f"this needs {error.name}, which is not installed: {install_extra('hospitals')}") from None
+        advice = f"in a checkout `make hospitals-setup`, elsewhere {install_extra('hospitals')}"
+        raise ConfigError(f"this needs {error.name}, which is not installed: {advice}") from None

@@ -107,28 +107,28 @@ class Party:
             rules: of a head, all of its terms that follow from neither cards nor backbone; of a federation `plan`, see `Invitation`.
 
         Raises:
-            ConfigError: a card is missing or twice there, or the terms break a rule; no key is made then. KeyStoreError: see `call_run`.
+            ConfigError: a card is missing or twice there, or the terms break a rule; no key is made then, nor where
+                Flower is missing. KeyStoreError: see `call_run`.
         """
         servers = [card for card in cards if card["role"] == SERVER]
         hospitals = {card["name"]: card for card in cards if card["role"] == HOSPITAL}
         if len(servers) != 1 or len(hospitals) + 1 < len(cards):
             got = ", ".join(f"{card['role']} {card['name']}" for card in cards)
             raise ConfigError(f"a run needs the cards of one server and of each hospital, once; got {got}")
-        own = dict(rules)
+        own, versions = dict(rules), software()  # of Flower too, which is missed before a key is made
         key_bits, plan = own.pop("key_bits"), own.pop("plan", None)
         count = "num_train_films" if plan else "num_films"
         roster = {name: Member(card["signing_key"], card[count]) for name, card in sorted(hospitals.items())}
         names = class_names(cards)
         subject = ClassCounts(names) if plan else HeadSums(class_names=names, backbone_sha256=model["sha256"], **own)
-        wanted = Terms("", key_bits, subject, roster)
         with tempfile.TemporaryDirectory(dir=self.folder) as root:
-            board = Board(Path(root))
+            board, wanted = Board(Path(root)), Terms("", key_bits, subject, roster)
             terms = call_run(board, wanted, self.folder, allow_insecure_key=allow_insecure_key, project=project)
             public_key = public_members(board.public_key(terms))
         node_keys = {card["name"]: card["node_key"] for card in (*hospitals.values(), self.card)}
         sealing_keys = {name: card["sealing_key"] for name, card in hospitals.items()}
         place = servers[0]["address"], servers[0]["certificate"]
-        return Invitation(terms, public_key, model, plan, *place, self.card["signing_key"], node_keys, sealing_keys, software())
+        return Invitation(terms, public_key, model, plan, *place, self.card["signing_key"], node_keys, sealing_keys, versions)
 
     def left_keys(self, besides: Invitation) -> list[str]:
         """Name the private keys of the runs that the key holder called and never opened, all but one's."""

@@ -66,7 +66,7 @@ def build_app(service: Service, *, tokens: Tokens | None, per_s: float, max_body
         found = Client(owner or "", client_address(request.client.host if request.client else ""))
         rate.take(found.name)
         if owner is None:
-            raise ProblemError("no-token", "send `Authorization: Bearer TOKEN`; the server's operator makes tokens (--new-token)")
+            raise ProblemError("no-token", "send `Authorization: Bearer TOKEN` (ppdl: --token-file); the server's operator makes tokens")
         return found
 
     asks = Depends(client)

@@ -50,7 +50,7 @@ def load_tokens(path: Path) -> Tokens:
         mode, text = path.stat().st_mode, path.read_text("ascii")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
-            f"{path} must be a file of tokens, and cannot be read ({error}): `ppdl serve --new-token NAME` makes one"
+            f"{path} must be a file of tokens, and cannot be read ({error}): `ppdl serve --token-file FILE --new-token NAME` makes one"
         ) from None
     if mode & 0o022:
         raise ConfigError(f"{path}: others may write to it, and so let themselves in: chmod 600 {path}")
@@ -63,7 +63,7 @@ def load_tokens(path: Path) -> Tokens:
             raise ConfigError(f"{path}, line {number}: {_RULE}")
         entries.append((match["name"], bytes.fromhex(match["digest"])))
     if not entries:
-        raise ConfigError(f"{path} holds no token, so nobody could be let in: `ppdl serve --new-token NAME` adds one")
+        raise ConfigError(f"{path} holds no token, so nobody could be let in: `ppdl serve --token-file FILE --new-token NAME` adds one")
     return Tokens(tuple(entries))
 
 

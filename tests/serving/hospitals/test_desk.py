@@ -333,6 +333,17 @@ def test_a_run_that_was_not_agreed_to_or_was_changed_since_is_not_begun(place):
         pass
 
 
+def test_no_key_is_made_where_flower_is_missing(place, monkeypatch):
+    def missing():
+        raise ConfigError("this needs flwr")
+
+    before = sorted((place.root / "key-holder").rglob("*"))
+    monkeypatch.setattr(parties, "software", missing)
+    with pytest.raises(ConfigError, match="this needs flwr"):
+        place.call()
+    assert sorted((place.root / "key-holder").rglob("*")) == before
+
+
 def test_a_certificate_is_valid_today_or_named(place):
     check_certificate(place.invitation.certificate)
     make_party(place.root / "late", {"role": "server", "name": "server", "address": "a.example:1"}, place.root / "project", days=-1 / 48)
